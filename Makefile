@@ -1,0 +1,86 @@
+# Everything runs in .venv, which `make setup` makes from requirements.lock; only Python 3.11 or newer must be there.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+GOOGLEAPIS := .build/googleapis
+RELEASED := protos/released.binpb
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check lint types boundaries contract bench protos release-protos lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with every dependency and an editable install
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "predictmesh needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv \
+	  || { rm -rf .venv; echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing into .venv (a few minutes the first time)"
+	@$(BIN)/pip install --quiet --requirement requirements.lock
+	@# The lock holds the build backend too, so that the build fetches nothing of its own.
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Train on real flights, serve, and replay the test window
+	@$(BIN)/predictmesh demo
+
+up: setup ## Run all services in the foreground
+	@$(BIN)/predictmesh up
+
+test: setup ## Run the unit, contract and integration tests
+	@$(BIN)/python -m pytest
+
+check: lint types boundaries contract ## Run every check that is not a test
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: setup
+	$(BIN)/mypy
+
+boundaries: setup
+	$(BIN)/lint-imports --no-logo
+
+contract: setup $(GOOGLEAPIS)
+	$(BIN)/buf lint
+	$(BIN)/buf format protos --diff --exit-code
+	$(BIN)/python protos/generate.py --check
+	@if test -f $(RELEASED); then \
+	  echo '$(BIN)/buf breaking protos --exclude-imports --against $(RELEASED)'; \
+	  $(BIN)/buf breaking protos --exclude-imports --against $(RELEASED); \
+	else \
+	  echo 'NOT CHECKED: $(RELEASED) does not exist before the first release, so no change can break one'; \
+	fi
+
+$(GOOGLEAPIS): $(READY)
+	@$(BIN)/python protos/generate.py --googleapis $@
+
+bench: setup ## Measure throughput, latency, CPU and memory
+	@$(BIN)/python -m tests.bench
+
+protos: setup $(GOOGLEAPIS) ## Format the protos and write their stubs
+	$(BIN)/buf format protos --write
+	$(BIN)/python protos/generate.py
+
+release-protos: contract ## Write the image that later protos may not break
+	$(BIN)/buf build protos --exclude-source-info --output $(RELEASED)
+
+lock: ## Resolve pyproject.toml anew into requirements.lock
+	@rm -rf .build/lock
+	@$(PYTHON) -m venv .build/lock
+	@.build/lock/bin/pip install --quiet --editable '.[demo,dev]'
+	@.build/lock/bin/pip list --format freeze --exclude pip --exclude predictmesh > .build/requirements.lock
+	@mv .build/requirements.lock requirements.lock
+	@rm -rf .build/lock
+
+clean: ## Remove what the checks and builds left, but not .venv
+	@rm -rf .build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -path ./.venv -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

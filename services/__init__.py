@@ -1,0 +1,1 @@
+"""The services of predictmesh: what we write. The wire lives in `predictmesh`."""
