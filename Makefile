@@ -10,7 +10,7 @@ RELEASED := protos/released.binpb
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint types boundaries contract bench protos release-protos lock clean
+.PHONY: help setup demo up test check lint types boundaries contract stubs bench protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,8 @@ up: setup ## Run all services in the foreground
 test: setup ## Run the unit, contract and integration tests
 	@$(BIN)/python -m pytest
 
-check: lint types boundaries contract ## Run every check that is not a test
+check: setup ## Run every check that is not a test, all of them even when one fails
+	@$(MAKE) --no-print-directory --keep-going lint types boundaries contract stubs
 
 lint: setup
 	$(BIN)/ruff check
@@ -52,13 +53,15 @@ boundaries: setup
 contract: setup $(GOOGLEAPIS)
 	$(BIN)/buf lint
 	$(BIN)/buf format protos --diff --exit-code
-	$(BIN)/python protos/generate.py --check
 	@if test -f $(RELEASED); then \
 	  echo '$(BIN)/buf breaking protos --exclude-imports --against $(RELEASED)'; \
 	  $(BIN)/buf breaking protos --exclude-imports --against $(RELEASED); \
 	else \
 	  echo 'NOT CHECKED: $(RELEASED) does not exist before the first release, so no change can break one'; \
 	fi
+
+stubs: setup
+	$(BIN)/python protos/generate.py --check
 
 $(GOOGLEAPIS): $(READY)
 	@$(BIN)/python protos/generate.py --googleapis $@
