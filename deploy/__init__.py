@@ -1,0 +1,1 @@
+"""How predictmesh is deployed, and what shows it running."""
