@@ -1,0 +1,106 @@
+"""Calls to other services over gRPC: one channel a target, errors as MeshErrors, the call's trace and id handed on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any, TypeVar
+
+import grpc
+from opentelemetry.trace import SpanKind
+from prometheus_client import Histogram
+
+from services.mesh.context import current
+from services.mesh.errors import Code, MeshError
+from services.mesh.local import Metadata, call_metadata
+from services.mesh.status import from_rpc_error
+from services.mesh.telemetry import names
+from services.mesh.telemetry.tracing import span
+
+S = TypeVar("S")
+
+# One truth for both ends: a server answers GOAWAY to a client that pings more often than it allows.
+KEEPALIVE_S = 30
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+def channel_options(max_message_bytes: int) -> list[tuple[str, str | int]]:
+    """Return the options of every channel: spread over all addresses, notice dead peers, come back soon."""
+    return [
+        ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+        ("grpc.enable_retries", 0),  # retries are ours: mesh/resilience.py
+        ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+    ]
+
+
+@asynccontextmanager
+async def open_stub(
+    target: str, stub: Callable[[grpc.aio.Channel], S], *, max_message_bytes: int = MAX_MESSAGE_BYTES
+) -> AsyncIterator[S]:
+    """Open a channel to `target` and yield the stub over it, whose failed calls raise MeshErrors."""
+    async with grpc.aio.insecure_channel(target, options=channel_options(max_message_bytes)) as channel:
+        yield RemoteStub(stub(channel))  # type: ignore[misc]  # it has the stub's methods
+
+
+class RemoteStub:
+    """A generated stub whose calls carry the running call's trace and raise MeshErrors."""
+
+    def __init__(self, stub: object) -> None:
+        for name, call in vars(stub).items():
+            path = call._method.decode()  # noqa: SLF001 - the stub has no other word of its methods' paths
+            if isinstance(call, grpc.aio.UnaryUnaryMultiCallable | grpc.aio.StreamUnaryMultiCallable):
+                setattr(self, name, _unary(call, path))
+            else:
+                setattr(self, name, _stream(call))
+
+
+def _unary(call: Any, path: str) -> Callable[..., Any]:
+    async def plain(request: Any, timeout: float | None, metadata: Metadata) -> Any:
+        try:
+            return await call(request, timeout=timeout, metadata=(*metadata, *call_metadata()))
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+    async def invoke(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
+        start, code = time.perf_counter(), Code.OK
+        running = current()
+        try:
+            if running is None or not running.sampled or running.tracer is None:
+                return await plain(request, timeout, metadata)
+            with span(path[1:], running, SpanKind.CLIENT, links=running.links):
+                return await plain(request, timeout, metadata)
+        except MeshError as error:
+            code = error.code
+            raise
+        finally:
+            _duration(path, code).observe(time.perf_counter() - start)
+
+    return invoke
+
+
+def _stream(call: Any) -> Callable[..., AsyncIterator[Any]]:
+    async def invoke(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> AsyncIterator[Any]:
+        streaming = call(request, timeout=timeout, metadata=(*metadata, *call_metadata()))
+        try:
+            async for response in streaming:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            streaming.cancel()
+
+    return invoke
+
+
+@cache
+def _duration(path: str, code: Code) -> Histogram:
+    return names.RPC_CLIENT_DURATION.labels(path, code.name)

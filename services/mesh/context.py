@@ -1,0 +1,65 @@
+"""What is known of the call being answered: who asked, under which trace, until when."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from opentelemetry.trace import SpanContext, Tracer
+
+from services.mesh.deadline import Deadline
+
+
+@dataclass(slots=True)
+class CallContext:
+    """One call. `trace_id` and `span_id` are lower-case hex (32 and 16 digits); a `span_id` of "" has no parent span."""
+
+    request_id: str
+    trace_id: str
+    span_id: str
+    sampled: bool
+    deadline: Deadline | None = None
+    metadata: Mapping[str, str | bytes] = field(default_factory=dict)
+    tracer: Tracer | None = None
+    # Of a call that stands for several: the spans of the others, which its client spans link to.
+    links: Sequence[SpanContext] = ()
+
+    def traceparent(self) -> str:
+        """Return the W3C header that makes the next hop a child of this one."""
+        return f"00-{self.trace_id}-{self.span_id or new_span_id()}-{'01' if self.sampled else '00'}"
+
+
+_current: ContextVar[CallContext | None] = ContextVar("predictmesh_call", default=None)
+
+
+def current() -> CallContext | None:
+    """Return the call being answered, or None outside of one."""
+    return _current.get()
+
+
+use = _current.set
+reset = _current.reset
+
+
+def new_trace_id() -> str:
+    """Return a random trace id; 128 bits, hex."""
+    return f"{random.getrandbits(128):032x}"
+
+
+def new_span_id() -> str:
+    """Return a random span id; 64 bits, hex, never all zeros, which W3C forbids."""
+    return f"{random.getrandbits(64) | 1:016x}"
+
+
+def parse_traceparent(header: str) -> tuple[str, str, bool] | None:
+    """Return (trace id, parent span id, sampled) of a W3C header, or None if it is none."""
+    parts = header.split("-")
+    if len(parts) < 4 or len(parts[0]) != 2 or len(parts[1]) != 32 or len(parts[2]) != 16 or len(parts[3]) != 2:
+        return None
+    try:
+        trace, span, flags = (int(part, 16) for part in parts[1:4])
+    except ValueError:
+        return None
+    return (parts[1], parts[2], bool(flags & 1)) if trace and span else None

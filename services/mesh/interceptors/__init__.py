@@ -1,0 +1,24 @@
+"""The interceptor chain: what surrounds every call of every service, in one order."""
+
+from __future__ import annotations
+
+from services.mesh.interceptors.admission import Admission
+from services.mesh.interceptors.context import Context
+from services.mesh.interceptors.deadlines import Deadlines
+from services.mesh.interceptors.errors import Errors
+from services.mesh.interceptors.telemetry import Telemetry
+from services.mesh.methods import Interceptor
+from services.mesh.telemetry.tracing import Tracing
+
+__all__ = ["server_chain"]
+
+
+def server_chain(tracing: Tracing, *, max_in_flight: int) -> tuple[Interceptor, ...]:
+    """Return the chain of one service, outermost first."""
+    return (
+        Context(),  # outermost: everything below logs the request id
+        Telemetry(tracing),  # outside Errors and Admission, so that refusals are counted by code
+        Errors(),  # outside the rest, so that their refusals carry a reason too
+        Admission(max_in_flight),  # refusing must stay cheap
+        Deadlines(),  # innermost: the budget starts when the work does
+    )

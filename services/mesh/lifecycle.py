@@ -1,0 +1,136 @@
+"""The life of a process: adapters open, ready, serving; on a signal not serving, drained, closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import uvloop
+
+from services.mesh.http import HttpPort
+from services.mesh.interceptors import server_chain
+from services.mesh.methods import Servicer
+from services.mesh.server import MeshServer, PortTaken
+from services.mesh.settings import ServiceSettings, settings_from_arguments
+from services.mesh.telemetry import logs
+from services.mesh.telemetry.tracing import open_tracing
+
+logger = logging.getLogger(__name__)
+READY_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service, built and not yet served.
+
+    `ready` answers "" or why it is not. `status` answers what `predictmesh status` shows of it.
+    """
+
+    name: str
+    servicers: Sequence[Servicer]
+    ready: Callable[[], str]
+    status: Callable[[], dict[str, object]]
+
+
+T = TypeVar("T", bound=ServiceSettings)
+Build = Callable[[T], AbstractAsyncContextManager[Service]]
+
+
+def main(settings_class: type[T], build: Build[T]) -> None:
+    """Run one service as this process until a signal; exits with 2 when its settings or ports cannot be used."""
+    settings = settings_from_arguments(settings_class)
+    logs.configure(settings_class.service, settings.log_level)
+    try:
+        uvloop.run(_run(settings, build))
+    except PortTaken as error:
+        sys.exit(f"error: {error}")
+
+
+async def _run(settings: T, build: Build[T]) -> None:
+    stop = asyncio.Event()
+    _on_signals(stop)
+    async with build(settings) as service, serving(service, settings):
+        # What is there now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        await stop.wait()
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a process listens."""
+
+    grpc: str
+    http: str
+
+
+@asynccontextmanager
+async def serving(service: Service, settings: ServiceSettings) -> AsyncIterator[Addresses]:
+    """Serve `service` over gRPC and HTTP for the time of the context, and drain it at the end."""
+    tracing = open_tracing(service.name, endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
+    server = MeshServer(settings)
+    server.add(service.servicers, server_chain(tracing, max_in_flight=settings.max_in_flight))
+    started = time.monotonic()
+    draining = asyncio.Event()
+
+    def ready() -> str:
+        return "draining" if draining.is_set() else service.ready()
+
+    def status() -> dict[str, object]:
+        return {
+            "name": service.name,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - started, 1),
+            "ready": not ready(),
+            "reason": ready(),
+            **service.status(),
+        }
+
+    try:
+        http = HttpPort(settings.host, settings.http_port, ready=ready, status=status)
+    except OSError as error:
+        raise PortTaken(f"cannot listen on {settings.host}:{settings.http_port}: {error.strerror}") from error
+    with http:
+        await server.start()
+        announcing = asyncio.create_task(_announce(server, ready))
+        logger.info("listening", extra={"grpc": server.address, "http": http.address})
+        try:
+            yield Addresses(server.address, http.address)
+        finally:
+            draining.set()
+            announcing.cancel()
+            await server.set_serving(False)
+            await asyncio.sleep(settings.drain_delay_s)
+            await server.stop(settings.grace_s)
+            tracing.close()
+            logger.info("stopped")
+
+
+async def _announce(server: MeshServer, ready: Callable[[], str]) -> None:
+    """Keep the health service at what `ready` says."""
+    serving = False
+    while True:
+        if serving == bool(ready()):
+            serving = not serving
+            await server.set_serving(serving)
+        await asyncio.sleep(READY_POLL_S)
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    def notice() -> None:
+        if stop.is_set():
+            os._exit(1)  # the second signal: whoever sends it does not want to wait
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, notice)

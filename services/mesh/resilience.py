@@ -1,0 +1,149 @@
+"""What the caller of a hop does about its failures: one retry elsewhere, within a budget, behind a breaker.
+
+Only the caller of a hop retries, only UNAVAILABLE, and only calls that may be repeated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pybreaker
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random
+
+from services.mesh.deadline import Deadline
+from services.mesh.errors import Code, DeadlineExceeded, MeshError, UpstreamUnavailable
+from services.mesh.telemetry import names
+
+T = TypeVar("T")
+Attempt = Callable[[float], Awaitable[T]]
+RETRY_WAIT_S = (0.005, 0.025)
+
+
+class RetryBudget:
+    """Allows retries up to a fraction of recent calls, so that an outage is never amplified."""
+
+    def __init__(self, *, fraction: float = 0.1, burst: float = 10) -> None:
+        self._fraction = fraction
+        self._burst = burst
+        self._tokens = burst
+
+    def called(self) -> None:
+        """Count a first attempt."""
+        self._tokens = min(self._burst, self._tokens + self._fraction)
+
+    def take(self) -> bool:
+        """Return whether one more retry is allowed, and count it."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Breaker:
+    """Refuses calls at once while the hop fails: open after `threshold` UNAVAILABLE in a row, one probe after `cooldown_s`.
+
+    pybreaker holds the state; when to probe is decided here, by the monotonic clock and one caller at a time, since its
+    own half-open state would let everybody through who waits.
+    """
+
+    def __init__(self, hop: str, *, threshold: int = 5, cooldown_s: float = 1.0) -> None:
+        self._hop = hop
+        self._threshold = threshold
+        self._cooldown_s = cooldown_s
+        self._state = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+        self._opened_at = 0.0
+        self._probing = False
+
+    @property
+    def state(self) -> str:
+        """closed, open or half-open."""
+        return self._state.state
+
+    def admit(self) -> None:
+        """Let a call pass, or raise UpstreamUnavailable."""
+        if self.state == pybreaker.STATE_CLOSED:
+            return
+        if self._probing or time.monotonic() - self._opened_at < self._cooldown_s:
+            raise UpstreamUnavailable(
+                f"{self._hop} has been failing; its circuit breaker is open",
+                retry_after_s=self._cooldown_s,
+                hop=self._hop,
+            )
+        self._probing = True
+        self._state.state = pybreaker.STATE_HALF_OPEN
+
+    def succeeded(self) -> None:
+        """Note an answer, whatever it says: the hop is there."""
+        if self._state.counter:
+            self._state.reset_counter()
+        if self.state != pybreaker.STATE_CLOSED:
+            self._set(pybreaker.STATE_CLOSED)
+
+    def failed(self) -> None:
+        """Note that the hop could not be reached."""
+        self._state.increment_counter()
+        if self._probing or self._state.counter >= self._threshold:
+            self._opened_at = time.monotonic()
+            self._set(pybreaker.STATE_OPEN)
+
+    def abandoned(self) -> None:
+        """Note that a call ended without telling anything of the hop, e.g. cancelled."""
+        if self._probing:
+            self._set(pybreaker.STATE_OPEN)
+
+    def _set(self, state: str) -> None:
+        self._probing = False
+        self._state.state = state
+        names.BREAKER_OPEN.labels(self._hop).set(state == pybreaker.STATE_OPEN)
+
+
+class Hop:
+    """Calls to one service behind this one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.breaker = Breaker(name)
+        self._budget = RetryBudget()
+        self._retrying = AsyncRetrying(
+            wait=wait_random(*RETRY_WAIT_S), stop=stop_after_attempt(2), retry=self._again, reraise=True
+        )
+
+    async def call(self, attempt: Attempt[T], deadline: Deadline) -> T:
+        """Run `attempt`, which takes its timeout in seconds; once more if it was UNAVAILABLE and the budgets allow."""
+        self._budget.called()
+        return await self._retrying(self._once, attempt, deadline)
+
+    def _again(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome is not None else None
+        deadline: Deadline = state.args[1]
+        again = (
+            isinstance(error, MeshError)
+            and error.code is Code.UNAVAILABLE
+            and state.attempt_number == 1
+            and deadline.remaining() > RETRY_WAIT_S[1]
+            and self._budget.take()
+        )
+        if again:
+            names.RETRIES.labels(self.name).inc()
+        return again
+
+    async def _once(self, attempt: Attempt[T], deadline: Deadline) -> T:
+        remaining = deadline.remaining()
+        if remaining <= 0:
+            raise DeadlineExceeded(f"no time was left for {self.name}")
+        self.breaker.admit()
+        try:
+            answer = await attempt(remaining)
+        except MeshError as error:
+            if error.code is Code.UNAVAILABLE:
+                self.breaker.failed()
+            else:
+                self.breaker.succeeded()
+            raise
+        except BaseException:
+            self.breaker.abandoned()
+            raise
+        self.breaker.succeeded()
+        return answer

@@ -1,0 +1,126 @@
+"""A gRPC server with health, reflection and the chain of interceptors around every call of ours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.rpc import status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+
+from services.mesh.channel import KEEPALIVE_S
+from services.mesh.errors import MeshError
+from services.mesh.interceptors.errors import tolerant
+from services.mesh.methods import Interceptor, Method, Servicer, StreamCall, UnaryCall, intercepted
+from services.mesh.settings import ServiceSettings
+from services.mesh.status import to_status
+
+
+class PortTaken(Exception):
+    """Another process listens on the port."""
+
+
+class MeshServer:
+    """Listens from `start` to `stop`; `address` is where."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._server = grpc.aio.server(options=_options(settings))
+        self._health = HealthServicer()
+        self._services: list[str] = []
+        address = f"{settings.host}:{settings.grpc_port}"
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise PortTaken(f"cannot listen on {address}: {error}") from error
+        self.address = f"{settings.host}:{port}"
+
+    def add(self, servicers: Sequence[Servicer], chain: Sequence[Interceptor]) -> None:
+        """Serve `servicers` inside `chain`."""
+        for servicer in servicers:
+            methods = [intercepted(method, chain) for method in servicer.methods()]
+            name = methods[0].service
+            handlers = {method.name: _handler(method) for method in methods}
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+            self._server.add_registered_method_handlers(name, handlers)
+            self._services.append(name)
+
+    async def start(self) -> None:
+        """Listen. Health says NOT_SERVING until `set_serving`."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
+            self._server,
+            pool=descriptor_pool.Default(),
+        )
+        await self.set_serving(False)
+        await self._server.start()
+
+    async def set_serving(self, serving: bool) -> None:
+        """Tell health checks of every service whether to send calls here."""
+        state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *self._services):
+            await self._health.set(service, state)
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, let those under way end within `grace_s`, then end them."""
+        await self._server.stop(grace_s)
+
+
+def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent share of its calls
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_S * 500),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+    if settings.max_connection_age_s:
+        options.append(("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000))
+    return options
+
+
+def _handler(method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+    deserialize = tolerant(method.deserialize)
+    if method.unary is not None:
+        make = grpc.stream_unary_rpc_method_handler if method.request_streaming else grpc.unary_unary_rpc_method_handler
+        return make(_answering(method.unary), deserialize, method.serialize)
+    assert method.stream is not None
+    make = grpc.stream_stream_rpc_method_handler if method.request_streaming else grpc.unary_stream_rpc_method_handler
+    return make(_streaming(method.stream), deserialize, method.serialize)
+
+
+def _answering(call: UnaryCall) -> UnaryCall:
+    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await call(request, context)
+        except MeshError as error:
+            status = to_status(error)
+        return await _abort(context, status)
+
+    return answer
+
+
+def _streaming(call: StreamCall) -> StreamCall:
+    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        try:
+            async for response in call(request, context):
+                yield response
+        except MeshError as error:
+            status = to_status(error)
+        else:
+            return
+        await _abort(context, status)
+
+    return answer
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:
+    rich = rpc_status.to_status(status)
+    # abort_with_status would drop the request id; aio takes the trailing metadata as an argument of abort.
+    trailing = (*(context.trailing_metadata() or ()), *rich.trailing_metadata)
+    await context.abort(rich.code, rich.details, trailing)

@@ -1,0 +1,118 @@
+"""Settings of a service: environment PREDICTMESH_<SERVICE>_<FIELD>, else a YAML file, else the default."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from services.mesh.channel import MAX_MESSAGE_BYTES
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told. A key that none of them knows is an error."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    service: ClassVar[str]
+
+    host: str = "127.0.0.1"
+    """Address to listen on, for gRPC and HTTP. 0.0.0.0 in a pod."""
+    grpc_port: int = Field(ge=0, le=65_535)
+    """Port for gRPC. 0 takes a free one."""
+    http_port: int = Field(ge=0, le=65_535)
+    """Port for /metrics, /healthz, /readyz and /statusz. 0 takes a free one."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged."""
+    otlp_endpoint: str = Field("", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    """Where spans go, http://HOST:PORT (OTLP over gRPC; OpenTelemetry's own variable). Empty: no spans are made."""
+    trace_sample_ratio: float = Field(0.1, ge=0, le=1)
+    """Fraction of calls traced, of those whose caller has not decided."""
+    objects: str = "file://.predictmesh/objects"
+    """Object storage for artifacts and snapshots: file:///DIR, s3://BUCKET/PREFIX, gs://..., az://..."""
+    data_dir: Path
+    """Directory of the service's own state and caches."""
+    max_message_bytes: int = Field(MAX_MESSAGE_BYTES, ge=1024)
+    """Largest message to take or send."""
+    max_in_flight: int = Field(2048, ge=1)
+    """Calls under way at most; more are refused at once with OVERLOADED."""
+    max_connection_age_s: int = Field(0, ge=0)
+    """Close connections after this time, so that clients find new replicas. 0: never."""
+    drain_delay_s: float = Field(0, ge=0)
+    """Time between NOT_SERVING and refusing calls, for load balancers to notice. About 5 s in Kubernetes."""
+    grace_s: float = Field(10, ge=0)
+    """Time for calls under way to end when stopping."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments, then the environment, then the YAML file."""
+        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
+
+    @classmethod
+    def load(cls, config: Path | None = None) -> Self:
+        """Read the settings; raises SettingsError naming every key that is unknown or wrong."""
+        prefix = f"PREDICTMESH_{cls.service.upper()}_"
+        _refuse_unknown_variables(prefix, set(cls.model_fields))
+
+        class Located(cls):  # type: ignore[valid-type,misc]  # pydantic-settings takes the file's name from the class
+            model_config = SettingsConfigDict(env_prefix=prefix, yaml_file=config)
+
+        try:
+            return Located()
+        except ValidationError as error:
+            raise SettingsError(_explained(error, cls.service)) from error
+        except (yaml.YAMLError, OSError) as error:
+            raise SettingsError(f"{config}: {error}") from error
+
+    def masked(self) -> dict[str, Any]:
+        """Return every setting, secrets as asterisks."""
+        return self.model_dump(mode="json")
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the text names each and says why."""
+
+
+T = TypeVar("T", bound=ServiceSettings)
+
+
+def settings_from_arguments(settings: type[T]) -> T:
+    """Read the settings by the process's arguments, `[--config FILE] [--print-settings]`; exits on an error."""
+    import argparse  # noqa: PLC0415 - only the entry point needs it
+
+    parser = argparse.ArgumentParser(description=f"The {settings.service} service of predictmesh.")
+    parser.add_argument("--config", type=Path, help="YAML file of settings")
+    parser.add_argument("--print-settings", action="store_true", help="print the settings, secrets masked, and exit")
+    arguments = parser.parse_args()
+    try:
+        loaded = settings.load(arguments.config)
+    except SettingsError as error:
+        parser.exit(2, f"error: {error}\n")
+    if arguments.print_settings:
+        yaml.safe_dump(loaded.masked(), sys.stdout, sort_keys=False)
+        parser.exit(0)
+    return loaded
+
+
+def _refuse_unknown_variables(prefix: str, fields: set[str]) -> None:
+    unknown = [
+        name for name in os.environ if name.startswith(prefix) and name.removeprefix(prefix).lower() not in fields
+    ]
+    if unknown:
+        raise SettingsError(f"unknown variables {', '.join(sorted(unknown))}; --print-settings shows what there is")
+
+
+def _explained(error: ValidationError, service: str) -> str:
+    faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+    return f"settings of {service}: {'; '.join(faults)}"

@@ -1,0 +1,43 @@
+"""Every metric of every service, in one place: name, help, labels and unit.
+
+Durations are in seconds, ages in seconds, counts in rows or calls. Labels are few and bounded: never a key or an id.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# From a hop on one machine to a call at its default deadline and beyond.
+DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+AGES = (1, 10, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000)
+
+RPC_SERVER_DURATION = Histogram(
+    "rpc_server_call_duration_seconds", "Time to answer a call.", ("service", "rpc_method", "rpc_status_code"),
+    buckets=DURATIONS,
+)  # fmt: skip
+RPC_CLIENT_DURATION = Histogram(
+    "rpc_client_call_duration_seconds", "Time of a call to another service.", ("rpc_method", "rpc_status_code"),
+    buckets=DURATIONS,
+)  # fmt: skip
+RPC_ERRORS = Counter("predictmesh_rpc_errors", "Calls that failed.", ("service", "rpc_method", "reason"))
+
+PREDICTIONS = Histogram(
+    "predictmesh_prediction_duration_seconds", "Time of a Predict call.", ("endpoint", "model_version"),
+    buckets=DURATIONS,
+)  # fmt: skip
+PREDICTION_ERRORS = Counter("predictmesh_prediction_errors", "Predict calls that failed.", ("endpoint", "reason"))
+ROW_ERRORS = Counter("predictmesh_prediction_row_errors", "Rows that failed in a call that did not.", ("endpoint",))
+DEGRADATIONS = Counter(
+    "predictmesh_degradations", "Predict calls answered with less than they could be.", ("endpoint", "reason")
+)
+HOP_DURATION = Histogram("predictmesh_hop_duration_seconds", "Time of a batch in one hop.", ("hop",), buckets=DURATIONS)
+BATCH_ROWS = Histogram("predictmesh_batch_rows", "Rows that travelled together.", ("hop",), buckets=ROWS)
+QUEUE_ROWS = Gauge("predictmesh_queue_rows", "Rows waiting for a batch to leave.", ("endpoint",))
+FEATURE_AGE = Histogram(
+    "predictmesh_feature_age_seconds", "Oldest age of a view in an answer.", ("view",), buckets=AGES
+)
+BREAKER_OPEN = Gauge("predictmesh_breaker_open", "1 while the circuit breaker of a hop is open.", ("hop",))
+RETRIES = Counter("predictmesh_retries", "Calls made again.", ("hop",))
+SNAPSHOT_REVISION = Gauge("predictmesh_snapshot_revision", "Revision of the definitions in use.", ("service",))
+REGISTRY_REACHABLE = Gauge("predictmesh_registry_reachable", "1 while the registry answers the watch.", ("service",))

@@ -1,0 +1,114 @@
+"""Spans, made only for sampled calls, exported over OTLP/gRPC off the path of the calls."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, Tracer
+from opentelemetry.util.types import AttributeValue
+
+from services.mesh.context import CallContext, current
+
+# Long enough to batch, short enough that a person who asked for a trace is not kept waiting.
+EXPORT_DELAY_MS = 250
+
+
+class _TraceIdOfCall(RandomIdGenerator):
+    """A root span takes the trace id that the call has already told its caller."""
+
+    def generate_trace_id(self) -> int:
+        call = current()
+        return int(call.trace_id, 16) if call is not None else super().generate_trace_id()
+
+
+class Tracing:
+    """The tracer of one service, and the head sampling of calls that bring no decision of their own."""
+
+    def __init__(self, service: str, *, exporter: SpanExporter | None, sample_ratio: float) -> None:
+        self._ratio = sample_ratio
+        self._provider: TracerProvider | None = None
+        self.tracer: Tracer | None = None
+        if exporter is not None:
+            self._provider = TracerProvider(
+                resource=Resource.create({"service.name": f"predictmesh-{service}"}), id_generator=_TraceIdOfCall()
+            )
+            self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_DELAY_MS))
+            self.tracer = self._provider.get_tracer("predictmesh")
+
+    def decide(self, call: CallContext) -> bool:
+        """Sample the call if its caller did, or by chance if it is the first of its trace; return whether."""
+        call.tracer = self.tracer
+        if not call.span_id and self.tracer is not None:
+            call.sampled = random.random() < self._ratio  # noqa: S311 - sampling, not a secret
+        return call.sampled and self.tracer is not None
+
+    def close(self) -> None:
+        """Export what is left."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+def open_tracing(service: str, *, endpoint: str, sample_ratio: float) -> Tracing:
+    """Return the tracing of `service`; no spans are made without an OTLP `endpoint` (http://HOST:PORT)."""
+    exporter: SpanExporter | None = None
+    if endpoint:
+        # Imported only where it is used: it costs a process several megabytes.
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https"))
+    return Tracing(service, exporter=exporter, sample_ratio=sample_ratio)
+
+
+def span_context(trace_id: str, span_id: str) -> SpanContext:
+    """Return the identity of a span elsewhere, given in hex."""
+    return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
+@contextmanager
+def span(
+    name: str,
+    call: CallContext,
+    kind: SpanKind,
+    *,
+    links: Sequence[SpanContext] = (),
+    attributes: dict[str, AttributeValue] | None = None,
+) -> Iterator[Span]:
+    """Open a span under `call`, whose children nest in it until it ends. The call must be sampled and have a tracer."""
+    assert call.tracer is not None
+    opened = call.tracer.start_span(
+        name,
+        context=_parent(call),
+        kind=kind,
+        links=[Link(link) for link in links],
+        attributes=attributes,
+    )
+    outer, call.span_id = call.span_id, f"{opened.get_span_context().span_id:016x}"
+    try:
+        yield opened
+    finally:
+        call.span_id = outer
+        opened.end()
+
+
+def record_span(
+    name: str, call: CallContext, *, start_ns: int, end_ns: int, attributes: dict[str, AttributeValue]
+) -> None:
+    """Record a span after the fact (times in nanoseconds since the epoch), whether or not the call was sampled."""
+    if call.tracer is not None:
+        call.tracer.start_span(
+            name, context=_parent(call), kind=SpanKind.SERVER, start_time=start_ns, attributes=attributes
+        ).end(end_ns)
+
+
+def _parent(call: CallContext) -> Context | None:
+    if not call.span_id:
+        return trace.set_span_in_context(trace.INVALID_SPAN)
+    return trace.set_span_in_context(NonRecordingSpan(span_context(call.trace_id, call.span_id)))
