@@ -22,6 +22,9 @@ PRIOR_WEIGHT = 1.0
 TURNAROUND_S = 86_400.0
 """An aircraft's last departure says nothing about the next one after a day."""
 
+GRID = 4096.0
+"""A power of two, so that every value on the grid, and the middle between two, is exact in float32."""
+
 # Typical value and spread; a missing value becomes the typical one, and an outlier at most five spreads.
 STATIC_SCALES = {
     "plane:year_built": (2001.0, 6.0),
@@ -49,9 +52,17 @@ def preprocessing(inputs: Sequence[Input]) -> onnx.ModelProto:
     blocks = [block for part in parts for block in part(graph, sources)]
     joined = graph.op("Concat", *(tensor for tensor, _ in blocks), axis=1)
     width = sum(width for _, width in blocks)
-    return graph.model(
-        "preprocessing", {entry.name: len(entry.sources) for entry in inputs}, {OUTPUT: joined}, {OUTPUT: width}
-    )
+    shapes = {entry.name: len(entry.sources) for entry in inputs}
+    return graph.model("preprocessing", shapes, {OUTPUT: _snapped(graph, joined)}, {OUTPUT: width})
+
+
+def _snapped(graph: GraphBuilder, values: str) -> str:
+    """Values on a grid of 1 / GRID.
+
+    The last bit of an exponential or a sine depends on how many rows are computed together. Trees learn thresholds
+    between such bits, and then answer one request differently in different company.
+    """
+    return graph.op("Div", graph.op("Round", graph.op("Mul", values, graph.floats(GRID))), graph.floats(GRID))
 
 
 class _Sources:
@@ -103,10 +114,11 @@ def _turnaround(graph: GraphBuilder, sources: _Sources) -> list[Block]:
     # A comparison with NaN is false, so that an aircraft never seen falls to the same side as one seen long ago.
     recent = graph.op("Less", age, graph.floats(TURNAROUND_S))
     since = graph.op("Where", recent, age, graph.floats(TURNAROUND_S))
+    telling = graph.op("And", recent, graph.op("Not", graph.op("IsNaN", delay)))
     cut = graph.op("Clip", delay, graph.floats(-30.0), graph.floats(180.0))
     return [
         (graph.op("Div", since, graph.floats(60.0)), 1),
-        (graph.op("Where", recent, cut, graph.floats(0.0)), 1),
+        (graph.op("Where", telling, cut, graph.floats(0.0)), 1),
     ]
 
 

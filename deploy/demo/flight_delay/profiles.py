@@ -21,4 +21,4 @@ def _profile(column: NDArray[np.float32]) -> dict[str, Any]:
     # A frequent value fills several quantiles: they become one bin.
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1))) if known.size else np.empty(0)
     counts = np.histogram(known, edges)[0] if edges.size > 1 else np.full(edges.size, known.size)
-    return {"edges": edges.tolist(), "counts": counts.tolist(), "null_fraction": 1 - known.size / column.size}
+    return {"edges": edges.tolist(), "counts": counts.tolist(), "null_fraction": float(np.isnan(column).mean())}
