@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -11,26 +14,45 @@ from services.mesh.errors import Code, FieldViolation, Internal, MeshError, Reas
 
 DOMAIN = "predictmesh"
 
+# Peers refuse trailers above 8 KiB, and answer with an error of their own instead of ours. The message travels twice,
+# once percent-encoded (up to three times its size); details travel as base64.
+MAX_MESSAGE_BYTES = 1_000
+MAX_STATUS_BYTES = 3_000
+MAX_TEXT_BYTES = 500
+
 
 def to_status(error: BaseException) -> status_pb2.Status:
     """Return the status that tells a caller of `error`; what is no MeshError becomes INTERNAL without its text."""
     if not isinstance(error, MeshError):
         error = Internal("internal error; the server's log has the cause under this call's trace id")
-    status = status_pb2.Status(code=int(error.code), message=error.message)
-    status.details.append(
-        _pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
-    )
-    if error.violations:
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
-            for violation in error.violations
-        ]
-        status.details.append(_pack(error_details_pb2.BadRequest(field_violations=violations)))
+    status = status_pb2.Status(code=int(error.code), message=_cut(error.message, MAX_MESSAGE_BYTES))
+    metadata = {key: _cut(value, MAX_TEXT_BYTES) for key, value in error.metadata.items()}
+    status.details.append(_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)))
     if error.retry_after_s is not None:
-        delay = duration_pb2.Duration(nanos=0)
+        delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         status.details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+    if error.violations:
+        status.details.append(_pack(_bad_request(error.violations, MAX_STATUS_BYTES - status.ByteSize())))
     return status
+
+
+def _bad_request(violations: Sequence[FieldViolation], max_bytes: int) -> error_details_pb2.BadRequest:
+    """Return as many of the violations as fit; the last entry counts the others."""
+    message = error_details_pb2.BadRequest()
+    for index, violation in enumerate(violations):
+        field, description = _cut(violation.field, MAX_TEXT_BYTES), _cut(violation.description, MAX_TEXT_BYTES)
+        message.field_violations.add(field=field, description=description)
+        if index and message.ByteSize() > max_bytes:
+            del message.field_violations[-1]
+            message.field_violations.add(description=f"and {len(violations) - index} more")
+            break
+    return message
+
+
+def _cut(text: str, max_bytes: int) -> str:
+    data = text.encode(errors="replace")
+    return text if len(data) <= max_bytes else data[:max_bytes].decode(errors="ignore") + "..."
 
 
 def from_status(status: status_pb2.Status) -> MeshError:
@@ -44,7 +66,7 @@ def from_status(status: status_pb2.Status) -> MeshError:
         for message in (info, bad_request, retry):
             if detail.TypeName() == message.DESCRIPTOR.full_name:
                 detail.Unpack(message)
-    code = Code(status.code)
+    code = _code(status.code)
     error = RemoteError(
         code,
         _reason(code, info.reason),
@@ -58,10 +80,13 @@ def from_status(status: status_pb2.Status) -> MeshError:
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> MeshError:
     """Return what the failed call says: its details where our server sent them, else its bare code."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # AioRpcError has the three methods it reads
+    try:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # AioRpcError has the three methods it reads
+    except (ValueError, DecodeError):
+        status = None  # a proxy put in a code of its own, or details that are not ours
     if status is not None:
         return from_status(status)
-    code = Code(error.code().value[0])
+    code = _code(error.code().value[0])
     return RemoteError(code, _reason(code, ""), error.details() or code.name)
 
 
@@ -74,6 +99,10 @@ _BARE = {
     Code.UNIMPLEMENTED: Reason.UNKNOWN_METHOD,
     Code.INVALID_ARGUMENT: Reason.INVALID_ARGUMENT,
 }
+
+
+def _code(number: int) -> Code:
+    return Code(number) if number in Code.__members__.values() else Code.UNKNOWN
 
 
 def _reason(code: Code, name: str) -> Reason:
