@@ -48,9 +48,9 @@ class Errors:
                 raise _malformed(method)
             try:
                 return await call(_checked(request, method) if method.request_streaming else request, context)
-            except (MeshError, asyncio.CancelledError):
-                raise
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, MeshError) or _is_cancelled(error):
+                    raise
                 raise _hidden(method, error) from error
 
         return guarded
@@ -64,9 +64,9 @@ class Errors:
             try:
                 async for response in call(_checked(request, method) if method.request_streaming else request, context):
                     yield response
-            except (MeshError, asyncio.CancelledError):
-                raise
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, MeshError) or _is_cancelled(error):
+                    raise
                 raise _hidden(method, error) from error
 
         return guarded
@@ -83,6 +83,15 @@ def _malformed(method: Method) -> MalformedMessage:
     return MalformedMessage(f"the request is not the message that {method.path} takes", method=method.path)
 
 
-def _hidden(method: Method, error: Exception) -> Internal:
+def _is_cancelled(error: BaseException) -> bool:
+    """Return whether the call is being cancelled; else a CancelledError is that of something the handler awaited.
+
+    grpc.aio takes both for the former, and would leave the caller without an answer.
+    """
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _hidden(method: Method, error: BaseException) -> Internal:
     logger.error("unexpected error", exc_info=error, extra={"method": method.path})
     return Internal("internal error; the server's log has the cause under this call's trace id")
