@@ -71,13 +71,16 @@ def _unary(call: Any, path: str) -> Callable[..., Any]:
             raise from_rpc_error(error) from error
 
     async def invoke(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
-        start, code = time.perf_counter(), Code.OK
+        start, code = time.perf_counter(), Code.CANCELLED
         running = current()
         try:
             if running is None or not running.sampled or running.tracer is None:
-                return await plain(request, timeout, metadata)
-            with span(path[1:], running, SpanKind.CLIENT, links=running.links):
-                return await plain(request, timeout, metadata)
+                answer = await plain(request, timeout, metadata)
+            else:
+                with span(path[1:], running, SpanKind.CLIENT):
+                    answer = await plain(request, timeout, metadata)
+            code = Code.OK
+            return answer
         except MeshError as error:
             code = error.code
             raise

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from opentelemetry.trace import SpanContext, Tracer
+from opentelemetry.trace import Tracer
 
 from services.mesh.deadline import Deadline
 
@@ -23,8 +23,6 @@ class CallContext:
     deadline: Deadline | None = None
     metadata: Mapping[str, str | bytes] = field(default_factory=dict)
     tracer: Tracer | None = None
-    # Of a call that stands for several: the spans of the others, which its client spans link to.
-    links: Sequence[SpanContext] = ()
 
     def traceparent(self) -> str:
         """Return the W3C header that makes the next hop a child of this one."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any
 
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind
 from prometheus_client import Histogram
 
 from services.mesh import context as calls
@@ -35,8 +35,9 @@ class Telemetry:
             try:
                 if not self._tracing.decide(running):
                     return await call(request, context)
-                with span(method.path[1:], running, SpanKind.SERVER) as opened:
-                    return await _traced(call(request, context), opened, running)
+                attributes = {"rpc.system.name": "grpc", "request.id": running.request_id}
+                with span(method.path[1:], running, SpanKind.SERVER, attributes=attributes):
+                    return await call(request, context)
             except BaseException as error:
                 code = _count(method, error)
                 raise
@@ -60,17 +61,6 @@ class Telemetry:
                 raise
 
         return counted
-
-
-async def _traced(answer: Any, opened: Span, running: calls.CallContext) -> Any:
-    opened.set_attribute("rpc.system.name", "grpc")
-    opened.set_attribute("request.id", running.request_id)
-    try:
-        return await answer
-    except MeshError as error:
-        opened.set_attribute("error.type", str(error.reason))
-        opened.set_status(Status(StatusCode.ERROR, error.message))
-        raise
 
 
 def _count(method: Method, error: BaseException) -> Code:

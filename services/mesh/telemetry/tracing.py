@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -12,10 +13,23 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, Tracer
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+)
 from opentelemetry.util.types import AttributeValue
 
+from services.mesh import context as calls
 from services.mesh.context import CallContext, current
+from services.mesh.errors import MeshError
 
 # Long enough to batch, short enough that a person who asked for a trace is not kept waiting.
 EXPORT_DELAY_MS = 250
@@ -38,7 +52,10 @@ class Tracing:
         self.tracer: Tracer | None = None
         if exporter is not None:
             self._provider = TracerProvider(
-                resource=Resource.create({"service.name": f"predictmesh-{service}"}), id_generator=_TraceIdOfCall()
+                resource=Resource.create({"service.name": f"predictmesh-{service}"}),
+                id_generator=_TraceIdOfCall(),
+                sampler=ALWAYS_ON,  # the decision is the call's; OTEL_TRACES_SAMPLER would come between
+                shutdown_on_exit=False,
             )
             self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_DELAY_MS))
             self.tracer = self._provider.get_tracer("predictmesh")
@@ -79,10 +96,16 @@ def span(
     kind: SpanKind,
     *,
     links: Sequence[SpanContext] = (),
-    attributes: dict[str, AttributeValue] | None = None,
+    attributes: Mapping[str, AttributeValue] | None = None,
 ) -> Iterator[Span]:
-    """Open a span under `call`, whose children nest in it until it ends. The call must be sampled and have a tracer."""
+    """Open a span under `call`, and make it the parent of what the current task and its children call until it ends.
+
+    The call must be sampled and have a tracer. It stays as it is, so that calls made side by side get spans side by side.
+    """
     assert call.tracer is not None
+    # Current before the span starts, since a root span asks the current call for its trace id.
+    inner = replace(call)
+    token = calls.use(inner)
     opened = call.tracer.start_span(
         name,
         context=_parent(call),
@@ -90,22 +113,39 @@ def span(
         links=[Link(link) for link in links],
         attributes=attributes,
     )
-    outer, call.span_id = call.span_id, f"{opened.get_span_context().span_id:016x}"
+    inner.span_id = f"{opened.get_span_context().span_id:016x}"
     try:
         yield opened
+    except BaseException as error:
+        _mark(opened, error)
+        raise
     finally:
-        call.span_id = outer
+        calls.reset(token)
         opened.end()
 
 
+def _mark(opened: Span, error: BaseException) -> None:
+    if isinstance(error, MeshError):
+        opened.set_attribute("error.type", str(error.reason))
+        opened.set_status(Status(StatusCode.ERROR, error.message))
+    else:
+        opened.set_attribute("error.type", type(error).__name__)
+        opened.set_status(Status(StatusCode.ERROR))
+
+
 def record_span(
-    name: str, call: CallContext, *, start_ns: int, end_ns: int, attributes: dict[str, AttributeValue]
+    name: str, call: CallContext, *, start_ns: int, end_ns: int, attributes: Mapping[str, AttributeValue]
 ) -> None:
     """Record a span after the fact (times in nanoseconds since the epoch), whether or not the call was sampled."""
-    if call.tracer is not None:
+    if call.tracer is None:
+        return
+    token = calls.use(call)
+    try:
         call.tracer.start_span(
             name, context=_parent(call), kind=SpanKind.SERVER, start_time=start_ns, attributes=attributes
         ).end(end_ns)
+    finally:
+        calls.reset(token)
 
 
 def _parent(call: CallContext) -> Context | None:
