@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from deploy.demo.flight_delay import recording
+from deploy.demo.flight_delay.data import HOUR
 from deploy.demo.flight_delay.definitions import Version, View
 from deploy.demo.flight_delay.histories import Histories
 from deploy.demo.flight_delay.replay import Departure, Recording, Updates
@@ -48,8 +49,13 @@ class DictStore:
 
 @pytest.fixture(scope="module")
 def window(departures: pd.DataFrame) -> pd.DataFrame:
-    """The end of the slice, after two weeks of history."""
-    return departures.tail(WINDOW).reset_index(drop=True)
+    """About two thousand departures after two weeks of history.
+
+    It starts and ends on whole hours, when weather becomes known: rows lie exactly on both edges.
+    """
+    tail = departures.tail(WINDOW)
+    whole = tail.index[tail["as_of"] % HOUR == 0]
+    return departures.loc[whole[0] : whole[-1]].reset_index(drop=True)
 
 
 @pytest.fixture(scope="module")
@@ -97,16 +103,18 @@ def test_departures_come_in_order_with_label_and_score(
 ) -> None:
     """Every departure of the window once, with what was scored offline."""
     replayed = [event for event in recorded.replay(WINDOW) if isinstance(event, Departure)]
-    assert WINDOW == len(recorded)
+    assert len(window) == len(recorded)
     assert window["tailnum"].tolist() == [event.entities["tailnum"] for event in replayed]
     assert window["late"].tolist() == [event.late for event in replayed]
     assert scores.tolist() == [event.scores["1.0.0"] for event in replayed]
     assert window["hour"].tolist() == [event.entities["hour"] for event in replayed]
 
 
-def test_an_update_comes_before_the_departure_that_may_see_it_and_after_those_that_may_not(recorded: Recording) -> None:
-    """Between the last prediction before it became known and the first after."""
-    last = -1
+def test_an_update_comes_before_the_departure_that_may_see_it_and_after_those_that_may_not(
+    recorded: Recording, window: pd.DataFrame
+) -> None:
+    """Between the last prediction before it became known and the first after, and never again after the initial state."""
+    last = window["as_of"].iloc[0]
     pending: list[Updates] = []
     updated = 0
     for event in recorded.replay(WINDOW):
@@ -117,7 +125,7 @@ def test_an_update_comes_before_the_departure_that_may_see_it_and_after_those_th
             assert ((last < updates.event_time) & (updates.event_time <= event.as_of)).all()
             updated += len(updates)
         pending, last = [], event.as_of
-    assert updated > WINDOW
+    assert updated > len(window)
 
 
 def test_a_smaller_window_is_the_beginning_of_the_larger(recorded: Recording) -> None:
@@ -137,10 +145,11 @@ def test_initial_state_has_each_key_once_and_nothing_from_the_future(recorded: R
         assert (batch.event_time <= start).all()
 
 
-def test_weather_that_nobody_can_read_any_more_is_left_out(recorded: Recording) -> None:
-    """Its policy would withhold every hour but the current one, at three airports."""
+def test_weather_that_its_policy_would_withhold_is_left_out(recorded: Recording, window: pd.DataFrame) -> None:
+    """Of two weeks of hours there remain the current one and the one that is just an hour old."""
     (weather,) = (batch for batch in recorded.initial_state() if batch.view == "origin_weather")
-    assert 3 == len(weather)
+    hour = window["hour"].iloc[0]
+    assert {hour - 1, hour} == set(weather.keys["hour"].tolist())
 
 
 def test_a_missing_recording_is_an_error(tmp_path: Path) -> None:
