@@ -11,16 +11,18 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from google.protobuf.message import DecodeError
 
 from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
-from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.mesh.errors import MeshError
 from services.mesh.objects import SNAPSHOT, Objects
 from services.mesh.telemetry import names
+
+if TYPE_CHECKING:
+    from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 
 logger = logging.getLogger(__name__)
 RECONNECT_S = (0.1, 2.0)
