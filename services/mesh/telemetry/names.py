@@ -41,3 +41,16 @@ BREAKER_OPEN = Gauge("predictmesh_breaker_open", "1 while the circuit breaker of
 RETRIES = Counter("predictmesh_retries", "Calls made again.", ("hop",))
 SNAPSHOT_REVISION = Gauge("predictmesh_snapshot_revision", "Revision of the definitions in use.", ("service",))
 REGISTRY_REACHABLE = Gauge("predictmesh_registry_reachable", "1 while the registry answers the watch.", ("service",))
+
+# The model service counts by itself; these are the names under which its counters are collected.
+MODEL_CALLS = "predictmesh_model_calls"
+MODEL_CALL_ERRORS = "predictmesh_model_call_errors"
+MODEL_ROWS = "predictmesh_model_rows"
+MODEL_ROWS_REFUSED = "predictmesh_model_rows_refused"
+MODEL_ROWS_EXPIRED = "predictmesh_model_rows_expired"
+MODEL_ROWS_INVALID = "predictmesh_model_rows_invalid"
+MODEL_QUEUE_SECONDS = "predictmesh_model_queue_seconds"
+MODEL_COMPUTE_SECONDS = "predictmesh_model_compute_seconds"
+MODEL_BATCH_ROWS = "predictmesh_model_batch_rows"
+MODEL_ROWS_IN_FLIGHT = "predictmesh_model_rows_in_flight"
+MODEL_STATE = "predictmesh_model_state"
