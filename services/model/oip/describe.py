@@ -1,0 +1,113 @@
+"""What the protocol tells of versions: metadata, configuration, statistics and the index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tritonclient.grpc import model_config_pb2 as config
+from tritonclient.grpc import service_pb2 as oip
+
+from services.model.counters import Counters, Tally
+from services.model.datatypes import BYTES
+from services.model.serving import Serving
+from services.model.statuses import RuntimeStatus, State
+from services.model.versions import TensorSpec
+
+# Triton's words, which its clients compare with.
+_INDEX_STATES = {
+    State.LOADING: "LOADING",
+    State.READY: "READY",
+    State.FAILED: "UNAVAILABLE",
+    State.UNLOADING: "UNLOADING",
+}
+_CONFIG_TYPES = {"BOOL": config.TYPE_BOOL, BYTES: config.TYPE_STRING}
+
+
+def encode_metadata(serving: Serving, versions: Sequence[str]) -> oip.ModelMetadataResponse:
+    """Write the signature of a version, and which versions of its model answer."""
+    signature = serving.version.signature
+    return oip.ModelMetadataResponse(
+        name=serving.version.model,
+        versions=versions,
+        platform=serving.runtime.platform,
+        inputs=_tensors(signature.inputs),
+        outputs=_tensors(signature.outputs),
+    )
+
+
+def encode_config(serving: Serving, batch_rows: int) -> oip.ModelConfigResponse:
+    """Write a version's configuration in Triton's terms."""
+    signature = serving.version.signature
+    return oip.ModelConfigResponse(
+        config=config.ModelConfig(
+            name=serving.version.model,
+            platform=serving.runtime.platform,
+            max_batch_size=batch_rows,
+            input=[
+                config.ModelInput(name=spec.name, data_type=_config_type(spec), dims=spec.shape)
+                for spec in signature.inputs
+            ],
+            output=[
+                config.ModelOutput(name=spec.name, data_type=_config_type(spec), dims=spec.shape)
+                for spec in signature.outputs
+            ],
+        )
+    )
+
+
+def encode_statistics(servings: Iterable[Serving]) -> oip.ModelStatisticsResponse:
+    """Write what versions have done since they were loaded."""
+    return oip.ModelStatisticsResponse(model_stats=[_statistics(serving) for serving in servings])
+
+
+def encode_index(statuses: Iterable[RuntimeStatus]) -> oip.RepositoryIndexResponse:
+    """Write where each version stands."""
+    index = oip.RepositoryIndexResponse.ModelIndex
+    return oip.RepositoryIndexResponse(
+        models=[
+            index(name=status.model, version=status.version, state=_INDEX_STATES[status.state], reason=status.message)
+            for status in statuses
+        ]
+    )
+
+
+def _tensors(specs: Iterable[TensorSpec]) -> list[oip.ModelMetadataResponse.TensorMetadata]:
+    return [
+        oip.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=(-1, *spec.shape))
+        for spec in specs
+    ]
+
+
+def _config_type(spec: TensorSpec) -> int:
+    known = _CONFIG_TYPES.get(spec.datatype)
+    return int(config.DataType.Value(f"TYPE_{spec.datatype}")) if known is None else int(known)
+
+
+def _statistics(serving: Serving) -> oip.ModelStatistics:
+    counters = serving.counters
+    compute = Tally(sum(tally.count for tally in counters.batches.values()), counters.compute_ns)
+    return oip.ModelStatistics(
+        name=serving.version.model,
+        version=serving.version.version,
+        last_inference=counters.last_call_ms,
+        inference_count=counters.rows_computed,
+        execution_count=compute.count,
+        inference_stats=oip.InferStatistics(
+            success=_duration(counters.succeeded),
+            fail=_duration(counters.failed),
+            queue=_duration(counters.queued),
+            compute_infer=_duration(compute),
+        ),
+        batch_stats=_batches(counters),
+    )
+
+
+def _batches(counters: Counters) -> list[oip.InferBatchStatistics]:
+    return [
+        oip.InferBatchStatistics(batch_size=rows, compute_infer=_duration(tally))
+        for rows, tally in sorted(counters.batches.items())
+    ]
+
+
+def _duration(tally: Tally) -> oip.StatisticDuration:
+    return oip.StatisticDuration(count=tally.count, ns=tally.ns)

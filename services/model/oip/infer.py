@@ -1,0 +1,181 @@
+"""ModelInfer: its request checked against the signature, and its response."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from tritonclient.grpc import service_pb2 as oip
+
+from services.mesh.errors import FieldViolation, InvalidArgument, MissingField
+from services.model.calls import Answer, InferCall, RowTimes
+from services.model.datatypes import BYTES, DTYPES, Array, pack, unpack
+from services.model.errors import LengthMismatch, RowsOutOfRange, ShapeMismatch, TypeMismatch, UnknownTensor
+from services.model.serving import Serving
+from services.model.versions import Signature, TensorSpec
+
+# Parameters of our gateway, beyond the protocol: time left by row in the request, the runtime in the response.
+ROW_TIMES = "pm_rows"
+RUNTIME = "pm_runtime"
+# An output of our own, only to a request with row times, and only when a row is not OK: a status code for each row.
+ROW_STATUS = "pm_row_status"
+
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    BYTES: "bytes_contents",
+}
+# They ask for another answer than the one that would come, so they cannot be ignored like other servers' hints.
+_UNSUPPORTED = ("shared_memory_region", "classification")
+
+
+def decode_infer(request: oip.ModelInferRequest, signature: Signature, most_rows: int) -> InferCall:
+    """Read the rows; raises an INVALID_ARGUMENT with the path of the first field that does not fit."""
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise LengthMismatch(f"{len(raw)} raw contents for {len(request.inputs)} inputs", field="raw_input_contents")
+    inputs: dict[str, Array] = {}
+    rows = 0
+    for index, tensor in enumerate(request.inputs):
+        spec = signature.input_named.get(tensor.name)
+        if spec is None or tensor.name in inputs:
+            raise _surplus(tensor.name, index, signature)
+        shape = tuple(tensor.shape)
+        rows = rows or _rows(shape, index, most_rows)
+        _check(tensor, spec, shape, rows, f"inputs[{index}]")
+        inputs[spec.name] = _raw(raw[index], spec, shape, index) if raw else _typed(tensor, spec, shape, index)
+    if len(inputs) < len(signature.inputs):
+        raise _missing(inputs, signature)
+    return InferCall(inputs, rows, _row_times(request, rows))
+
+
+def requested_outputs(request: oip.ModelInferRequest, signature: Signature) -> Sequence[TensorSpec]:
+    """Return the outputs to answer, in the caller's order; all of them when it names none."""
+    if not request.outputs:
+        return signature.outputs
+    specs = []
+    for index, output in enumerate(request.outputs):
+        spec = signature.output_named.get(output.name)
+        if spec is None:
+            known = ", ".join(signature.output_named)
+            raise UnknownTensor(f"no output {output.name!r}, there are: {known}", field=f"outputs[{index}].name")
+        _refuse_unsupported(output, f"outputs[{index}]")
+        specs.append(spec)
+    return specs
+
+
+def encode_infer(
+    request: oip.ModelInferRequest, serving: Serving, outputs: Sequence[TensorSpec], answer: Answer
+) -> oip.ModelInferResponse:
+    """Write the answer, packed."""
+    version = serving.version
+    response = oip.ModelInferResponse(model_name=version.model, model_version=version.version, id=request.id)
+    for spec in outputs:
+        _add(response, spec.name, spec.datatype, answer.outputs[spec.name])
+    if ROW_TIMES in request.parameters:
+        response.parameters[RUNTIME].string_param = serving.runtime.name
+        if answer.codes is not None:
+            _add(response, ROW_STATUS, "INT32", answer.codes)
+    return response
+
+
+def _add(response: oip.ModelInferResponse, name: str, datatype: str, values: Array) -> None:
+    response.outputs.add(name=name, datatype=datatype, shape=values.shape)
+    response.raw_output_contents.append(pack(values))
+
+
+def _rows(shape: tuple[int, ...], index: int, most_rows: int) -> int:
+    rows = shape[0] if shape else 0
+    if not 1 <= rows <= most_rows:
+        raise RowsOutOfRange(f"a call has 1 to {most_rows} rows, not {rows}", field=f"inputs[{index}].shape")
+    return rows
+
+
+def _check(
+    tensor: oip.ModelInferRequest.InferInputTensor, spec: TensorSpec, shape: tuple[int, ...], rows: int, path: str
+) -> None:
+    if tensor.datatype != spec.datatype:
+        message = f"input {spec.name!r} is {spec.datatype}, not {tensor.datatype or 'of no type'}"
+        raise TypeMismatch(message, field=f"{path}.datatype")
+    if shape != (rows, *spec.shape):
+        if shape[1:] == spec.shape:
+            raise LengthMismatch(f"{shape[0]} rows, an input before has {rows}", field=f"{path}.shape")
+        wanted = ["rows", *spec.shape]
+        raise ShapeMismatch(f"input {spec.name!r} is {wanted}, not {list(shape)}", field=f"{path}.shape")
+    _refuse_unsupported(tensor, path)
+
+
+def _refuse_unsupported(
+    tensor: oip.ModelInferRequest.InferInputTensor | oip.ModelInferRequest.InferRequestedOutputTensor, path: str
+) -> None:
+    if not tensor.parameters:
+        return
+    for name in _UNSUPPORTED:
+        if name in tensor.parameters:
+            raise InvalidArgument(f"parameter {name} is not supported", field=f"{path}.parameters[{name}]")
+
+
+def _raw(raw: bytes, spec: TensorSpec, shape: tuple[int, ...], index: int) -> Array:
+    try:
+        return unpack(raw, spec.datatype, shape)
+    except ValueError as error:
+        message = f"{len(raw)} bytes do not fill input {spec.name!r} of {spec.datatype} {list(shape)}: {error}"
+        raise ShapeMismatch(message, field=f"raw_input_contents[{index}]") from error
+
+
+def _typed(
+    tensor: oip.ModelInferRequest.InferInputTensor, spec: TensorSpec, shape: tuple[int, ...], index: int
+) -> Array:
+    contents = _CONTENTS.get(spec.datatype)
+    if contents is None:
+        message = f"{spec.datatype} has no typed contents: send raw_input_contents"
+        raise TypeMismatch(message, field=f"inputs[{index}].contents")
+    path = f"inputs[{index}].contents.{contents}"
+    values = getattr(tensor.contents, contents)
+    if len(values) != math.prod(shape):
+        raise ShapeMismatch(f"{len(values)} values for {list(shape)}", field=path)
+    try:
+        return np.fromiter(values, DTYPES[spec.datatype], len(values)).reshape(shape)
+    except OverflowError as error:
+        raise TypeMismatch(f"a value is no {spec.datatype}: {error}", field=path) from error
+
+
+def _row_times(request: oip.ModelInferRequest, rows: int) -> RowTimes | None:
+    # Asked for by name first: to read a parameter that is not there would add it.
+    if ROW_TIMES not in request.parameters:
+        return None
+    path = f"parameters[{ROW_TIMES}]"
+    text = request.parameters[ROW_TIMES].string_param
+    try:
+        left_ms = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidArgument(f"not milliseconds separated by commas: {error}", field=path) from error
+    if len(left_ms) != rows:
+        raise LengthMismatch(f"{len(left_ms)} times for {rows} rows", field=path)
+    if not math.isfinite(sum(left_ms)):
+        raise InvalidArgument("a time is not finite", field=path)
+    return RowTimes(time.monotonic(), left_ms)
+
+
+def _surplus(name: str, index: int, signature: Signature) -> UnknownTensor | InvalidArgument:
+    path = f"inputs[{index}].name"
+    if name in signature.input_named:
+        return InvalidArgument(f"input {name!r} is there twice", field=path)
+    return UnknownTensor(f"no input {name!r}, there are: {', '.join(signature.input_named)}", field=path)
+
+
+def _missing(inputs: dict[str, Array], signature: Signature) -> MissingField:
+    names = [spec.name for spec in signature.inputs if spec.name not in inputs]
+    violations = [FieldViolation("inputs", f"input {name!r} is missing") for name in names]
+    return MissingField(f"missing: {', '.join(names)}", violations=violations)

@@ -1,0 +1,103 @@
+"""Puts the model service together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY
+from tenacity import wait_random_exponential
+from tritonclient.grpc.service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+
+from predictmesh.model.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.mesh.channel import open_stub
+from services.mesh.lifecycle import Service
+from services.mesh.methods import Servicer
+from services.mesh.objects import Objects, artifact_path
+from services.mesh.snapshots import SnapshotReader
+from services.model.artifacts import Artifacts
+from services.model.batcher import Limits
+from services.model.clients import RuntimeReporter
+from services.model.convert import decode_catalog
+from services.model.engine import Engine
+from services.model.loader import Loader
+from services.model.metrics import ModelMetrics
+from services.model.runtimes.onnx import OnnxRuntime
+from services.model.servicer import InferenceServicer, ModelServicer
+from services.model.settings import Settings
+
+if TYPE_CHECKING:
+    from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+
+
+@asynccontextmanager
+async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None = None) -> AsyncIterator[Service]:
+    """Build the service; without a `registry` it opens a channel to the one in the settings."""
+    async with AsyncExitStack() as stack:
+        if registry is None:
+            registry = await stack.enter_async_context(
+                open_stub(settings.registry, RegistryServiceStub, max_message_bytes=settings.max_message_bytes)
+            )
+        objects = Objects.open(settings.objects)
+        engine = _open_engine(settings, objects, stack)
+        reader = await stack.enter_async_context(
+            SnapshotReader(registry, subscriber="model", objects=objects, cache=settings.data_dir / "snapshot")
+        )
+        reader.subscribe(lambda snapshot: engine.use(decode_catalog(snapshot)))
+        reporting = asyncio.create_task(RuntimeReporter(registry, engine.board).run(), name="report runtimes")
+        stack.callback(reporting.cancel)
+        yield _service(engine, settings, reader)
+
+
+def _open_engine(settings: Settings, objects: Objects, stack: AsyncExitStack) -> Engine:
+    onnx = OnnxRuntime(settings.compute_threads, settings.intra_op_threads)
+    stack.callback(onnx.close)
+
+    async def fetch(sha256: str) -> bytes:
+        return await objects.get(artifact_path(sha256))
+
+    loader = Loader(
+        {onnx.name: onnx},
+        Artifacts(settings.data_dir / "artifacts", fetch),
+        Limits(settings.max_batch_rows, settings.max_rows_in_flight),
+        parallel=settings.load_parallel,
+        timeout_s=settings.load_timeout_s,
+    )
+    # Random, so that pods which failed together do not come back together.
+    retry = wait_random_exponential(settings.load_retry_s, settings.load_retry_max_s)
+    engine = Engine(loader, retry)
+    stack.push_async_callback(engine.close)
+    metrics = ModelMetrics(engine)
+    REGISTRY.register(metrics)
+    stack.callback(REGISTRY.unregister, metrics)
+    return engine
+
+
+def _service(engine: Engine, settings: Settings, reader: SnapshotReader) -> Service:
+    def status() -> dict[str, object]:
+        return {
+            "snapshot_revision": reader.current.revision if reader.current else None,
+            "registry_reachable": reader.reachable,
+            "versions": [
+                {
+                    "version": f"{status.model}@{status.version}",
+                    "runtime": status.runtime,
+                    "state": status.state.value,
+                    "message": status.message,
+                }
+                for status in engine.board.current
+            ],
+        }
+
+    return Service(
+        name="model",
+        servicers=[
+            Servicer(add_GRPCInferenceServiceServicer_to_server, InferenceServicer(engine, settings)),
+            Servicer(add_ModelServiceServicer_to_server, ModelServicer(engine.board)),
+        ],
+        ready=engine.not_ready,
+        status=status,
+    )
