@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import obstore
@@ -42,19 +43,26 @@ class Objects:
         except BaseError as error:
             raise StoreUnavailable(f"object storage cannot read {path}") from error
 
-    async def put(self, path: str, data: bytes) -> None:
-        """Write `data` at `path`, whole or not at all."""
+    async def put(self, path: str, data: bytes | AsyncIterator[bytes]) -> None:
+        """Write `data` at `path`, whole or not at all: nothing is left if an iterator raises."""
         try:
             await obstore.put_async(self._store, path, data)
         except BaseError as error:
             raise StoreUnavailable(f"object storage cannot write {path}") from error
 
+    async def size(self, path: str) -> int:
+        """Return the length in bytes of what is at `path`; KeyError if there is nothing."""
+        try:
+            return int((await obstore.head_async(self._store, path))["size"])
+        except FileNotFoundError as error:
+            raise KeyError(path) from error
+        except BaseError as error:
+            raise StoreUnavailable(f"object storage cannot look for {path}") from error
+
     async def exists(self, path: str) -> bool:
         """Return whether there is something at `path`."""
         try:
-            await obstore.head_async(self._store, path)
-        except FileNotFoundError:
+            await self.size(path)
+        except KeyError:
             return False
-        except BaseError as error:
-            raise StoreUnavailable(f"object storage cannot look for {path}") from error
         return True

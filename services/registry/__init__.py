@@ -1,0 +1,1 @@
+"""The registry: owner of all definitions, in one append-only log."""

@@ -1,0 +1,7 @@
+"""The registry as a process."""
+
+from services.mesh.lifecycle import main
+from services.registry.server import build
+from services.registry.settings import Settings
+
+main(Settings, build)

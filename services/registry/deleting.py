@@ -1,0 +1,67 @@
+"""What it takes to delete a resource: nothing else may name it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.mesh.errors import MissingField
+from services.registry.catalog import Catalog
+from services.registry.changes import ResourceDeleted
+from services.registry.definitions import Resource
+from services.registry.errors import InUse, UnknownEndpoint, UnknownModel, UnknownVersion, UnknownView
+
+
+def plan_deletion(catalog: Catalog, target: ResourceDeleted | None) -> ResourceDeleted:
+    """Check that `target` is there and can go."""
+    if target is None:
+        raise MissingField("name a feature view, a model, a version or an endpoint", field="target")
+    match target.kind:
+        case "feature_view":
+            _check_view(catalog, target.name)
+        case "model":
+            _check_model(catalog, target.name)
+        case "version":
+            _check_version(catalog, target.name, target.version)
+        case "endpoint":
+            _require(catalog.endpoints, target.name, UnknownEndpoint, "endpoint")
+    return target
+
+
+def _require(
+    present: Mapping[str, Resource], name: str, error: type[UnknownEndpoint | UnknownModel | UnknownView], kind: str
+) -> None:
+    if name not in present:
+        raise error(f"there is no {kind.replace('_', ' ')} {name!r}", field=kind, name=name)
+
+
+def _check_view(catalog: Catalog, name: str) -> None:
+    _require(catalog.views, name, UnknownView, "feature_view")
+    readers = [f"{model.name}@{version.version}" for model, version in catalog.readers_of(name)]
+    _refuse_if_used(f"feature view {name}", "feature_view", readers)
+
+
+def _check_model(catalog: Catalog, name: str) -> None:
+    _require(catalog.models, name, UnknownModel, "model")
+    users = [f"endpoint {endpoint.name}" for endpoint in catalog.endpoints.values() if endpoint.model == name]
+    _refuse_if_used(f"model {name}", "model", users)
+
+
+def _check_version(catalog: Catalog, name: str, number: str) -> None:
+    model = catalog.models.get(name)
+    if model is None:
+        raise UnknownModel(f"there is no model {name!r}", field="version.model", model=name)
+    if not model.find(number):
+        raise UnknownVersion(f"there is no {name}@{number}", field="version.version", model=name, version=number)
+    aliases = [f"alias {alias}" for alias, target in model.aliases.items() if target == number]
+    routes = [
+        f"endpoint {endpoint.name}"
+        for endpoint in catalog.endpoints.values()
+        if endpoint.model == name and endpoint.route.version == number
+    ]
+    _refuse_if_used(f"{name}@{number}", "version", aliases + routes)
+
+
+def _refuse_if_used(what: str, field: str, users: list[str]) -> None:
+    if users:
+        shown = ", ".join(users[:5]) + (f" and {len(users) - 5} more" if len(users) > 5 else "")
+        raise InUse(f"{what} is named by {shown}", field=field, users=", ".join(users[:20]))

@@ -1,0 +1,130 @@
+"""The rules of endpoints: a route that leads to a version, and a sample request that the version can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.registry.binding import Views, keys_of, requests_of
+from services.registry.definitions import DataType, Endpoint, KeyType, Model, Route, Source, Tensor, Version
+from services.registry.errors import (
+    InvalidDefinition,
+    NamesUnknownAlias,
+    NamesUnknownModel,
+    NamesUnknownVersion,
+)
+from services.registry.faults import Faults
+from services.registry.names import check_name, check_unique
+from services.registry.tensors import filled_list, fits, lists_of, values_of
+
+MAX_TIMEOUT_MS = 600_000
+MAX_SAMPLE_ROWS = 256
+
+
+def resolve(route: Route, model: Model) -> Version | None:
+    """The version that the route leads to, if it leads anywhere."""
+    return model.find(route.version or model.aliases.get(route.alias, ""))
+
+
+def check_endpoint(endpoint: Endpoint, models: Mapping[str, Model], path: str, faults: Faults) -> None:
+    """The endpoint, apart from its sample request."""
+    check_name(endpoint.name, f"{path}.name", faults)
+    if not 0 <= endpoint.default_timeout_ms <= MAX_TIMEOUT_MS:
+        faults.add(InvalidDefinition, f"{path}.default_timeout_ms", f"0 (the default) to {MAX_TIMEOUT_MS} ms")
+    _check_route(endpoint, models, path, faults)
+
+
+def _check_route(endpoint: Endpoint, models: Mapping[str, Model], path: str, faults: Faults) -> None:
+    model, route = models.get(endpoint.model), endpoint.route
+    if not model:
+        faults.add(NamesUnknownModel, f"{path}.model", f"there is no model {endpoint.model!r}")
+    elif route.alias and route.alias not in model.aliases:
+        faults.add(NamesUnknownAlias, f"{path}.route.alias", f"model {model.name} has no alias {route.alias!r}")
+    elif route.version and not model.find(route.version):
+        faults.add(NamesUnknownVersion, f"{path}.route.version", f"there is no {model.name}@{route.version}")
+    elif not route.alias and not route.version:
+        faults.add(InvalidDefinition, f"{path}.route", "a route names a version or an alias")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a request may hold: key columns, and features by name or as `view:field`, each with its type."""
+
+    keys: dict[str, KeyType]
+    features: dict[str, DataType]
+
+    @classmethod
+    def of(cls, version: Version, views: Views) -> Sample:
+        """What a request to `version` may hold."""
+        types = {spec.name: spec.data_type for spec in version.signature.inputs}
+        stored = {
+            _override_name(source): types[binding.input]
+            for binding in version.bindings
+            for source in binding.sources
+            if source.field
+        }
+        return cls(keys_of(version, views), {**stored, **requests_of(version)})
+
+
+def _override_name(source: Source) -> str:
+    assert source.field
+    return f"{source.field.view}:{source.field.field}"
+
+
+def check_sample(endpoint: Endpoint, version: Version, views: Views, path: str, faults: Faults) -> None:
+    """The sample request is one that `version` can answer. An alias that moves later leaves it as it is."""
+    sample = Sample.of(version, views)
+    if endpoint.sample_entities:
+        _check_sample_keys(endpoint.sample_entities, sample.keys, f"{path}.sample_entities", faults)
+        _check_rows(endpoint, path, faults)
+    elif endpoint.sample_features and sample.keys:
+        faults.add(InvalidDefinition, f"{path}.sample_entities", "sample_features never show without key columns")
+    _check_sample_features(endpoint.sample_features, sample.features, f"{path}.sample_features", faults)
+
+
+def _check_sample_keys(columns: tuple[Tensor, ...], keys: dict[str, KeyType], path: str, faults: Faults) -> None:
+    check_unique([column.name for column in columns], path, "name", faults)
+    for index, column in enumerate(columns):
+        wanted = {KeyType.STRING: "strings", KeyType.INT64: "ints"}.get(keys.get(column.name, KeyType.UNSPECIFIED))
+        if wanted is None:
+            known = ", ".join(keys) or "none"
+            faults.add(InvalidDefinition, f"{path}[{index}].name", f"the version's key columns are {known}")
+        elif filled_list(column) != wanted or column.null_rows or not all(value != "" for value in values_of(column)):
+            faults.add(InvalidDefinition, f"{path}[{index}]", f"keys are {wanted}, none empty and none null")
+    missing = sorted(keys.keys() - {column.name for column in columns})
+    if missing:
+        faults.add(InvalidDefinition, path, f"key columns are missing: {', '.join(missing)}")
+
+
+def _check_sample_features(columns: tuple[Tensor, ...], types: dict[str, DataType], path: str, faults: Faults) -> None:
+    check_unique([column.name for column in columns], path, "name", faults)
+    for index, column in enumerate(columns):
+        data_type = types.get(column.name)
+        if data_type is None:
+            faults.add(InvalidDefinition, f"{path}[{index}].name", f"the version takes no feature {column.name!r}")
+        elif not _can_be(column, data_type):
+            faults.add(InvalidDefinition, f"{path}[{index}]", f"the version takes values of {data_type}")
+
+
+def _can_be(column: Tensor, data_type: DataType) -> bool:
+    """Whether the values are of the type; a number without a type may stand for another kind of number."""
+    if column.data_type not in {data_type, DataType.UNSPECIFIED}:
+        return False
+    accepted = set(lists_of(data_type))
+    if column.data_type is DataType.UNSPECIFIED and data_type.is_float:
+        accepted |= {"ints", "floats", "doubles"}
+    if column.data_type is DataType.UNSPECIFIED and data_type is DataType.UINT64:
+        accepted.add("ints")
+    return filled_list(column) in accepted and all(fits(value, data_type) for value in values_of(column))
+
+
+def _check_rows(endpoint: Endpoint, path: str, faults: Faults) -> None:
+    for kind in ("sample_entities", "sample_features"):
+        for index, column in enumerate(getattr(endpoint, kind)):
+            rows = len(values_of(endpoint.sample_entities[0]))
+            if len(values_of(column)) != rows or not 1 <= rows <= MAX_SAMPLE_ROWS:
+                faults.add(
+                    InvalidDefinition,
+                    f"{path}.{kind}[{index}]",
+                    f"columns have the length of the first, 1 to {MAX_SAMPLE_ROWS} rows",
+                )

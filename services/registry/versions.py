@@ -1,0 +1,101 @@
+"""The rules of versions, apart from their bindings."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from itertools import pairwise
+
+import orjson
+
+from services.registry.definitions import Artifact, DataType, FeatureHistogram, TensorSpec, TrainingProfile, Version
+from services.registry.errors import InvalidDefinition
+from services.registry.faults import Faults
+from services.registry.names import check_part, check_tensor_name, check_unique, check_version, is_sha256
+
+MAX_ELEMENTS = 2**31
+CPU_RUNTIME = "onnx"
+
+
+def check_content(version: Version, path: str, faults: Faults) -> None:
+    """Number, signature, artifacts, metrics and training profile."""
+    check_version(version.version, f"{path}.version", faults)
+    for name, specs in (("inputs", version.signature.inputs), ("outputs", version.signature.outputs)):
+        _check_specs(specs, f"{path}.signature.{name}", faults)
+    _check_artifacts(version.artifacts, f"{path}.artifacts", faults)
+    for name, value in version.metrics.items():
+        if not name or not math.isfinite(value):
+            faults.add(InvalidDefinition, f"{path}.metrics.{name}", "a metric has a name and a finite value")
+    if version.training_profile:
+        _check_profile(version.training_profile, f"{path}.training_profile", faults)
+
+
+def digest_of(version: Version) -> str:
+    """SHA-256 (hex) over what the version computes: signature, bindings and artifacts.
+
+    Canonical form: the JSON of the three, keys sorted, without spaces. Sizes follow from the artifacts' own digests.
+    """
+    content = {
+        "signature": version.signature,
+        "bindings": version.bindings,
+        "artifacts": [(artifact.runtime, artifact.sha256) for artifact in version.artifacts],
+    }
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def warnings_of(version: Version) -> list[str]:
+    """What is allowed, but should be known to who registers it."""
+    if any(artifact.runtime == CPU_RUNTIME for artifact in version.artifacts):
+        return []
+    return [f"no {CPU_RUNTIME} artifact: the version has no CPU fallback"]
+
+
+def _check_specs(specs: tuple[TensorSpec, ...], path: str, faults: Faults) -> None:
+    if not specs:
+        faults.add(InvalidDefinition, path, "a signature has at least one input and one output")
+    check_unique([spec.name for spec in specs], path, "name", faults)
+    for index, spec in enumerate(specs):
+        _check_spec(spec, f"{path}[{index}]", faults)
+
+
+def _check_spec(spec: TensorSpec, path: str, faults: Faults) -> None:
+    check_tensor_name(spec.name, f"{path}.name", faults)
+    if spec.data_type is DataType.UNSPECIFIED:
+        faults.add(InvalidDefinition, f"{path}.data_type", "a tensor needs a data type")
+    elif spec.finite and not spec.data_type.is_float:
+        faults.add(InvalidDefinition, f"{path}.finite", f"never acts: {spec.data_type} is always finite")
+    if any(size < 1 for size in spec.shape) or math.prod(spec.shape) > MAX_ELEMENTS:
+        faults.add(
+            InvalidDefinition,
+            f"{path}.shape",
+            f"each dimension is at least 1, and a row at most {MAX_ELEMENTS} elements",
+        )
+
+
+def _check_artifacts(artifacts: tuple[Artifact, ...], path: str, faults: Faults) -> None:
+    if not artifacts:
+        faults.add(InvalidDefinition, path, "a version has at least one artifact")
+    check_unique([artifact.runtime for artifact in artifacts], path, "runtime", faults)
+    for index, artifact in enumerate(artifacts):
+        check_part(artifact.runtime, f"{path}[{index}].runtime", faults)
+        if not is_sha256(artifact.sha256):
+            faults.add(InvalidDefinition, f"{path}[{index}].sha256", "a SHA-256 is 64 digits of lower-case hex")
+
+
+def _check_profile(profile: TrainingProfile, path: str, faults: Faults) -> None:
+    if profile.rows < 1:
+        faults.add(InvalidDefinition, f"{path}.rows", "a profile is made from at least one row")
+    check_unique([histogram.name for histogram in profile.features], f"{path}.features", "name", faults)
+    for index, histogram in enumerate(profile.features):
+        _check_histogram(histogram, f"{path}.features[{index}]", faults)
+
+
+def _check_histogram(histogram: FeatureHistogram, path: str, faults: Faults) -> None:
+    edges = histogram.edges
+    ascending = all(low < high for low, high in pairwise(edges))
+    if not ascending or not all(map(math.isfinite, edges)):
+        faults.add(InvalidDefinition, f"{path}.edges", "edges are finite and ascend")
+    if len(histogram.counts) != len(edges) + 1 or any(count < 0 for count in histogram.counts):
+        faults.add(InvalidDefinition, f"{path}.counts", f"{len(edges)} edges part {len(edges) + 1} counts of 0 or more")
+    if not 0 <= histogram.null_fraction <= 1:
+        faults.add(InvalidDefinition, f"{path}.null_fraction", "a fraction is 0 to 1")
