@@ -1,0 +1,1 @@
+"""The gateway: answers predictions by composing the feature service and the model service."""

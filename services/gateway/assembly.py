@@ -1,0 +1,139 @@
+"""The model's inputs for a batch: packed bytes are passed through as they are unless a request brings values of its own."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.gateway.errors import MissingFeature, StaleFeature
+from services.gateway.prediction import FeatureRows, FeatureState
+from services.gateway.target import DType, Source, SourceKind, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from services.gateway.request import Member, Override
+    from services.mesh.errors import MeshError
+
+
+def model_inputs(target: Target, members: Sequence[Member], rows: int, features: FeatureRows | None) -> list[bytes]:
+    """Return each input's bytes (row-major, little-endian; BYTES length-prefixed), in the signature's order."""
+    touched = {override.input_index for member in members for override in member.overrides}
+    tensors: list[bytes] = []
+    for index, feed in enumerate(target.inputs):
+        packed = None if feed.plan_index is None or features is None else features.tensors[feed.plan_index]
+        if packed is None or index in touched:
+            array = (
+                filler(feed.dtype, rows * feed.width).reshape(rows, feed.width)
+                if packed is None
+                else unpacked(packed, feed.dtype, feed.width)
+            )
+            _overlay(array, index, members)
+            packed = pack(array, feed.dtype)
+        tensors.append(packed)
+    return tensors
+
+
+def filler(dtype: DType, count: int) -> npt.NDArray[np.generic]:
+    """Return `count` values that stand where there is none: NaN, zero, or empty."""
+    if dtype is DType.BYTES:
+        return np.full(count, b"", dtype=object)
+    return np.full(count, np.nan if dtype.is_float else 0, dtype=dtype.numpy)
+
+
+def _overlay(array: npt.NDArray[np.generic], index: int, members: Sequence[Member]) -> None:
+    start = 0
+    for member in members:
+        for override in member.overrides:
+            if override.input_index == index:
+                source = override.source
+                place = array[start : start + member.rows, source.offset : source.offset + source.width]
+                if override.present is None:
+                    place[:] = override.values
+                else:
+                    place[override.present] = override.values[override.present]
+        start += member.rows
+
+
+def unpacked(packed: bytes, dtype: DType, width: int) -> npt.NDArray[np.generic]:
+    """Return packed values as a writable array [rows, width]; ValueError if they do not make whole rows."""
+    if dtype is not DType.BYTES:
+        return np.frombuffer(packed, dtype=dtype.numpy).reshape(-1, width).copy()
+    values: list[bytes] = []
+    offset = 0
+    while offset < len(packed):
+        (length,) = struct.unpack_from("<I", packed, offset)
+        values.append(packed[offset + 4 : offset + 4 + length])
+        offset += 4 + length
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array.reshape(-1, width)
+
+
+def pack(array: npt.NDArray[np.generic], dtype: DType) -> bytes:
+    """Return the bytes of an array; BYTES elements each behind their length (uint32)."""
+    if dtype is not DType.BYTES:
+        return array.tobytes()
+    return b"".join(struct.pack("<I", len(value)) + value for value in array.ravel())  # type: ignore[arg-type,operator]
+
+
+def row_errors(target: Target, member: Member, start: int, features: FeatureRows | None) -> dict[int, MeshError]:
+    """Return the errors of a member's rows by its row; what the request brings itself cannot be missing or stale."""
+    errors: dict[int, MeshError] = {}
+    for override in member.overrides:
+        _absent_in_request(target, override, errors)
+    if features is None:
+        return errors
+    for row, view, state in features.statuses:
+        own = row - start
+        if (
+            state is FeatureState.STALE_REJECTED
+            and 0 <= own < member.rows
+            and not _brings_view(target, member, view, own)
+        ):
+            name = target.views[view]
+            errors[own] = StaleFeature(f"the value of view {name!r} is older than the view allows", view=name)
+    for row, tensor, element in features.missing:
+        own = row - start
+        if 0 <= own < member.rows and own not in errors:
+            feed = next(feed for feed in target.inputs if feed.plan_index == tensor)
+            source = feed.sources[element]
+            if not _brings(member, target.inputs.index(feed), source, own):
+                errors[own] = MissingFeature(
+                    f"{source.name} has no value and no default, and {feed.dtype.name} has no null", source=source.name
+                )
+    return errors
+
+
+def _absent_in_request(target: Target, override: Override, errors: dict[int, MeshError]) -> None:
+    feed = target.inputs[override.input_index]
+    if override.present is None or override.source.kind is not SourceKind.REQUEST or feed.dtype.is_float:
+        return
+    for row in np.flatnonzero(~override.present):
+        errors[int(row)] = MissingFeature(
+            f"feature {override.source.name!r} is null, and {feed.dtype.name} has no null", source=override.source.name
+        )
+
+
+def _brings_view(target: Target, member: Member, view: int, row: int) -> bool:
+    """Whether the request has a value of its own for everything that the model takes of the view."""
+    name = target.views[view]
+    return all(
+        source.kind is SourceKind.FIELD and _brings(member, index, source, row)
+        for index, feed in enumerate(target.inputs)
+        for source in feed.sources
+        if source.view == name
+    )
+
+
+def _brings(member: Member, index: int, source: Source, row: int) -> bool:
+    return any(
+        override.input_index == index
+        and override.source is source
+        and (override.present is None or bool(override.present[row]))
+        for override in member.overrides
+    )

@@ -1,0 +1,133 @@
+"""The gateway's calls to the feature service and the model service: the domain's types out of the wire's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tritonclient.grpc import service_pb2 as oip_pb
+
+from predictmesh.features.v1 import features_service_pb2 as features_pb
+from predictmesh.types.v1.tensor_pb2 import Tensor
+from services.gateway.assembly import unpacked
+from services.gateway.errors import InvalidOutput
+from services.gateway.prediction import FeatureRows, FeatureState, Inference
+from services.mesh.deadline import Deadline
+from services.mesh.errors import MeshError, Reason
+from services.mesh.resilience import Hop
+
+if TYPE_CHECKING:
+    from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
+    from services.gateway.target import Input, Output, Target
+
+ROW_STATUS = "pm_row_status"
+REMAINING_MS = "pm_rows"
+RUNTIME = "pm_runtime"
+
+
+class FeatureClient:
+    """Asks for features by plan id; sends the plan itself when the service does not know it."""
+
+    def __init__(self, stub: FeatureServiceAsyncStub) -> None:
+        self._stub = stub
+        self.hop = Hop("features")
+
+    async def get(
+        self,
+        target: Target,
+        keys: Sequence[Sequence[str] | Sequence[int]],
+        as_of_us: Sequence[int],
+        deadline: Deadline,
+        *,
+        want_origins: bool,
+    ) -> FeatureRows:
+        """Return the values of the target's plan; raises what the feature service answers."""
+        request = features_pb.GetFeaturesRequest(
+            plan_id=target.plan_id,
+            keys=[
+                Tensor(name=key.name, ints=values) if key.is_int else Tensor(name=key.name, strings=values)  # type: ignore[arg-type]
+                for key, values in zip(target.keys, keys, strict=True)
+            ],
+            as_of_us=as_of_us,
+            want_origins=want_origins,
+        )
+
+        async def attempt(timeout: float) -> features_pb.GetFeaturesResponse:
+            return await self._stub.GetFeatures(request, timeout=timeout)
+
+        try:
+            response = await self.hop.call(attempt, deadline)
+        except MeshError as error:
+            if error.reason is not Reason.UNKNOWN_PLAN:
+                raise
+            assert isinstance(target.plan, features_pb.FeaturePlan)
+            request.plan.CopyFrom(target.plan)
+            response = await self.hop.call(attempt, deadline)
+        return _feature_rows(response)
+
+
+def _feature_rows(response: features_pb.GetFeaturesResponse) -> FeatureRows:
+    return FeatureRows(
+        tensors=list(response.tensors),
+        ages_us=memoryview(response.ages_us).cast("q"),
+        statuses=[(status.row, status.view, FeatureState(status.state)) for status in response.statuses],
+        missing=[(element.row, element.tensor, element.source) for element in response.missing],
+        origins=list(response.origins),
+    )
+
+
+class ModelClient:
+    """Infers over the Open Inference Protocol v2, with the remaining time of each row."""
+
+    def __init__(self, stub: object) -> None:
+        self._infer = stub.ModelInfer  # type: ignore[attr-defined]  # tritonclient's stubs are not typed
+        self.hop = Hop("model")
+
+    async def infer(
+        self, target: Target, tensors: Sequence[bytes], remaining_ms: Sequence[int], deadline: Deadline
+    ) -> Inference:
+        """Return the target's outputs; raises what the model service answers, or InvalidOutput."""
+        rows = len(remaining_ms)
+        request = oip_pb.ModelInferRequest(
+            model_name=target.model,
+            model_version=target.version,
+            inputs=[_described(feed, rows) for feed in target.inputs],
+            raw_input_contents=tensors,
+        )
+        request.parameters[REMAINING_MS].string_param = ",".join(map(str, remaining_ms))
+
+        async def attempt(timeout: float) -> oip_pb.ModelInferResponse:
+            return await self._infer(request, timeout=timeout)
+
+        return _inference(await self.hop.call(attempt, deadline), target, rows)
+
+
+def _described(feed: Input, rows: int) -> oip_pb.ModelInferRequest.InferInputTensor:
+    return oip_pb.ModelInferRequest.InferInputTensor(
+        name=feed.name, datatype=feed.dtype.name, shape=(rows, *feed.shape)
+    )
+
+
+def _inference(response: oip_pb.ModelInferResponse, target: Target, rows: int) -> Inference:
+    packed = {
+        output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+    failed: dict[int, int] = {}
+    if ROW_STATUS in packed:
+        codes = np.frombuffer(packed[ROW_STATUS], dtype="<i4")
+        failed = {int(row): int(codes[row]) for row in np.flatnonzero(codes)}
+    outputs = [_output(packed.get(output.name), output, rows, target) for output in target.outputs]
+    return Inference(outputs, failed, response.parameters[RUNTIME].string_param)
+
+
+def _output(packed: bytes | None, output: Output, rows: int, target: Target) -> np.ndarray:
+    try:
+        array = None if packed is None else unpacked(packed, output.dtype, output.width)
+    except ValueError:
+        array = None
+    if array is None or len(array) != rows:
+        raise InvalidOutput(
+            f"{target.model} {target.version} did not answer {rows} rows of output {output.name!r}", output=output.name
+        )
+    return array

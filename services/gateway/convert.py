@@ -1,0 +1,253 @@
+"""The gateway's requests and answers between the wire and the domain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from predictmesh.features.v1.features_service_pb2 import ElementOrigin
+from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
+from predictmesh.gateway.v1 import provenance_pb2
+from predictmesh.registry.v1 import feature_view_pb2, model_pb2
+from predictmesh.types.v1 import data_type_pb2
+from predictmesh.types.v1.tensor_pb2 import Tensor
+from services.gateway.assembly import filler
+from services.gateway.prediction import NOT_STORED, Explanation, FeatureState, Prediction
+from services.gateway.request import Column, PredictCall
+from services.gateway.routing import Endpoint, RoutingTable
+from services.gateway.target import DType, Input, Source, SourceKind, Target
+from services.mesh.deadline import Deadline
+from services.mesh.errors import InvalidArgument
+from services.mesh.status import to_status
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+VERSION_HEADER = "x-model-version"
+MAX_PREDICTION_ID = 64
+_VALUE_FIELDS = ("strings", "floats", "ints", "doubles", "bools", "uints", "blobs")
+DATA_TYPES: dict[DType, int] = {dtype: data_type_pb2.DataType.Value(f"DATA_TYPE_{dtype.name}") for dtype in DType}
+
+
+def decode_predict(
+    request: gateway_pb.PredictRequest,
+    metadata: Mapping[str, str | bytes],
+    deadline: Deadline | None,
+    *,
+    explain: bool = False,
+) -> PredictCall:
+    """Return the call that a request asks for; what is wrong with the message alone is InvalidArgument."""
+    if len(request.prediction_id) > MAX_PREDICTION_ID:
+        raise InvalidArgument(f"prediction_id is longer than {MAX_PREDICTION_ID} bytes", field="prediction_id")
+    as_of_us = _microseconds(request.as_of) if request.HasField("as_of") else time.time_ns() // 1000
+    return PredictCall(
+        endpoint=request.endpoint,
+        pin=request.version or str(metadata.get(VERSION_HEADER, "")),
+        entities=[_column(tensor) for tensor in request.entities],
+        features=[_column(tensor) for tensor in request.features],
+        as_of_us=as_of_us,
+        prediction_id=request.prediction_id,
+        deadline=deadline,
+        explain=explain,
+    )
+
+
+def _microseconds(time_of: Timestamp) -> int:
+    if not 0 <= time_of.nanos < 10**9:
+        raise InvalidArgument("as_of.nanos is out of range", field="as_of.nanos")
+    return time_of.seconds * 1_000_000 + time_of.nanos // 1000
+
+
+def _column(tensor: Tensor) -> Column:
+    for kind in _VALUE_FIELDS:
+        values = getattr(tensor, kind)
+        if values:
+            return Column(tensor.name, kind, list(values), tensor.null_rows, tensor.shape)
+    return Column(tensor.name, "", [])
+
+
+def encode_prediction(prediction: Prediction) -> gateway_pb.PredictResponse:
+    """Return the answer with its provenance."""
+    outcome, target = prediction.outcome, prediction.route.target
+    response = gateway_pb.PredictResponse(
+        prediction_id=prediction.prediction_id,
+        outputs=[
+            tensor_of(spec.name, spec.dtype, (prediction.rows, *spec.shape), values)
+            for spec, values in zip(target.outputs, outcome.outputs, strict=True)
+        ],
+        provenance=_provenance(prediction),
+    )
+    for row, error in sorted(outcome.row_errors.items()):
+        response.row_errors.add(row=row, status=to_status(error))
+    return response
+
+
+def _provenance(prediction: Prediction) -> provenance_pb2.Provenance:
+    outcome, target = prediction.outcome, prediction.route.target
+    seconds, micros = divmod(prediction.as_of_us, 1_000_000)
+    return provenance_pb2.Provenance(
+        model=target.model,
+        version=target.version,
+        route_reason=prediction.route.reason.value,  # type: ignore[arg-type]  # the wire's number
+        runtime=outcome.runtime,
+        as_of=Timestamp(seconds=seconds, nanos=micros * 1000),
+        views=[_view_age(view, index, outcome.ages_us, len(target.views)) for index, view in enumerate(target.views)],
+        degradations=[
+            provenance_pb2.Degradation(reason=found.reason.value, subject=found.subject, rows=found.rows)  # type: ignore[arg-type]
+            for found in outcome.degradations
+        ],
+        hops=[provenance_pb2.HopTime(name=name, duration_us=duration) for name, duration in outcome.hops],
+        batch_rows=outcome.batch_rows,
+        trace_id=prediction.trace_id,
+        snapshot_revision=prediction.revision,
+    )
+
+
+def _view_age(view: str, index: int, ages_us: list[int], views: int) -> provenance_pb2.ViewAge:
+    oldest = max(ages_us[index::views])
+    if oldest == NOT_STORED:
+        return provenance_pb2.ViewAge(view=view)
+    return provenance_pb2.ViewAge(view=view, oldest_age_ms=oldest // 1000)
+
+
+def tensor_of(name: str, dtype: DType, shape: tuple[int, ...], values: npt.NDArray[np.generic]) -> Tensor:
+    """Return an array as a public tensor of typed values."""
+    flat = values.ravel().tolist()
+    tensor = Tensor(name=name, data_type=DATA_TYPES[dtype], shape=shape)  # type: ignore[arg-type]  # the wire's number
+    match dtype:
+        case DType.FP32 | DType.FP16:
+            tensor.floats.extend(flat)
+        case DType.FP64:
+            tensor.doubles.extend(flat)
+        case DType.BOOL:
+            tensor.bools.extend(flat)
+        case DType.UINT64:
+            tensor.uints.extend(flat)
+        case DType.BYTES:
+            _put_bytes(tensor, flat)
+        case _:
+            tensor.ints.extend(flat)
+    return tensor
+
+
+def _put_bytes(tensor: Tensor, values: list[bytes]) -> None:
+    try:
+        tensor.strings.extend([value.decode() for value in values])
+    except UnicodeDecodeError:
+        tensor.blobs.extend(values)
+
+
+def encode_explanation(prediction: Prediction) -> gateway_pb.ExplainResponse:
+    """Return every input element of a prediction made with `explain`."""
+    assert prediction.outcome.explanation is not None
+    response = gateway_pb.ExplainResponse(prediction=encode_prediction(prediction))
+    target = prediction.route.target
+    for row in range(prediction.rows):
+        for index, feed in enumerate(target.inputs):
+            for place, source in enumerate(feed.sources):
+                response.inputs.append(_input_value(prediction, row, index, feed, place, source))
+    return response
+
+
+def _input_value(
+    prediction: Prediction, row: int, index: int, feed: Input, place: int, source: Source
+) -> gateway_pb.InputValue:
+    explanation = prediction.outcome.explanation
+    assert explanation is not None
+    values = explanation.arrays[index][row, source.offset : source.offset + source.width]
+    found = gateway_pb.InputValue(
+        row=row,
+        input=feed.name,
+        source=_source(source),
+        value=tensor_of(source.name, feed.dtype, (source.width,), values),
+        origin=_origin(prediction, explanation, row, index, feed, place, source),  # type: ignore[arg-type]
+    )
+    target = prediction.route.target
+    if source.view and found.origin != gateway_pb.VALUE_ORIGIN_REQUEST:
+        age = prediction.outcome.ages_us[row * len(target.views) + target.views.index(source.view)]
+        if age != NOT_STORED:
+            found.age_ms = age // 1000
+    return found
+
+
+def _origin(
+    prediction: Prediction, explanation: Explanation, row: int, index: int, feed: Input, place: int, source: Source
+) -> int:
+    if (index, source.offset, row) in explanation.from_request or feed.plan_index is None:
+        return gateway_pb.VALUE_ORIGIN_REQUEST
+    match explanation.origins[feed.plan_index][row * len(feed.sources) + place]:
+        case ElementOrigin.ELEMENT_ORIGIN_STORE:
+            return gateway_pb.VALUE_ORIGIN_STORE
+        case ElementOrigin.ELEMENT_ORIGIN_DEFAULT:
+            view = prediction.route.target.views.index(source.view)
+            stale = (row, view, FeatureState.STALE_DEFAULTED) in explanation.statuses
+            return gateway_pb.VALUE_ORIGIN_DEFAULT_STALE if stale else gateway_pb.VALUE_ORIGIN_DEFAULT_ABSENT
+        case _:
+            return gateway_pb.VALUE_ORIGIN_NULL
+
+
+def _source(source: Source) -> model_pb2.Source:
+    match source.kind:
+        case SourceKind.FIELD:
+            return model_pb2.Source(
+                field=model_pb2.FieldSource(view=source.view, field=source.name.removeprefix(f"{source.view}:"))
+            )
+        case SourceKind.AGE:
+            return model_pb2.Source(age_of_view=source.view)
+        case SourceKind.REQUEST:
+            return model_pb2.Source(request=source.name)
+
+
+def encode_endpoints(table: RoutingTable) -> gateway_pb.ListEndpointsResponse:
+    """Return what callers need to know of every endpoint."""
+    infos = [_endpoint_info(endpoint) for _, endpoint in sorted(table.endpoints.items())]
+    return gateway_pb.ListEndpointsResponse(endpoints=infos, snapshot_revision=table.revision)
+
+
+def _endpoint_info(endpoint: Endpoint) -> gateway_pb.EndpointInfo:
+    target = endpoint.default.target
+    return gateway_pb.EndpointInfo(
+        name=endpoint.name,
+        description=endpoint.description,
+        model=endpoint.model,
+        version=target.version,
+        entity_keys=[
+            feature_view_pb2.KeyColumn(
+                name=key.name,
+                type=feature_view_pb2.KEY_TYPE_INT64 if key.is_int else feature_view_pb2.KEY_TYPE_STRING,
+            )
+            for key in target.keys
+        ],
+        request_features=[
+            _spec(name, feed.dtype, () if source.width == 1 else (source.width,), feed.finite)
+            for name, (feed, source) in target.required.items()
+        ],
+        outputs=[_spec(output.name, output.dtype, output.shape, False) for output in target.outputs],
+        default_timeout_ms=int(endpoint.default_timeout_s * 1000),
+        sample=gateway_pb.PredictRequest(
+            endpoint=endpoint.name,
+            entities=endpoint.sample_entities or _sample_keys(target),
+            features=endpoint.sample_features or _sample_features(target),
+        ),
+    )
+
+
+def _spec(name: str, dtype: DType, shape: tuple[int, ...], finite: bool) -> model_pb2.TensorSpec:
+    return model_pb2.TensorSpec(name=name, data_type=DATA_TYPES[dtype], shape=shape, finite=finite)  # type: ignore[arg-type]
+
+
+def _sample_keys(target: Target) -> list[Tensor]:
+    return [
+        Tensor(name=key.name, ints=[1]) if key.is_int else Tensor(name=key.name, strings=["key"]) for key in target.keys
+    ]
+
+
+def _sample_features(target: Target) -> list[Tensor]:
+    return [
+        tensor_of(name, feed.dtype, (), filler(feed.dtype, source.width))
+        for name, (feed, source) in target.required.items()
+    ]

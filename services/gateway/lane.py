@@ -1,0 +1,213 @@
+"""The two hops of a model version's predictions. A batch travels both together: one future a request, two calls a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol
+
+from opentelemetry.trace import SpanContext, SpanKind
+
+from services.gateway.assembly import model_inputs
+from services.gateway.prediction import NOT_STORED, FeatureRows, Inference, Outcome
+from services.gateway.slices import explanation_of, outcome_of, sliced, starts
+from services.mesh import context as calls
+from services.mesh.coalescing import Coalescer
+from services.mesh.deadline import Deadline
+from services.mesh.errors import DeadlineExceeded, Internal, MeshError, Reason
+from services.mesh.telemetry import names
+from services.mesh.telemetry.tracing import span, span_context
+
+if TYPE_CHECKING:
+    from services.gateway.request import Member
+    from services.gateway.target import Target
+
+logger = logging.getLogger(__name__)
+
+
+class Features(Protocol):
+    """The feature service, as a lane calls it."""
+
+    async def get(
+        self, target: Target, keys: Sequence[Sequence[str] | Sequence[int]], as_of_us: Sequence[int], deadline: Deadline,
+        *, want_origins: bool,
+    ) -> FeatureRows:  # fmt: skip
+        """Return the values of the target's plan for rows given as key columns."""
+
+
+class Model(Protocol):
+    """The model service, as a lane calls it."""
+
+    async def infer(
+        self, target: Target, tensors: Sequence[bytes], remaining_ms: Sequence[int], deadline: Deadline
+    ) -> Inference:
+        """Return the target's outputs for packed inputs; `remaining_ms` has one entry a row."""
+
+
+class Lane:
+    """Coalesces the requests for one target."""
+
+    def __init__(
+        self, target: Target, features: Features, model: Model, *, max_rows: int, max_queued_rows: int
+    ) -> None:
+        self.target = target
+        self._features = features
+        self._model = model
+        self._coalescer: Coalescer[Member] = Coalescer(self._travel, max_rows=max_rows, max_queued_rows=max_queued_rows)
+        hop_duration, batch_rows = names.HOP_DURATION, names.BATCH_ROWS
+        self._features_duration = hop_duration.labels("features")
+        self._model_duration = hop_duration.labels("model")
+        self._batch_rows = batch_rows.labels("predict")
+        self._ages = [names.FEATURE_AGE.labels(view) for view in target.views]
+
+    async def answer(self, member: Member) -> Outcome:
+        """Return the member's outcome when its batch is back; DeadlineExceeded as soon as its own time is over."""
+        self._coalescer.submit(member)
+        timer = asyncio.get_running_loop().call_later(member.deadline.remaining(), _expire, member)
+        try:
+            return await member.answer
+        finally:
+            timer.cancel()
+            # Without an answer the caller has left, or was told that his time is over.
+            if member.answer.cancelled() or member.answer.exception() is not None:
+                self._coalescer.left(member)
+
+    async def _travel(self, members: list[Member]) -> None:
+        batch_call = _call_of(members)
+        calls.use(batch_call)
+        try:
+            if batch_call is not None and batch_call.sampled and batch_call.tracer is not None:
+                rows = sum(member.rows for member in members)
+                with span("batch", batch_call, SpanKind.INTERNAL, links=_links(members), attributes={"rows": rows}):
+                    await self._both_hops(members)
+            else:
+                await self._both_hops(members)
+        except MeshError as error:
+            _fail(members, error)
+        except asyncio.CancelledError:
+            _fail(members, DeadlineExceeded("the batch was cancelled: everybody in it had gone"))
+        except Exception:
+            logger.exception("a batch failed", extra={"model": self.target.model, "version": self.target.version})
+            _fail(members, Internal("internal error; the server's log has the cause under this call's trace id"))
+
+    async def _both_hops(self, members: list[Member]) -> None:
+        started, start = asyncio.get_running_loop().time(), time.perf_counter_ns()
+        deadline = Deadline(max(member.deadline.at for member in members))
+        rows = sum(member.rows for member in members)
+        features = await self._get_features(members, deadline) if self.target.plan is not None else None
+        between = time.perf_counter_ns()
+        tensors = model_inputs(self.target, members, rows, features)
+        inferences = await self._infer(members, tensors, features, deadline)
+        end = time.perf_counter_ns()
+        hops = (("features", (between - start) // 1000), ("model", (end - between) // 1000))
+        self._observe(rows, features, hops)
+        outcomes = self._outcomes(members, features, inferences, tensors)
+        for member, outcome in zip(members, outcomes, strict=True):
+            if member.done():
+                continue
+            if isinstance(outcome, MeshError):
+                member.answer.set_exception(outcome)
+            else:
+                outcome.hops = (("queue", max(0, int((started - member.arrived) * 1e6))), *hops)
+                outcome.batch_rows = rows
+                member.answer.set_result(outcome)
+
+    async def _get_features(self, members: list[Member], deadline: Deadline) -> FeatureRows:
+        if len(members) == 1:
+            keys = members[0].keys
+        else:
+            columns = range(len(self.target.keys))
+            keys = [list(chain.from_iterable(member.keys[column] for member in members)) for column in columns]  # type: ignore[misc]
+        as_of = [member.as_of_us for member in members for _ in range(member.rows)]
+        want_origins = any(member.explain for member in members)
+        return await self._features.get(self.target, keys, as_of, deadline, want_origins=want_origins)
+
+    async def _infer(
+        self, members: list[Member], tensors: list[bytes], features: FeatureRows | None, deadline: Deadline
+    ) -> list[Inference | MeshError]:
+        """Return the batch's inference for all, or one for each member if what some member sent made the batch fail."""
+        try:
+            return [await self._model.infer(self.target, tensors, _remaining_ms(members), deadline)] * len(members)
+        except MeshError as error:
+            if len(members) == 1 or error.reason not in {Reason.RUNTIME_FAILED, Reason.INVALID_OUTPUT}:
+                raise
+        return await asyncio.gather(
+            *(
+                self._infer_alone(member, start, features)
+                for member, start in zip(members, starts(members), strict=True)
+            )
+        )
+
+    async def _infer_alone(self, member: Member, start: int, features: FeatureRows | None) -> Inference | MeshError:
+        own = None if features is None else sliced(self.target, features, start, member.rows)
+        tensors = model_inputs(self.target, [member], member.rows, own)
+        try:
+            return await self._model.infer(self.target, tensors, _remaining_ms([member]), member.deadline)
+        except MeshError as error:
+            return error
+
+    def _outcomes(
+        self,
+        members: list[Member],
+        features: FeatureRows | None,
+        inferences: list[Inference | MeshError],
+        tensors: list[bytes],
+    ) -> list[Outcome | MeshError]:
+        together = len(members) == 1 or inferences[0] is inferences[1]
+        outcomes: list[Outcome | MeshError] = []
+        for member, start, inference in zip(members, starts(members), inferences, strict=True):
+            if isinstance(inference, MeshError):
+                outcomes.append(inference)
+                continue
+            outcome = outcome_of(self.target, member, start, features, inference, start if together else 0)
+            if member.explain and not isinstance(outcome, MeshError):
+                outcome.explanation = explanation_of(self.target, member, start, features, tensors)
+            outcomes.append(outcome)
+        return outcomes
+
+    def _observe(self, rows: int, features: FeatureRows | None, hops: tuple[tuple[str, int], ...]) -> None:
+        self._batch_rows.observe(rows)
+        self._model_duration.observe(hops[1][1] / 1e6)
+        if features is None:
+            return
+        self._features_duration.observe(hops[0][1] / 1e6)
+        for view, histogram in enumerate(self._ages):
+            oldest = max(features.ages_us[view :: len(self._ages)].tolist())
+            if oldest != NOT_STORED:
+                histogram.observe(oldest / 1e6)
+
+
+def _expire(member: Member) -> None:
+    if not member.answer.done():
+        member.answer.set_exception(DeadlineExceeded("the deadline passed before the answer was there"))
+
+
+def _fail(members: Sequence[Member], error: MeshError) -> None:
+    for member in members:
+        if not member.done():
+            member.answer.set_exception(error)
+
+
+def _remaining_ms(members: Sequence[Member]) -> list[int]:
+    now = time.monotonic()
+    return [max(0, int((member.deadline.at - now) * 1000)) for member in members for _ in range(member.rows)]
+
+
+def _call_of(members: Sequence[Member]) -> calls.CallContext | None:
+    """Return the context that a batch runs in: a child of its oldest traced request."""
+    known = [member.call for member in members if member.call is not None]
+    chosen = next((call for call in known if call.sampled), known[0] if known else None)
+    if chosen is None:
+        return None
+    return calls.CallContext(chosen.request_id, chosen.trace_id, chosen.span_id, chosen.sampled, tracer=chosen.tracer)
+
+
+def _links(members: Sequence[Member]) -> list[SpanContext]:
+    return [
+        span_context(member.call.trace_id, member.call.span_id)
+        for member in members
+        if member.call is not None and member.call.sampled and member.call.span_id
+    ]

@@ -1,0 +1,110 @@
+"""What comes back for a request: its slice of a batch, with everything its provenance tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from services.gateway.routing import Route
+    from services.mesh.errors import MeshError
+
+NOT_STORED = -(2**63)
+
+
+class FeatureState(Enum):
+    """How a view's value was come by when it is not fresh; the value is the wire's number."""
+
+    ABSENT = 1
+    STALE_SERVED = 2
+    STALE_DEFAULTED = 3
+    STALE_REJECTED = 4
+    AHEAD = 5
+
+
+class DegradationReason(Enum):
+    """Why an answer is less than it could be; the value is the wire's number."""
+
+    FEATURE_ABSENT = 1
+    FEATURE_STALE_SERVED = 2
+    FEATURE_STALE_DEFAULTED = 3
+    FEATURE_AHEAD = 4
+    REGISTRY_UNREACHABLE = 5
+
+
+@dataclass(slots=True)
+class Degradation:
+    """One thing that is not as it should be; `rows` empty means all."""
+
+    reason: DegradationReason
+    subject: str
+    rows: list[int]
+
+
+@dataclass(slots=True)
+class FeatureRows:
+    """The feature service's answer for a batch.
+
+    `tensors` in the plan's order, packed; `ages_us` row-major [rows, views], NOT_STORED where nothing is stored;
+    `statuses` (row, view index, state) of what is not fresh; `missing` (row, tensor, source) of elements without a value;
+    `origins` if asked for, a byte for each element of each tensor.
+    """
+
+    tensors: list[bytes]
+    ages_us: memoryview
+    statuses: list[tuple[int, int, FeatureState]]
+    missing: list[tuple[int, int, int]]
+    origins: list[bytes]
+
+
+@dataclass(slots=True)
+class Inference:
+    """The model service's answer for a batch: arrays [rows, ...] by output; codes of rows that failed, by row."""
+
+    outputs: list[npt.NDArray[np.generic]]
+    failed_rows: dict[int, int]
+    runtime: str
+
+
+@dataclass(slots=True)
+class Explanation:
+    """What the model got: per input the array [rows, width]; where its stored elements came from, as FeatureRows has it.
+
+    `from_request` holds (input, offset, row) of what the request brought.
+    """
+
+    arrays: list[npt.NDArray[np.generic]]
+    origins: list[bytes]
+    statuses: list[tuple[int, int, FeatureState]]
+    from_request: set[tuple[int, int, int]]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A member's slice of a batch. `ages_us` is row-major [rows, views] of its rows; durations are microseconds."""
+
+    outputs: list[npt.NDArray[np.generic]]
+    row_errors: dict[int, MeshError]
+    ages_us: list[int]
+    degradations: list[Degradation]
+    runtime: str
+    hops: tuple[tuple[str, int], ...] = ()
+    batch_rows: int = 0
+    explanation: Explanation | None = None
+
+
+@dataclass(slots=True)
+class Prediction:
+    """An answer: the outcome, and how it was routed."""
+
+    prediction_id: str
+    route: Route
+    rows: int
+    outcome: Outcome
+    as_of_us: int
+    trace_id: str
+    revision: int

@@ -1,0 +1,94 @@
+"""The composition of the gateway: the only place that chooses its adapters."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceStub
+from predictmesh.gateway.v1.prediction_service_pb2_grpc import add_PredictionServiceServicer_to_server
+from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from predictmesh.registry.v1.snapshot_pb2 import Snapshot
+from services.gateway.clients import FeatureClient, ModelClient
+from services.gateway.convert_snapshot import TableBuilder
+from services.gateway.predict import PredictFlow
+from services.gateway.servicer import PredictionServicer
+from services.gateway.settings import Settings
+from services.mesh.channel import open_stub
+from services.mesh.lifecycle import Service
+from services.mesh.methods import Servicer
+from services.mesh.objects import Objects
+from services.mesh.snapshots import SnapshotReader
+
+if TYPE_CHECKING:
+    from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
+    from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings,
+    *,
+    registry: RegistryServiceAsyncStub | None = None,
+    features: FeatureServiceAsyncStub | None = None,
+    inference: object | None = None,
+) -> AsyncIterator[Service]:
+    """Build the gateway. A peer that is not given is called over gRPC at its target in `settings`."""
+    async with AsyncExitStack() as stack:
+        limit = settings.max_message_bytes
+        if registry is None:
+            registry = await stack.enter_async_context(
+                open_stub(settings.registry, RegistryServiceStub, max_message_bytes=limit)
+            )
+        if features is None:
+            features = await stack.enter_async_context(
+                open_stub(settings.features, FeatureServiceStub, max_message_bytes=limit)
+            )
+        if inference is None:
+            inference = await stack.enter_async_context(
+                open_stub(settings.model, GRPCInferenceServiceStub, max_message_bytes=limit)
+            )
+        reader = SnapshotReader(
+            registry,
+            subscriber="gateway",
+            objects=Objects.open(settings.objects),
+            cache=settings.data_dir / "snapshot.binpb",
+        )
+        feature_client, model_client = FeatureClient(features), ModelClient(inference)
+        flow = PredictFlow(
+            feature_client,
+            model_client,
+            registry_reachable=lambda: reader.reachable,
+            max_batch_rows=settings.max_batch_rows,
+            max_queued_rows=settings.max_queued_rows,
+        )
+        tables = TableBuilder()
+
+        def use(snapshot: Snapshot) -> None:
+            flow.use(tables.build(snapshot))
+
+        reader.subscribe(use)
+        await stack.enter_async_context(reader)
+
+        def status() -> dict[str, object]:
+            return {
+                "snapshot_revision": reader.current.revision if reader.current else 0,
+                "registry_reachable": reader.reachable,
+                "endpoints": sorted(flow.table.endpoints) if flow.ready else [],
+                "breakers": {hop.name: hop.breaker.state for hop in (feature_client.hop, model_client.hop)},
+            }
+
+        yield Service(
+            name="gateway",
+            servicers=[
+                Servicer(
+                    add_PredictionServiceServicer_to_server,
+                    PredictionServicer(flow, max_stream_requests=settings.max_stream_requests),
+                )
+            ],
+            ready=lambda: "" if flow.ready else "no snapshot of the definitions yet",
+            status=status,
+        )

@@ -1,0 +1,64 @@
+"""The gateway's rpcs: decode, call, encode."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
+from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceServicer
+from services.gateway.convert import decode_predict, encode_endpoints, encode_explanation, encode_prediction
+from services.gateway.predict import PredictFlow
+from services.gateway.streams import answer_all
+from services.mesh import context as calls
+from services.mesh.deadline import Deadline
+from services.mesh.errors import MeshError, MissingField
+from services.mesh.methods import ServerContext
+from services.mesh.status import to_status
+
+
+class PredictionServicer(PredictionServiceServicer):
+    """Answers predictions by the flow."""
+
+    def __init__(self, flow: PredictFlow, *, max_stream_requests: int) -> None:
+        self._flow = flow
+        self._max_stream_requests = max_stream_requests
+
+    async def Predict(self, request: gateway_pb.PredictRequest, context: ServerContext) -> gateway_pb.PredictResponse:
+        """Answer one request."""
+        running = calls.current()
+        assert running is not None
+        call = decode_predict(request, running.metadata, running.deadline)
+        return encode_prediction(await self._flow.run(call))
+
+    async def Explain(self, request: gateway_pb.ExplainRequest, context: ServerContext) -> gateway_pb.ExplainResponse:
+        """Answer one request with every input of the model."""
+        running = calls.current()
+        assert running is not None
+        call = decode_predict(request.request, running.metadata, running.deadline, explain=True)
+        return encode_explanation(await self._flow.run(call))
+
+    async def ListEndpoints(
+        self, request: gateway_pb.ListEndpointsRequest, context: ServerContext
+    ) -> gateway_pb.ListEndpointsResponse:
+        """Answer the endpoints of the newest snapshot."""
+        return encode_endpoints(self._flow.table)
+
+    async def PredictStream(
+        self, requests: AsyncIterator[gateway_pb.PredictStreamRequest], context: ServerContext
+    ) -> AsyncIterator[gateway_pb.PredictStreamResponse]:
+        """Answer each request of the stream as it is made."""
+        async for response in answer_all(requests, self._answer, limit=self._max_stream_requests):
+            yield response
+
+    async def _answer(self, message: gateway_pb.PredictStreamRequest) -> gateway_pb.PredictStreamResponse:
+        running = calls.current()
+        assert running is not None
+        deadline = Deadline.after(message.timeout_ms / 1000) if message.timeout_ms > 0 else None
+        try:
+            if not message.id:
+                raise MissingField("a request of a stream needs an id", field="id")
+            call = decode_predict(message.request, running.metadata, deadline)
+            response = encode_prediction(await self._flow.run(call))
+        except MeshError as error:
+            return gateway_pb.PredictStreamResponse(id=message.id, error=to_status(error))
+        return gateway_pb.PredictStreamResponse(id=message.id, response=response)

@@ -1,0 +1,32 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from services.mesh.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """What the gateway can be told, beside what every service can."""
+
+    service: ClassVar[str] = "gateway"
+
+    grpc_port: int = Field(50051, ge=0, le=65_535)
+    http_port: int = Field(8080, ge=0, le=65_535)
+    data_dir: Path = Path(".predictmesh/gateway")
+    registry: str = "127.0.0.1:50054"
+    """gRPC target of the registry."""
+    features: str = "127.0.0.1:50052"
+    """gRPC target of the feature service; a headless service's name spreads over its pods."""
+    model: str = "127.0.0.1:50053"
+    """gRPC target of the model service."""
+    max_batch_rows: int = Field(256, ge=1)
+    """Rows of several callers that travel together at most."""
+    max_queued_rows: int = Field(8192, ge=1)
+    """Rows that wait for a batch at most, by model version; more are refused with OVERLOADED."""
+    max_stream_requests: int = Field(64, ge=1)
+    """Requests of one PredictStream under way at most; further ones are read when one is answered."""

@@ -1,0 +1,121 @@
+"""What is a member's own of a batch: its rows of the answers, its errors, and what was degraded for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from services.gateway.assembly import pack, row_errors, unpacked
+from services.gateway.errors import RuntimeFailed
+from services.gateway.prediction import (
+    Degradation,
+    DegradationReason,
+    Explanation,
+    FeatureRows,
+    FeatureState,
+    Inference,
+    Outcome,
+)
+from services.mesh.errors import Code, DeadlineExceeded, MeshError
+
+if TYPE_CHECKING:
+    from services.gateway.request import Member
+    from services.gateway.target import Target
+
+
+def starts(members: Sequence[Member]) -> list[int]:
+    """Return the first row of each member in the batch."""
+    found, row = [], 0
+    for member in members:
+        found.append(row)
+        row += member.rows
+    return found
+
+
+def outcome_of(
+    target: Target, member: Member, start: int, features: FeatureRows | None, inference: Inference, first: int
+) -> Outcome | MeshError:
+    """Return the member's outcome, or the error of its first row if every row of it failed.
+
+    Its rows begin at `start` in `features` and at `first` in `inference`; hops and batch are the lane's to add.
+    """
+    views = len(target.views)
+    errors: dict[int, MeshError] = {}
+    degradations: list[Degradation] = []
+    ages: list[int] = []
+    if features is not None:
+        ages = features.ages_us[start * views : (start + member.rows) * views].tolist()
+        if features.statuses:
+            degradations = _degradations(target, member, start, features)
+    if member.overrides or (features is not None and (features.statuses or features.missing)):
+        errors = row_errors(target, member, start, features)
+    for row, code in inference.failed_rows.items():
+        if first <= row < first + member.rows:
+            errors.setdefault(row - first, _row_error(code))
+    if len(errors) == member.rows:
+        return errors[min(errors)]
+    outputs = [output[first : first + member.rows] for output in inference.outputs]
+    return Outcome(outputs, errors, ages, degradations, inference.runtime)
+
+
+def explanation_of(
+    target: Target, member: Member, start: int, features: FeatureRows | None, tensors: Sequence[bytes]
+) -> Explanation:
+    """Return what the model got for the member's rows, and where from."""
+    arrays = [
+        unpacked(packed, feed.dtype, feed.width)[start : start + member.rows]
+        for feed, packed in zip(target.inputs, tensors, strict=True)
+    ]
+    own = None if features is None else sliced(target, features, start, member.rows)
+    from_request = {
+        (override.input_index, override.source.offset, row)
+        for override in member.overrides
+        for row in range(member.rows)
+        if override.present is None or override.present[row]
+    }
+    return Explanation(arrays, own.origins if own else [], own.statuses if own else [], from_request)
+
+
+def sliced(target: Target, features: FeatureRows, start: int, rows: int) -> FeatureRows:
+    """Return what the answer would have been for `rows` rows from `start` on."""
+    views, end = len(target.views), start + rows
+    tensors, origins = [], []
+    for feed in target.inputs:
+        if feed.plan_index is None:
+            continue
+        tensors.append(pack(unpacked(features.tensors[feed.plan_index], feed.dtype, feed.width)[start:end], feed.dtype))
+        if features.origins:
+            width = len(feed.sources)
+            origins.append(features.origins[feed.plan_index][start * width : end * width])
+    return FeatureRows(
+        tensors,
+        features.ages_us[start * views : end * views],
+        [(row - start, view, state) for row, view, state in features.statuses if start <= row < end],
+        [(row - start, tensor, source) for row, tensor, source in features.missing if start <= row < end],
+        origins,
+    )
+
+
+def _row_error(code: int) -> MeshError:
+    if code == Code.DEADLINE_EXCEEDED:
+        return DeadlineExceeded("the row's time was over before it was computed")
+    return RuntimeFailed("the model failed on this row")
+
+
+_DEGRADATIONS = {
+    FeatureState.ABSENT: DegradationReason.FEATURE_ABSENT,
+    FeatureState.STALE_SERVED: DegradationReason.FEATURE_STALE_SERVED,
+    FeatureState.STALE_DEFAULTED: DegradationReason.FEATURE_STALE_DEFAULTED,
+    FeatureState.AHEAD: DegradationReason.FEATURE_AHEAD,
+}
+
+
+def _degradations(target: Target, member: Member, start: int, features: FeatureRows) -> list[Degradation]:
+    found: dict[tuple[int, FeatureState], list[int]] = {}
+    for row, view, state in features.statuses:
+        if start <= row < start + member.rows and state in _DEGRADATIONS:
+            found.setdefault((view, state), []).append(row - start)
+    return [
+        Degradation(_DEGRADATIONS[state], target.views[view], [] if len(rows) == member.rows else rows)
+        for (view, state), rows in found.items()
+    ]
