@@ -1,0 +1,58 @@
+"""Calls to the services: channels with limits, and failures as one line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar, cast
+
+import grpc
+
+from services.cli.errors import Failure, Mistake, from_mesh_error
+from services.cli.targets import Target
+from services.mesh.status import from_rpc_error
+
+Stub = TypeVar("Stub")
+
+_DETAILS = "grpc-status-details-bin"
+
+OPTIONS = (
+    # An http_proxy of the environment would swallow calls to loopback and cluster addresses.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.keepalive_time_ms", 20_000),
+)
+
+
+@contextmanager
+def connect(target: Target, stub: Callable[[grpc.Channel], Stub]) -> Iterator[Stub]:
+    """Open a stub of `target`; a call that fails within ends the command."""
+    with grpc.insecure_channel(target.address, options=OPTIONS) as channel:
+        try:
+            yield stub(channel)
+        except grpc.RpcError as error:
+            raise failure(error, target) from error
+
+
+@asynccontextmanager
+async def connect_async(target: Target, stub: Callable[[grpc.aio.Channel], Stub]) -> AsyncIterator[Stub]:
+    """Open an asynchronous stub of `target`. Failed calls raise `grpc.aio.AioRpcError` for the caller to judge."""
+    async with grpc.aio.insecure_channel(target.address, options=OPTIONS) as channel:
+        yield stub(channel)
+
+
+def failure(error: grpc.RpcError | grpc.aio.AioRpcError, target: Target) -> Failure:
+    """Return what a failed call means to the person who made it."""
+    # Both kinds have the same methods; only one of them is typed with them.
+    call = cast("grpc.aio.AioRpcError", error)
+    if not any(key == _DETAILS for key, _ in call.trailing_metadata() or ()):
+        if call.code() is grpc.StatusCode.UNAVAILABLE:
+            return Failure(
+                f"cannot reach the {target} [UPSTREAM_UNAVAILABLE] "
+                f"(is `predictmesh up` running? --{target.service} names another address)"
+            )
+        if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return Mistake(f"the {target.service} refuses the message: {call.details()} (send fewer or smaller rows)")
+        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Failure(f"no answer of the {target} in time [DEADLINE_EXCEEDED] (--timeout allows more)")
+    return from_mesh_error(from_rpc_error(call))

@@ -1,0 +1,1 @@
+"""The commands, one file each: options, calls, and what is printed."""

@@ -1,0 +1,195 @@
+"""`predictmesh models`: the models, their versions, and where those run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import yaml
+
+from predictmesh.model.v1.runtime_pb2 import RuntimeState
+from predictmesh.registry.v1.model_pb2 import Model, Version
+from predictmesh.registry.v1.registry_service_pb2 import (
+    DeleteRequest,
+    GetSnapshotRequest,
+    InstanceReport,
+    ListRuntimesRequest,
+    VersionName,
+)
+from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.cli.audit import actor, reason_option
+from services.cli.client import connect
+from services.cli.errors import Mistake
+from services.cli.labels import words
+from services.cli.options import Assignment, Duration, Services, connects, json_option, timeout_option
+from services.cli.output import plain, print_json, print_table
+from services.cli.registration import Registration, register
+from services.cli.resources.models import show_model
+from services.cli.resources.versions import show_version
+
+
+@click.group()
+def command() -> None:
+    """List, register and delete models and their versions."""
+
+
+@command.command("list")
+@timeout_option()
+@json_option
+@connects("registry")
+def list_models(timeout_s: float, as_json: bool, services: Services) -> None:
+    """List the models with their versions and aliases."""
+    models, reports = _fetch(services, timeout_s)
+    if as_json:
+        print_json([_plain_model(model, reports) for model in models])
+        return
+    print_table(
+        ["model", "versions", "aliases", "description"],
+        [
+            (
+                model.name,
+                ", ".join(version.version for version in model.versions),
+                ", ".join(f"{alias}={version}" for alias, version in sorted(model.aliases.items())),
+                model.description,
+            )
+            for model in models
+        ],
+        empty="no models; `predictmesh apply` creates them",
+    )
+
+
+@command.command("show")
+@click.argument("name")
+@click.argument("version", required=False)
+@timeout_option()
+@json_option
+@connects("registry")
+def show(name: str, version: str | None, timeout_s: float, as_json: bool, services: Services) -> None:
+    """Show the model NAME and the state of its versions, or one VERSION as YAML."""
+    models, reports = _fetch(services, timeout_s)
+    model = next((model for model in models if model.name == name), None)
+    if model is None:
+        raise Mistake(f"no model {name!r} [UNKNOWN_MODEL] (`predictmesh models list` lists them)")
+    if version is None:
+        _show_model(model, reports, as_json)
+        return
+    found = next((item for item in model.versions if item.version == model.aliases.get(version, version)), None)
+    if found is None:
+        raise Mistake(f"model {name!r} has no version {version!r} [UNKNOWN_VERSION] (`predictmesh models show {name}`)")
+    if as_json:
+        print_json(plain(found))
+    else:
+        click.echo(yaml.safe_dump(show_version(name, found), sort_keys=False, width=120), nl=False)
+
+
+@command.command("register")
+@click.option(
+    "-f",
+    "--file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="YAML document of kind Version.",
+)
+@click.option(
+    "--artifact",
+    "artifacts",
+    type=Assignment(),
+    multiple=True,
+    required=True,
+    help="RUNTIME=FILE, e.g. onnx=model.onnx. Repeat for more runtimes, first choice first.",
+)
+@click.option("--dry-run", is_flag=True, help="Upload and check without registering.")
+@click.option("--wait", "wait_s", type=Duration(), help="Wait this long for a model process to serve it, e.g. 30s.")
+@reason_option
+@timeout_option("60s")
+@json_option
+@connects("registry")
+def register_version(
+    file: Path,
+    artifacts: tuple[tuple[str, str], ...],
+    dry_run: bool,
+    wait_s: float | None,
+    reason: str,
+    timeout_s: float,
+    as_json: bool,
+    services: Services,
+) -> None:
+    """Upload artifacts and register an immutable version of a model."""
+    job = Registration(file, [(runtime, Path(path)) for runtime, path in artifacts], dry_run, reason, timeout_s)
+    with connect(services.grpc("registry"), RegistryServiceStub) as registry:
+        register(registry, job, None if dry_run else wait_s, as_json)
+
+
+@command.command("delete")
+@click.argument("name")
+@click.argument("version", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@reason_option
+@timeout_option()
+@json_option
+@connects("registry")
+def delete(
+    name: str, version: str | None, yes: bool, reason: str, timeout_s: float, as_json: bool, services: Services
+) -> None:
+    """Delete one VERSION of the model NAME, or the model with all its versions."""
+    what = f"version {version} of model {name}" if version else f"model {name} with all its versions"
+    if not yes:
+        click.confirm(f"Delete {what}?", abort=True, err=True)
+    request = DeleteRequest(actor=actor(), reason=reason)
+    if version:
+        request.version.CopyFrom(VersionName(model=name, version=version))
+    else:
+        request.model = name
+    with connect(services.grpc("registry"), RegistryServiceStub) as registry:
+        response = registry.Delete(request, timeout=timeout_s)
+    if as_json:
+        print_json(plain(response))
+    else:
+        click.echo(f"deleted {what}; revision {response.revision}")
+
+
+def _fetch(services: Services, timeout_s: float) -> tuple[Sequence[Model], Sequence[InstanceReport]]:
+    with connect(services.grpc("registry"), RegistryServiceStub) as registry:
+        snapshot = registry.GetSnapshot(GetSnapshotRequest(), timeout=timeout_s).snapshot
+        return snapshot.models, registry.ListRuntimes(ListRuntimesRequest(), timeout=timeout_s).instances
+
+
+def _plain_model(model: Model, reports: Sequence[InstanceReport]) -> dict[str, object]:
+    states = {version.version: _states(model.name, version.version, reports) for version in model.versions}
+    return plain(model) | {"states": states}
+
+
+def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) -> None:
+    if as_json:
+        print_json(_plain_model(model, reports))
+        return
+    click.echo(yaml.safe_dump(show_model(model), sort_keys=False, width=120))
+    print_table(
+        ["version", "state", "artifacts", "metrics", "registered", "digest"],
+        [_version_row(model.name, version, reports) for version in model.versions],
+        empty="no versions; `predictmesh models register` adds one",
+    )
+
+
+def _version_row(model: str, version: Version, reports: Sequence[InstanceReport]) -> tuple[object, ...]:
+    return (
+        version.version,
+        ", ".join(_states(model, version.version, reports)) or "not loaded",
+        ", ".join(f"{artifact.runtime} {artifact.size_bytes / 1024:.0f} KiB" for artifact in version.artifacts),
+        ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items())),
+        version.create_time.ToJsonString(),
+        version.digest[:12],
+    )
+
+
+def _states(model: str, version: str, reports: Sequence[InstanceReport]) -> list[str]:
+    """Return e.g. ["onnx ready on 2", "onnx failed on 1"]: states by runtime, with the number of processes."""
+    counts = Counter(
+        f"{status.runtime} {words(RuntimeState.Name, 'RUNTIME_STATE_', status.state)}"
+        for report in reports
+        for status in report.runtimes
+        if (status.model, status.version) == (model, version)
+    )
+    return [f"{state} on {count}" for state, count in sorted(counts.items())]

@@ -1,0 +1,104 @@
+"""`predictmesh up`: all services on this machine, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+import click
+
+from services.cli.errors import Failure
+from services.cli.options import data_option
+from services.cli.output import print_line
+from services.cli.supervision.ports import Ports, at, check_free, choose
+from services.cli.supervision.state import owned, write_line
+from services.cli.supervision.supervisor import Supervisor
+from services.cli.supervision.topology import Options, Topology, TopologyName, lay_out
+from services.mesh.telemetry import logs
+
+_LAST_OFFSET = 22
+
+
+@click.command()
+@click.option(
+    "--topology",
+    type=click.Choice(["mesh", "monolith"]),
+    default="mesh",
+    show_default=True,
+    help="Four processes that call each other, or all four services in one process.",
+)
+@click.option(
+    "--port-base",
+    type=click.IntRange(1_024, 65_535 - _LAST_OFFSET),
+    help="First of 23 ports to use instead of the default ones: gRPC from N, HTTP from N+10, store and traces from N+20.",
+)
+@click.option("--redis", "redis_url", default="", metavar="URL", help="Store to use instead of the embedded one.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True,
+    help="Least severity that is logged, on stderr.",
+)  # fmt: skip
+@click.option(
+    "--trace-sample-ratio", type=click.FloatRange(0, 1), default=0.1, show_default=True,
+    help="Fraction of calls traced, of those whose caller has not decided.",
+)  # fmt: skip
+@data_option
+def command(
+    topology: TopologyName,
+    port_base: int | None,
+    redis_url: str,
+    log_level: str,
+    trace_sample_ratio: float,
+    data: Path,
+) -> None:
+    """Run all services on this machine, in the foreground.
+
+    When they are ready, one line of JSON on stdout says where they are; other commands find it in the data directory.
+    What dies is started again. Ctrl-C stops all in order, a second one at once. Spans go to the embedded receiver, or
+    to OTEL_EXPORTER_OTLP_ENDPOINT where that is set.
+    """
+    options = Options(
+        topology=topology,
+        ports=choose(port_base),
+        data=data,
+        redis_url=redis_url,
+        otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+        log_level=log_level,
+        trace_sample_ratio=trace_sample_ratio,
+    )
+    logs.configure("up", log_level)
+    layout = lay_out(options)
+    with owned(data):
+        check_free(layout.ports)
+        asyncio.run(_run(options, layout))
+
+
+async def _run(options: Options, layout: Topology) -> None:
+    announced = False
+
+    def announce(line: dict[str, object]) -> None:
+        nonlocal announced
+        write_line(options.data, line)
+        if not announced:
+            print_line(line)
+        announced = True
+
+    # The receiver outlives the processes, which send their last spans when they stop.
+    with contextlib.ExitStack() as stack:
+
+        def receive() -> None:
+            if not options.otlp_endpoint:
+                _open_receiver(stack, options.ports)
+
+        await Supervisor(layout, announce=announce, started=receive).run()
+
+
+def _open_receiver(stack: contextlib.ExitStack, ports: Ports) -> None:
+    # Imported while the processes start: it takes as long as one of them.
+    from services.cli.traces.receiver import receiving
+
+    try:
+        stack.enter_context(receiving(at(ports.traces_grpc), at(ports.traces_http)))
+    except OSError as error:
+        raise Failure(f"cannot receive traces: {error}") from error

@@ -1,0 +1,46 @@
+"""Lengths of time as people write them: `250ms`, `1s`, `7d`."""
+
+from __future__ import annotations
+
+import re
+
+_UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+_FORM = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
+
+
+def parse_us(text: str) -> int:
+    """Return microseconds. ValueError with the reason if `text` is no duration."""
+    match = _FORM.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no duration: a number and us, ms, s, m, h or d, e.g. 250ms or 7d")
+    return round(float(match[1]) * _UNITS_US[match[2]])
+
+
+def parse_ms(text: str) -> int:
+    """Return milliseconds. ValueError with the reason if `text` is no duration or no whole number of them."""
+    microseconds = parse_us(text)
+    if microseconds % 1_000:
+        raise ValueError(f"{text!r} is finer than a millisecond")
+    return microseconds // 1_000
+
+
+def exact(milliseconds: int) -> str:
+    """Return the text that `parse_ms` reads as exactly `milliseconds`, in the largest unit that fits."""
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(milliseconds, _UNITS_US[unit] // 1_000)
+        if count and not rest:
+            return f"{count}{unit}"
+    return f"{milliseconds}ms"
+
+
+def rounded(microseconds: float) -> str:
+    """Return a length of time for people to read, three digits long or so."""
+    size = abs(microseconds)
+    if size < 1_000:
+        return f"{microseconds:.0f} us"
+    if size < 1_000_000:
+        return f"{microseconds / 1_000:.3g} ms"
+    for unit, above in (("s", "m"), ("m", "h"), ("h", "d")):
+        if size < 2 * _UNITS_US[above]:
+            return f"{microseconds / _UNITS_US[unit]:.3g} {unit}"
+    return f"{microseconds / _UNITS_US['d']:.3g} d"

