@@ -1,0 +1,1 @@
+"""The feature service: owner of feature values."""

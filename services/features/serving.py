@@ -1,0 +1,156 @@
+"""Answers GetFeatures: keys, one read of the store, packed tensors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.features import metrics
+from services.features.codec import Decoded
+from services.features.columns import Column, key_values
+from services.features.compilation import CompiledEntity, CompiledPlan
+from services.features.errors import KeyTooLong, LengthMismatch, MissingKey, RowsOutOfRange
+from services.features.keys import column_at_fault, rows_of
+from services.features.packing import FeatureValues, pack
+from services.features.plan import Plan
+from services.features.plans import Plans
+from services.features.stores import OnlineStore
+from services.mesh.errors import InvalidArgument, MissingField
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One GetFeatures request. `as_of_us` has one time for all rows, or one a row."""
+
+    plan_id: bytes
+    plan: Plan | None
+    keys: Mapping[str, Column]
+    as_of_us: npt.NDArray[np.int64]
+    want_origins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """The different keys of one entity in a batch, and which of them each row has (None: row i has key i)."""
+
+    prefixes: list[bytes]
+    place: npt.NDArray[np.intp] | None
+
+
+class Serving:
+    """Reads feature values by plan."""
+
+    def __init__(self, store: OnlineStore, plans: Plans, *, max_rows: int) -> None:
+        self._store = store
+        self._plans = plans
+        self._max_rows = max_rows
+        self._reported: set[tuple[str, str]] = set()
+
+    async def read(self, query: Query) -> FeatureValues:
+        """Return the values of a batch. Raises UnknownPlan, ViewNotKnownYet, StoreUnavailable, or what is wrong."""
+        plan = self._plans.get(query.plan_id, query.plan)
+        groups = self._keys(plan, query)
+        keys = [
+            prefix + plan.views[view].key_suffix
+            for entity, group in zip(plan.entities, groups, strict=True)
+            for view in entity.views
+            for prefix in group.prefixes
+        ]
+        stored = await self._store.get_many(keys) if keys else []
+        blocks = self._decode(plan, groups, stored)
+        values = pack(plan, blocks, query.as_of_us, want_origins=query.want_origins)
+        metrics.count_read(plan, len(values.ages_us) // 8, values)
+        return values
+
+    def _keys(self, plan: CompiledPlan, query: Query) -> list[_Keys]:
+        """Encode every entity's keys, each different one once."""
+        groups = []
+        rows = 0
+        for entity in plan.entities:
+            columns = key_values(plan.views[entity.views[0]].view.entity, query.keys)
+            rows = rows or len(columns[0])
+            if len(columns[0]) != rows:
+                message = f"Key column {entity.columns[0]!r} has {len(columns[0])} rows, others have {rows}"
+                raise LengthMismatch(message, field=query.keys[entity.columns[0]].path)
+            groups.append(_encode(entity, rows_of(columns), query.keys))
+        self._check_rows(rows or len(query.as_of_us), query.as_of_us)
+        return groups
+
+    def _check_rows(self, rows: int, as_of_us: npt.NDArray[np.int64]) -> None:
+        if not 1 <= rows <= self._max_rows:
+            raise RowsOutOfRange(f"{rows} rows; 1 to {self._max_rows} are allowed", field="keys")
+        if not len(as_of_us):
+            raise MissingField("as_of_us is empty", field="as_of_us")
+        if len(as_of_us) not in {1, rows}:
+            message = f"as_of_us has {len(as_of_us)} times; give one, or one for each of {rows} rows"
+            raise LengthMismatch(message, field="as_of_us")
+        if as_of_us.min() <= 0:
+            raise InvalidArgument("as_of_us is not a time after the epoch", field="as_of_us")
+
+    def _decode(self, plan: CompiledPlan, groups: Sequence[_Keys], stored: list[bytes | None]) -> list[Decoded]:
+        """Cut what the store answered into views and decode each."""
+        blocks: list[Decoded] = [Decoded(np.zeros(0, np.void))] * len(plan.views)
+        at = 0
+        for entity, group in zip(plan.entities, groups, strict=True):
+            count = len(group.prefixes)
+            for index in entity.views:
+                view = plan.views[index]
+                block = view.codec.decode(stored[at : at + count], view.dtype, texts=bool(view.texts))
+                at += count
+                if block.faults:
+                    self._report(view.view.name, block)
+                blocks[index] = block if group.place is None else _spread(block, group.place)
+        return blocks
+
+    def _report(self, view: str, block: Decoded) -> None:
+        """Count rows that could not be decoded, and log each cause once a view, so that the log stays readable."""
+        for _, cause in block.faults:
+            metrics.CORRUPT_ROWS.labels(view, cause).inc()
+            if (view, cause) not in self._reported:
+                self._reported.add((view, cause))
+                logger.warning(
+                    "a stored row cannot be decoded and counts as absent", extra={"view": view, "cause": cause}
+                )
+
+
+def _encode(entity: CompiledEntity, rows: Sequence[Hashable], columns: Mapping[str, Column]) -> _Keys:
+    different = dict.fromkeys(rows)
+    place = None
+    try:
+        if len(different) < len(rows):
+            prefixes = [entity.encode(row) for row in different]
+            places = {row: index for index, row in enumerate(different)}
+            place = np.array([places[row] for row in rows], np.intp)
+        else:
+            prefixes = [entity.encode(row) for row in rows]
+    except (MissingKey, KeyTooLong):
+        _raise_with_path(entity, rows, columns)
+        raise
+    return _Keys(prefixes, place)
+
+
+def _raise_with_path(entity: CompiledEntity, rows: Sequence[Hashable], columns: Mapping[str, Column]) -> None:
+    """Raise the error of the first bad key again, with the path of the value."""
+    for index, row in enumerate(rows):
+        try:
+            entity.encode(row)
+        except (MissingKey, KeyTooLong) as error:
+            column = columns[entity.columns[column_at_fault(row)]]
+            raise type(error)(error.message, field=f"{column.path}.{column.filled}[{index}]") from None
+
+
+def _spread(block: Decoded, place: npt.NDArray[np.intp]) -> Decoded:
+    """Give each row of the batch the decoded row of its key."""
+    texts = block.texts
+    return Decoded(
+        block.table[place],
+        None if block.absent is None else block.absent[place],
+        None if block.nulls is None else block.nulls[place],
+        None if texts is None else [texts[index] for index in place.tolist()],
+    )
