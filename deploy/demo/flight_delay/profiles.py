@@ -12,13 +12,23 @@ BINS = 20
 
 
 def training_profile(columns: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
-    """By source: null_fraction, and edges and counts of up to 20 quantile bins; only the last holds its upper edge."""
-    return {name: _profile(column) for name, column in columns.items()}
+    """The profile in the form of a version file: rows, and a histogram of up to 20 quantile bins for each source.
+
+    `edges` are the upper edges, inclusive, of all bins but the last; `counts` is one longer and leaves out nulls.
+    """
+    rows = max((len(column) for column in columns.values()), default=0)
+    return {"rows": rows, "features": [{"name": name, **_histogram(column)} for name, column in columns.items()]}
 
 
-def _profile(column: NDArray[np.float32]) -> dict[str, Any]:
-    known = column[~np.isnan(column)].astype(np.float64)
-    # A frequent value fills several quantiles: they become one bin.
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1))) if known.size else np.empty(0)
-    counts = np.histogram(known, edges)[0] if edges.size > 1 else np.full(edges.size, known.size)
-    return {"edges": edges.tolist(), "counts": counts.tolist(), "null_fraction": float(np.isnan(column).mean())}
+def _histogram(column: NDArray[np.float32]) -> dict[str, Any]:
+    missing = np.isnan(column)
+    known = column[~missing].astype(np.float64)
+    edges = _inner_quantiles(known) if known.size else np.empty(0)
+    counts = np.bincount(np.searchsorted(edges, known), minlength=len(edges) + 1)
+    return {"edges": edges.tolist(), "counts": counts.tolist(), "null_fraction": float(missing.mean())}
+
+
+def _inner_quantiles(known: NDArray[np.float64]) -> NDArray[np.float64]:
+    # A frequent value fills several quantiles: they become one bin. At the greatest value nothing would lie above.
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
+    return edges[edges < known.max()]
