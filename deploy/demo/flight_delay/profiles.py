@@ -31,4 +31,5 @@ def _histogram(column: NDArray[np.float32]) -> dict[str, Any]:
 def _inner_quantiles(known: NDArray[np.float64]) -> NDArray[np.float64]:
     # A frequent value fills several quantiles: they become one bin. At the greatest value nothing would lie above.
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
-    return edges[edges < known.max()]
+    below: NDArray[np.float64] = edges[edges < known.max()]
+    return below
