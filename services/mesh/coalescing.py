@@ -7,6 +7,7 @@ has been out for longer than nearly all before it no longer holds the others bac
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,10 @@ from typing import Generic, Protocol, TypeVar
 
 from services.mesh.errors import Overloaded
 
+logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 0.05
+# The timers of an event loop are no finer than a millisecond; uvloop fires those below at once.
+LEAST_PATIENCE_S = 0.002
 
 
 class Waiting(Protocol):
@@ -45,6 +49,8 @@ class Coalescer(Generic[W]):
         self._max_under_way = max_under_way
         self._queue: deque[W] = deque()
         self._under_way: dict[asyncio.Task[None], list[W]] = {}
+        # Those of the batches under way that are not late yet; the others hold nobody back.
+        self._punctual: set[asyncio.Task[None]] = set()
         self._durations = Quantile(0.99, start=0.05)
         self.queued_rows = 0
 
@@ -54,20 +60,27 @@ class Coalescer(Generic[W]):
             raise Overloaded(f"{self.queued_rows} rows are waiting; come back later", retry_after_s=RETRY_AFTER_S)
         self._queue.append(member)
         self.queued_rows += member.rows
-        if not self._under_way:
-            self._depart()
+        self._depart_if_due()
 
     def left(self, member: W) -> None:
-        """Note that nobody waits for `member` any more: cancel its batch if that holds for all of it."""
+        """Note that nobody waits for `member` any more: it leaves the queue, or its batch ends if that holds for all of it."""
         for task, batch in self._under_way.items():
-            if member in batch:
-                if all(other.done() for other in batch):
+            if any(other is member for other in batch):
+                if all(other.done() for other in batch) and not task.cancelling():
                     task.cancel()
                 return
+        for index, other in enumerate(self._queue):
+            if other is member:
+                del self._queue[index]
+                self.queued_rows -= member.rows
+                return
 
-    def _depart(self) -> None:
+    def _depart_if_due(self) -> None:
+        if not self._queue or self._punctual or len(self._under_way) >= self._max_under_way:
+            return
         task = asyncio.create_task(self._travel())
         self._under_way[task] = []
+        self._punctual.add(task)
         task.add_done_callback(self._arrived)
 
     async def _travel(self) -> None:
@@ -80,7 +93,8 @@ class Coalescer(Generic[W]):
         assert task is not None
         self._under_way[task] = batch
         start = time.monotonic()
-        late = asyncio.get_running_loop().call_later(self._durations.value, self._open_another)
+        patience = max(self._durations.value, LEAST_PATIENCE_S)
+        late = asyncio.get_running_loop().call_later(patience, self._overdue, task)
         try:
             await self._run(batch)
         finally:
@@ -98,14 +112,16 @@ class Coalescer(Generic[W]):
                 rows += member.rows
         return batch
 
+    def _overdue(self, task: asyncio.Task[None]) -> None:
+        self._punctual.discard(task)
+        self._depart_if_due()
+
     def _arrived(self, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
-        if self._queue and not self._under_way:
-            self._depart()
-
-    def _open_another(self) -> None:
-        if self._queue and len(self._under_way) < self._max_under_way:
-            self._depart()
+        self._punctual.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a batch failed without answering its members", exc_info=error)
+        self._depart_if_due()
 
 
 class Quantile:
