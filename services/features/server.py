@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from predictmesh.features.v1.features_service_pb2_grpc import add_FeatureServiceServicer_to_server
-from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub, RegistryServiceStub
+from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.features.convert import decode_catalog
 from services.features.deleting import Deleting
 from services.features.ingest import Ingest
@@ -21,6 +22,9 @@ from services.mesh.lifecycle import Service
 from services.mesh.methods import Servicer
 from services.mesh.objects import Objects
 from services.mesh.snapshots import SnapshotReader
+
+if TYPE_CHECKING:
+    from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 
 
 @asynccontextmanager
