@@ -69,6 +69,7 @@ async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None
             servicers=[Servicer(add_FeatureServiceServicer_to_server, servicer)],
             ready=lambda: "" if snapshots.current else "no snapshot of the definitions yet",
             status=status,
+            drain=streaming.drain,
         )
 
 

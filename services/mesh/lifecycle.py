@@ -32,13 +32,15 @@ READY_POLL_S = 0.05
 class Service:
     """A service, built and not yet served.
 
-    `ready` answers "" or why it is not. `status` answers what `predictmesh status` shows of it.
+    `ready` answers "" or why it is not. `status` answers what `predictmesh status` shows of it. `drain` ends what would
+    not end by itself, streams above all, when the server is about to stop.
     """
 
     name: str
     servicers: Sequence[Servicer]
     ready: Callable[[], str]
     status: Callable[[], dict[str, object]]
+    drain: Callable[[], None] = lambda: None
 
 
 T = TypeVar("T", bound=ServiceSettings)
@@ -110,6 +112,7 @@ async def serving(service: Service, settings: ServiceSettings) -> AsyncIterator[
             announcing.cancel()
             await server.set_serving(False)
             await asyncio.sleep(settings.drain_delay_s)
+            service.drain()
             await server.stop(settings.grace_s)
             tracing.close()
             logger.info("stopped")

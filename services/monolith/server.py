@@ -39,11 +39,17 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
             )
         )
         services = (registry, features, model, gateway)
+
+        def drain() -> None:
+            for service in services:
+                service.drain()
+
         yield Service(
             name=settings.service,
             servicers=[servicer for service in services for servicer in service.servicers],
             ready=lambda: "; ".join(f"{service.name}: {why}" for service in services if (why := service.ready())),
             status=lambda: {"services": {service.name: service.status() for service in services}},
+            drain=drain,
         )
 
 

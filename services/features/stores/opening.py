@@ -42,7 +42,7 @@ class StoreOptions:
     def of_client(self) -> dict[str, Any]:
         """Return the keywords that every client of redis-py takes."""
         return {
-            "protocol": 3,
+            "protocol": 2,  # what every server and proxy speaks
             "socket_timeout": self.timeout_s,
             "socket_connect_timeout": self.timeout_s,
             "max_connections": self.max_connections,
@@ -150,12 +150,21 @@ async def _until_answered(ask: Callable[[], Awaitable[T]], options: StoreOptions
     while True:
         try:
             return await ask()
-        except AuthenticationError as error:
-            raise InvalidArgument(f"The store refuses the credentials: {error}", field="redis_url") from error
         except (RedisError, OSError) as error:
+            if _is_refusal(error):
+                raise InvalidArgument(f"The store refuses the credentials: {error}", field="redis_url") from error
             if time.monotonic() > until:
                 raise StoreUnavailable(f"The feature store does not answer: {error}") from error
             await asyncio.sleep(ASK_AGAIN_S)
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Look behind the error of the connection for that of the server."""
+    while error is not None:
+        if isinstance(error, AuthenticationError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _retry() -> Retry:
