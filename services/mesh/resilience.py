@@ -5,20 +5,28 @@ Only the caller of a hop retries, only UNAVAILABLE, and only calls that may be r
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pybreaker
-from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random
 
 from services.mesh.deadline import Deadline
-from services.mesh.errors import Code, DeadlineExceeded, MeshError, UpstreamUnavailable
+from services.mesh.errors import Code, DeadlineExceeded, MeshError, Reason, UpstreamUnavailable
 from services.mesh.telemetry import names
 
 T = TypeVar("T")
 Attempt = Callable[[float], Awaitable[T]]
 RETRY_WAIT_S = (0.005, 0.025)
+
+# UNAVAILABLE, but said by a hop that is there: one version is missing, the others answer.
+_OF_A_VERSION = frozenset({Reason.VERSION_NOT_LOADED, Reason.VERSION_NOT_READY})
+
+
+class CircuitOpen(UpstreamUnavailable):
+    """The hop has been failing, so that it is not asked."""
 
 
 class RetryBudget:
@@ -55,24 +63,26 @@ class Breaker:
         self._state = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
         self._opened_at = 0.0
         self._probing = False
+        self._set(pybreaker.STATE_CLOSED)
 
     @property
     def state(self) -> str:
         """closed, open or half-open."""
         return self._state.state
 
-    def admit(self) -> None:
-        """Let a call pass, or raise UpstreamUnavailable."""
+    def admit(self) -> bool:
+        """Let a call pass and return whether it is the probe, or raise CircuitOpen."""
         if self.state == pybreaker.STATE_CLOSED:
-            return
+            return False
         if self._probing or time.monotonic() - self._opened_at < self._cooldown_s:
-            raise UpstreamUnavailable(
+            raise CircuitOpen(
                 f"{self._hop} has been failing; its circuit breaker is open",
                 retry_after_s=self._cooldown_s,
                 hop=self._hop,
             )
         self._probing = True
         self._state.state = pybreaker.STATE_HALF_OPEN
+        return True
 
     def succeeded(self) -> None:
         """Note an answer, whatever it says: the hop is there."""
@@ -83,13 +93,15 @@ class Breaker:
 
     def failed(self) -> None:
         """Note that the hop could not be reached."""
+        if self.state == pybreaker.STATE_OPEN:
+            return  # a straggler from before; the next probe knows better
         self._state.increment_counter()
         if self._probing or self._state.counter >= self._threshold:
             self._opened_at = time.monotonic()
             self._set(pybreaker.STATE_OPEN)
 
     def abandoned(self) -> None:
-        """Note that a call ended without telling anything of the hop, e.g. cancelled."""
+        """Note that the probe ended without telling anything of the hop, e.g. cancelled: the next call is one."""
         if self._probing:
             self._set(pybreaker.STATE_OPEN)
 
@@ -106,44 +118,46 @@ class Hop:
         self.name = name
         self.breaker = Breaker(name)
         self._budget = RetryBudget()
-        self._retrying = AsyncRetrying(
-            wait=wait_random(*RETRY_WAIT_S), stop=stop_after_attempt(2), retry=self._again, reraise=True
-        )
 
     async def call(self, attempt: Attempt[T], deadline: Deadline) -> T:
         """Run `attempt`, which takes its timeout in seconds; once more if it was UNAVAILABLE and the budgets allow."""
         self._budget.called()
-        return await self._retrying(self._once, attempt, deadline)
+        try:
+            return await self._once(attempt, deadline)
+        except MeshError as error:
+            if not self._may_repeat(error, deadline):
+                raise
+        names.RETRIES.labels(self.name).inc()
+        await asyncio.sleep(random.uniform(*RETRY_WAIT_S))  # noqa: S311 - jitter
+        return await self._once(attempt, deadline)
 
-    def _again(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome is not None else None
-        deadline: Deadline = state.args[1]
-        again = (
-            isinstance(error, MeshError)
-            and error.code is Code.UNAVAILABLE
-            and state.attempt_number == 1
+    def _may_repeat(self, error: MeshError, deadline: Deadline) -> bool:
+        return (
+            error.code is Code.UNAVAILABLE
+            and not isinstance(error, CircuitOpen)
             and deadline.remaining() > RETRY_WAIT_S[1]
             and self._budget.take()
         )
-        if again:
-            names.RETRIES.labels(self.name).inc()
-        return again
 
     async def _once(self, attempt: Attempt[T], deadline: Deadline) -> T:
         remaining = deadline.remaining()
         if remaining <= 0:
             raise DeadlineExceeded(f"no time was left for {self.name}")
-        self.breaker.admit()
+        probe = self.breaker.admit()
         try:
             answer = await attempt(remaining)
-        except MeshError as error:
-            if error.code is Code.UNAVAILABLE:
-                self.breaker.failed()
-            else:
-                self.breaker.succeeded()
-            raise
-        except BaseException:
-            self.breaker.abandoned()
+        except BaseException as error:
+            self._note(error, probe=probe)
             raise
         self.breaker.succeeded()
         return answer
+
+    def _note(self, error: BaseException, *, probe: bool) -> None:
+        """Tell the breaker what a failure says of the hop; running out of time, or leaving, says nothing."""
+        if not isinstance(error, MeshError) or error.code in {Code.DEADLINE_EXCEEDED, Code.CANCELLED}:
+            if probe:
+                self.breaker.abandoned()
+        elif error.code is Code.UNAVAILABLE and error.reason not in _OF_A_VERSION:
+            self.breaker.failed()
+        else:
+            self.breaker.succeeded()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from services.mesh import coalescing
 from services.mesh.coalescing import Coalescer, Quantile
 from services.mesh.errors import Code, Overloaded
-from services.mesh.testing import until
+from tests.support.waiting import eventually
 
 LIMIT_S = 5
 QUEUE_ROWS = 20
@@ -240,7 +240,7 @@ async def test_slow_batch_holds_nobody_back_who_arrives_later() -> None:
     batches = impatient(coalescer(road))
     batches.submit(Member())
     await road.wait_for(1)
-    await until(lambda: not batches._punctual)
+    await eventually(lambda: not batches._punctual)
     batches.submit(Member())
     await turns()
     assert 2 == len(road.batches)
@@ -278,7 +278,7 @@ async def test_batches_under_way_are_bounded() -> None:
         batches.submit(Member())
         await road.wait_for(number + 1)
     batches.submit(Member())
-    await until(lambda: not batches._punctual)
+    await eventually(lambda: not batches._punctual)
     assert 2 == len(road.batches)
     road.arrive(0)
     await road.wait_for(3)
