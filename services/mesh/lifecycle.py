@@ -54,7 +54,8 @@ def main(settings_class: type[T], build: Build[T]) -> None:
     try:
         uvloop.run(_run(settings, build))
     except PortTaken as error:
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
 
 
 async def _run(settings: T, build: Build[T]) -> None:

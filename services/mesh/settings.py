@@ -9,7 +9,14 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
 
 from services.mesh.channel import MAX_MESSAGE_BYTES
 
@@ -28,8 +35,8 @@ class ServiceSettings(BaseSettings):
     """Port for /metrics, /healthz, /readyz and /statusz. 0 takes a free one."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged."""
-    otlp_endpoint: str = Field("", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
-    """Where spans go, http://HOST:PORT (OTLP over gRPC; OpenTelemetry's own variable). Empty: no spans are made."""
+    otlp_endpoint: str = ""
+    """Where spans go, http://HOST:PORT (OTLP over gRPC); OTEL_EXPORTER_OTLP_ENDPOINT says so too. Empty: no spans are made."""
     trace_sample_ratio: float = Field(0.1, ge=0, le=1)
     """Fraction of calls traced, of those whose caller has not decided."""
     objects: str = "file://.predictmesh/objects"
@@ -52,28 +59,38 @@ class ServiceSettings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - has no prefix
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take arguments, then the environment, then the YAML file."""
-        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
+        environment = EnvSettingsSource(settings_cls, env_prefix=cls.prefix())
+        endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        shared = InitSettingsSource(settings_cls, {"otlp_endpoint": endpoint} if endpoint else {})
+        return (init_settings, environment, shared, YamlConfigSettingsSource(settings_cls))
+
+    @classmethod
+    def prefix(cls) -> str:
+        """Return what the service's environment variables begin with."""
+        return f"PREDICTMESH_{cls.service.upper()}_"
 
     @classmethod
     def load(cls, config: Path | None = None) -> Self:
         """Read the settings; raises SettingsError naming every key that is unknown or wrong."""
-        prefix = f"PREDICTMESH_{cls.service.upper()}_"
-        _refuse_unknown_variables(prefix, set(cls.model_fields))
+        _refuse_unknown_variables(cls.prefix(), set(cls.model_fields))
+        # The YAML source takes a missing file for an empty one.
+        if config is not None and not config.is_file():
+            raise SettingsError(f"{config}: no such file")
 
         class Located(cls):  # type: ignore[valid-type,misc]  # pydantic-settings takes the file's name from the class
-            model_config = SettingsConfigDict(env_prefix=prefix, yaml_file=config)
+            model_config = SettingsConfigDict(yaml_file=config)
 
         try:
             return Located()
         except ValidationError as error:
             raise SettingsError(_explained(error, cls.service)) from error
-        except (yaml.YAMLError, OSError) as error:
-            raise SettingsError(f"{config}: {error}") from error
+        except (yaml.YAMLError, OSError, ValueError) as error:
+            raise SettingsError(f"{config or 'environment'}: {' '.join(str(error).split())}") from error
 
     def masked(self) -> dict[str, Any]:
         """Return every setting, secrets as asterisks."""
