@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from services.mesh.context import current
@@ -77,40 +78,37 @@ def _stream(call: StreamCall) -> Callable[..., AsyncIterator[Any]]:
     return invoke
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Follows the last message of a stream: how the handler ended."""
+
+    error: Exception | None
+
+
 async def _consume(call: StreamCall, request: Any, context: LocalContext, timeout: float | None) -> AsyncIterator[Any]:
     """Run the handler in a task of its own, as a server would, and hand on what it sends, one message under way."""
-    queue: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
-
-    async def produce() -> None:
-        async with asyncio.timeout(timeout):
-            async for response in call(request, context):
-                await queue.put(response)
-
-    producing = asyncio.create_task(produce())
+    sent: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
+    producing = asyncio.create_task(_produce(call(request, context), sent, timeout))
     try:
-        while (response := await _next(queue, producing)) is not _END:
+        while not isinstance(response := await sent.get(), _End):
             yield response
-    except TimeoutError as error:
-        raise DeadlineExceeded("the stream's deadline has passed") from error
+        if isinstance(response.error, TimeoutError):
+            raise DeadlineExceeded("the stream's deadline has passed") from response.error
+        if response.error is not None:
+            raise response.error
     finally:
         producing.cancel()
 
 
-_END = object()
-
-
-async def _next(queue: asyncio.Queue[Any], producing: asyncio.Task[None]) -> Any:
-    """Return what was sent next, _END when the handler has ended, or raise what it raised."""
-    if queue.empty() and not producing.done():
-        taking = asyncio.ensure_future(queue.get())
-        await asyncio.wait((taking, producing), return_when=asyncio.FIRST_COMPLETED)
-        if taking.done():
-            return taking.result()
-        taking.cancel()
-    if not queue.empty():
-        return queue.get_nowait()
-    await producing
-    return _END
+async def _produce(responses: AsyncIterator[Any], sent: asyncio.Queue[Any], timeout: float | None) -> None:
+    end = _End(None)
+    try:
+        async with asyncio.timeout(timeout):
+            async for response in responses:
+                await sent.put(response)
+    except Exception as error:  # noqa: BLE001 - raised where the responses are awaited
+        end = _End(error)
+    await sent.put(end)
 
 
 def _context(timeout: float | None, metadata: Metadata) -> LocalContext:
