@@ -149,7 +149,7 @@ def _fill(message: Message, name: str, value: object) -> None:
         case None | "" | 0 | () | False:
             return
         case enum.Enum():
-            setattr(message, name, _number(message.DESCRIPTOR.fields_by_name[name].enum_type, value))
+            setattr(message, name, _number(message, name, value))
         case datetime():
             getattr(message, name).FromDatetime(value)
         case Mapping():
@@ -172,6 +172,7 @@ def _extend(repeated: Any, values: tuple[object, ...]) -> None:  # noqa: ANN401 
         repeated.extend(values)
 
 
-def _number(descriptor: EnumDescriptor | None, member: enum.Enum) -> int:
+def _number(message: Message, name: str, member: enum.Enum) -> int:
+    descriptor = message.DESCRIPTOR.fields_by_name[name].enum_type
     assert descriptor is not None
     return int(descriptor.values_by_name[_prefix(descriptor) + member.name].number)

@@ -103,6 +103,8 @@ def check_evolution(old: FeatureView, new: FeatureView, path: str, faults: Fault
                 f"{path}.fields[{index}]",
                 f"{was.name} {was.data_type} (length {was.length}) is stored here: append fields, and change none",
             )
+            # A field put in moves all that follow: one fault, told once.
+            return
 
 
 def check_entity_agrees(view: FeatureView, others: Iterable[FeatureView], path: str, faults: Faults) -> None:

@@ -114,18 +114,18 @@ def _set_up(connection: sqlite3.Connection) -> str:
     """Make the tables if there are none, and answer the log's id."""
     # Held from the first write to the end, so that a log never has two writers; before WAL, it needs no shared memory.
     connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version not in {0, _FORMAT}:
+        raise sqlite3.DatabaseError(f"its format {version} is of another release; this one reads {_FORMAT}")
     connection.execute("PRAGMA journal_mode=WAL")
     # FULL syncs at each commit; WAL's default would lose the last ones with the power.
     connection.execute("PRAGMA synchronous=FULL")
     with _transaction(connection):
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
             for statement in filter(str.strip, _SETUP.split(";")):
                 connection.execute(statement)
             connection.execute("INSERT INTO log VALUES (?)", (uuid.uuid4().hex,))
             connection.execute(f"PRAGMA user_version={_FORMAT}")
-        elif version != _FORMAT:
-            raise sqlite3.DatabaseError(f"its format {version} is of another release; this one reads {_FORMAT}")
     (log_id,) = connection.execute("SELECT log_id FROM log").fetchone()
     return str(log_id)
 

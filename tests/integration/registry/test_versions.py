@@ -1,0 +1,323 @@
+"""Registering and deleting versions, and what their bindings must be."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from predictmesh.registry.v1 import registry_service_pb2 as pb
+from predictmesh.registry.v1.model_pb2 import Version as VersionMessage
+from services.mesh.errors import Code, MeshError, Reason
+from services.registry.definitions import (
+    Artifact,
+    DataType,
+    FeatureHistogram,
+    InputBinding,
+    KeyType,
+    Signature,
+    Source,
+    TensorSpec,
+    TrainingProfile,
+    Version,
+)
+from tests.support.definitions import SHA256, age, asked, entity, field, spec, stored, version, view
+from tests.support.registry import Client
+
+
+async def test_a_version_comes_back_complete(full: Client) -> None:
+    """The registry adds digest, time and the artifact's length."""
+    response = await full.register(version("1.1.0"), reason="better")
+    assert (response.revision, response.existed, list(response.warnings)) == (4, False, [])
+    given = response.version
+    assert len(given.digest) == 64
+    assert given.artifacts[0].size_bytes == 20
+    assert given.HasField("create_time")
+    assert (await full.snapshot()).models[0].versions[1] == given
+    event = (await full.events())[-1]
+    assert (event.type, event.reason) == ("version_registered", "better")
+
+
+async def test_the_same_version_again_is_answered_as_before(full: Client) -> None:
+    """Registering is safe to repeat, whatever the caller says of time and digest."""
+    again = await full.register()
+    assert (again.existed, again.revision) == (True, 3)
+    assert again.version == (await full.snapshot()).models[0].versions[0]
+    assert len(await full.events()) == 3
+
+
+@pytest.mark.parametrize(
+    ("parts", "path"),
+    [
+        ({"metrics": {"auc": 0.9}}, "version.metrics"),
+        ({"signature": Signature((spec(shape=(4,)),), (spec("z"),))}, "version.signature"),
+        ({"artifacts": (Artifact("onnx", SHA256), Artifact("other", SHA256))}, "version.artifacts"),
+    ],
+)
+async def test_a_version_is_immutable(full: Client, parts: dict[str, Any], path: str) -> None:
+    """Other content under the same number is refused."""
+    before = await full.snapshot()
+    with pytest.raises(MeshError) as caught:
+        await full.register(version(**parts))
+    assert (caught.value.code, caught.value.reason) == (Code.ALREADY_EXISTS, Reason.ALREADY_EXISTS)
+    assert caught.value.violations[0].field == path
+    assert await full.snapshot() == before
+
+
+async def test_the_digest_is_of_what_is_computed(full: Client) -> None:
+    """Metrics do not change the digest; bindings do."""
+    first = (await full.snapshot()).models[0].versions[0].digest
+    same = (await full.register(version("1.0.1", metrics={}), dry_run=True)).version.digest
+    swapped = InputBinding("x", (stored("rating"), stored("trips"), age(), asked("hour")))
+    other = (await full.register(version("1.0.2", bindings=(swapped,)), dry_run=True)).version.digest
+    assert first == same
+    assert first != other
+
+
+async def test_no_cpu_artifact_is_said(full: Client) -> None:
+    """A version that only a GPU can serve has no fallback, and its author should know."""
+    response = await full.register(version("1.1.0", artifacts=(Artifact("tensorrt_plan", SHA256),)))
+    assert "no CPU fallback" in response.warnings[0]
+
+
+async def test_a_dry_run_registers_nothing(full: Client) -> None:
+    """It answers what would be."""
+    response = await full.register(version("1.1.0"), dry_run=True)
+    assert (response.revision, response.existed) == (3, False)
+    assert len((await full.snapshot()).models[0].versions) == 1
+
+
+async def test_lists_bytes_and_whole_numbers_can_be_bound(full: Client) -> None:
+    """A list counts as its length, and each input has its own type."""
+    await full.apply(
+        view(
+            "wide",
+            fields=(field("embedding", length=8), field("count", DataType.INT64), field("city", DataType.BYTES)),
+        )
+    )
+    inputs = (spec("e", shape=(2, 5)), spec("n", DataType.INT64), spec("c", DataType.BYTES, shape=(1,)))
+    bindings = (
+        InputBinding("c", (stored("city", "wide"),)),
+        InputBinding("e", (age("wide"), stored("embedding", "wide"), asked("hour"))),
+        InputBinding("n", (stored("count", "wide"),)),
+    )
+    await full.register(version("2.0.0", signature=Signature(inputs, (spec("y"),)), bindings=bindings))
+
+
+async def test_a_version_may_use_nothing_that_is_stored(full: Client) -> None:
+    """A model of request-time values alone needs no views."""
+    await full.register(version("2.0.0", bindings=(InputBinding("x", tuple(map(asked, "abcd"))),)))
+
+
+def bound(*sources: Source, width: int = 1, data_type: DataType = DataType.FP32) -> Version:
+    """A version whose one input has these sources."""
+    signature = Signature((spec("x", data_type, shape=(width,)),), (spec("y"),))
+    return version("2.0.0", signature=signature, bindings=(InputBinding("x", sources),))
+
+
+def signed(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = (spec("y"),)) -> Version:
+    """A version with these inputs, each of a request-time value of its own."""
+    bindings = tuple(InputBinding(each.name, (asked(f"r{index}"),)) for index, each in enumerate(inputs))
+    return version("2.0.0", signature=Signature(inputs, outputs), bindings=bindings)
+
+
+def profiled(**parts: Any) -> Version:
+    """A version with a training profile of one histogram."""
+    histogram = {"name": "trips", "edges": (0.0, 1.0), "counts": (1, 2, 3)} | parts
+    return version("2.0.0", training_profile=TrainingProfile((FeatureHistogram(**histogram),), 6))
+
+
+BINDING, DEFINITION = Reason.INVALID_BINDING, Reason.INVALID_DEFINITION
+BAD: dict[str, tuple[Version, Reason, str]] = {
+    "no number": (version(""), Reason.INVALID_NAME, "version"),
+    "two numbers": (version("1.0"), Reason.INVALID_NAME, "version"),
+    "a leading zero": (version("1.00.0"), Reason.INVALID_NAME, "version"),
+    "a pre-release": (version("1.0.0-rc1"), Reason.INVALID_NAME, "version"),
+    "no inputs": (signed(), DEFINITION, "signature.inputs"),
+    "no outputs": (signed(spec(), outputs=()), DEFINITION, "signature.outputs"),
+    "an output twice": (signed(spec(), outputs=(spec("y"), spec("y"))), DEFINITION, "signature.outputs[1].name"),
+    "an input without a name": (signed(spec("")), Reason.INVALID_NAME, "signature.inputs[0].name"),
+    "an output without a type": (
+        signed(spec(), outputs=(spec("y", DataType.UNSPECIFIED),)),
+        DEFINITION,
+        "signature.outputs[0].data_type",
+    ),
+    "a shape with a hole": (
+        signed(spec(), outputs=(spec("y", shape=(2, 0)),)),
+        DEFINITION,
+        "signature.outputs[0].shape",
+    ),
+    "a shape without a size": (
+        signed(spec(), outputs=(spec("y", shape=(-1,)),)),
+        DEFINITION,
+        "signature.outputs[0].shape",
+    ),
+    "an enormous shape": (
+        signed(spec(), outputs=(spec("y", shape=(2**40, 2**40)),)),
+        DEFINITION,
+        "signature.outputs[0].shape",
+    ),
+    "finite whole numbers": (
+        signed(spec("n", DataType.INT64, finite=True)),
+        DEFINITION,
+        "signature.inputs[0].finite",
+    ),
+    "no artifact": (version("2.0.0", artifacts=()), DEFINITION, "artifacts"),
+    "a runtime twice": (
+        version("2.0.0", artifacts=(Artifact("onnx", SHA256), Artifact("onnx", SHA256))),
+        DEFINITION,
+        "artifacts[1].runtime",
+    ),
+    "a runtime without a name": (
+        version("2.0.0", artifacts=(Artifact("", SHA256),)),
+        Reason.INVALID_NAME,
+        "artifacts[0].runtime",
+    ),
+    "an artifact nobody uploaded": (
+        version("2.0.0", artifacts=(Artifact("onnx", "0" * 64),)),
+        Reason.UNKNOWN_ARTIFACT,
+        "artifacts[0].sha256",
+    ),
+    "a metric that is no number": (version("2.0.0", metrics={"auc": math.nan}), DEFINITION, "metrics.auc"),
+    "a profile of no rows": (
+        version("2.0.0", training_profile=TrainingProfile((), 0)),
+        DEFINITION,
+        "training_profile.rows",
+    ),
+    "edges that fall": (profiled(edges=(1.0, 0.0)), DEFINITION, "training_profile.features[0].edges"),
+    "an endless edge": (profiled(edges=(0.0, math.inf)), DEFINITION, "training_profile.features[0].edges"),
+    "too few bins": (profiled(counts=(1, 2)), DEFINITION, "training_profile.features[0].counts"),
+    "more nulls than rows": (profiled(null_fraction=1.5), DEFINITION, "training_profile.features[0].null_fraction"),
+    "an input not bound": (version("2.0.0", bindings=()), BINDING, "bindings"),
+    "an unknown input": (
+        version("2.0.0", bindings=(*version().bindings, InputBinding("z", (age(),)))),
+        BINDING,
+        "bindings[1].input",
+    ),
+    "an input bound twice": (version("2.0.0", bindings=version().bindings * 2), BINDING, "bindings[1].input"),
+    "no source": (bound(), BINDING, "bindings[0].sources"),
+    "an empty source": (bound(Source()), BINDING, "bindings[0].sources[0]"),
+    "an unknown view": (bound(stored("trips", "nobody")), BINDING, "bindings[0].sources[0].field.view"),
+    "the age of an unknown view": (bound(age("nobody")), BINDING, "bindings[0].sources[0].age_of_view"),
+    "an unknown field": (bound(stored("nothing")), BINDING, "bindings[0].sources[0].field.field"),
+    "a field of another type": (bound(stored("trips"), data_type=DataType.FP64), BINDING, "bindings[0].sources[0]"),
+    "an age that is not FP32": (bound(age(), data_type=DataType.INT64), BINDING, "bindings[0].sources[0]"),
+    "too few elements": (bound(stored("trips"), age(), width=3), BINDING, "bindings[0].sources"),
+    "too many elements": (bound(stored("trips"), age()), BINDING, "bindings[0].sources"),
+    "an odd request name": (bound(asked("a b")), Reason.INVALID_NAME, "bindings[0].sources[0].request"),
+}
+
+
+@pytest.mark.parametrize("empty", ["inprocess"], indirect=True)
+@pytest.mark.parametrize(("given", "reason", "path"), BAD.values(), ids=BAD.keys())
+async def test_a_bad_version_is_refused(full: Client, given: Version, reason: Reason, path: str) -> None:
+    """The caller gets the reason and the field; the registry stays as it was."""
+    before, events = await full.snapshot(), await full.events()
+    with pytest.raises(MeshError) as caught:
+        await full.register(given)
+    assert (caught.value.reason, [each.field for each in caught.value.violations]) == (reason, [f"version.{path}"])
+    assert await full.snapshot() == before
+    assert await full.events() == events
+
+
+async def test_a_request_time_value_has_one_type(full: Client) -> None:
+    """The caller sends one value, so every input must take it as the same."""
+    signature = Signature((spec("a"), spec("b", DataType.INT64)), (spec("y"),))
+    bindings = (InputBinding("a", (asked("hour"),)), InputBinding("b", (asked("hour"),)))
+    with pytest.raises(MeshError) as caught:
+        await full.register(version("2.0.0", signature=signature, bindings=bindings))
+    assert (caught.value.reason, caught.value.violations[0].field) == (
+        BINDING,
+        "version.bindings[1].sources[0].request",
+    )
+
+
+async def test_a_key_column_has_one_type(full: Client) -> None:
+    """Views share a column by its name; a request has one column of it."""
+    await full.apply(view("numbered", entity=entity("seat", rider_id=KeyType.INT64)))
+    with pytest.raises(MeshError) as caught:
+        await full.register(bound(stored("trips"), stored("trips", "numbered"), width=2))
+    assert caught.value.reason == BINDING
+    assert caught.value.violations[0].field == "version.bindings[0].sources[1].field.view"
+
+
+async def test_a_version_needs_its_model(full: Client) -> None:
+    """A model is defined before its versions."""
+    with pytest.raises(MeshError) as caught:
+        await full.register(model="nobody")
+    assert (caught.value.code, caught.value.reason) == (Code.NOT_FOUND, Reason.UNKNOWN_MODEL)
+    assert caught.value.violations[0].field == "model"
+
+
+async def test_the_callers_message_stays_as_it_was(full: Client) -> None:
+    """In one process the message is the caller's own object."""
+    given = VersionMessage(version="1.0.0", digest="mine")
+    request = pb.RegisterVersionRequest(model="churn", version=given)
+    with pytest.raises(MeshError):
+        await full.stub.RegisterVersion(request)
+    assert request.version == given
+
+
+IN_USE = [
+    (pb.DeleteRequest(feature_view="rider_stats"), "feature_view", "churn@1.0.0"),
+    (pb.DeleteRequest(model="churn"), "model", "endpoint churn"),
+    (pb.DeleteRequest(version={"model": "churn", "version": "1.0.0"}), "version", "alias champion"),
+]
+
+
+@pytest.mark.parametrize(("request_", "path", "user"), IN_USE)
+async def test_what_is_named_elsewhere_stays(full: Client, request_: pb.DeleteRequest, path: str, user: str) -> None:
+    """Deleting it would break what names it, and the caller is told what that is."""
+    before = await full.snapshot()
+    with pytest.raises(MeshError) as caught:
+        await full.stub.Delete(request_)
+    assert (caught.value.code, caught.value.reason) == (Code.FAILED_PRECONDITION, Reason.IN_USE)
+    assert caught.value.violations[0].field == path
+    assert user in caught.value.message
+    assert await full.snapshot() == before
+
+
+UNKNOWN = [
+    (pb.DeleteRequest(), Reason.MISSING_FIELD, "target"),
+    (pb.DeleteRequest(feature_view="x"), Reason.UNKNOWN_VIEW, "feature_view"),
+    (pb.DeleteRequest(model="x"), Reason.UNKNOWN_MODEL, "model"),
+    (pb.DeleteRequest(endpoint="x"), Reason.UNKNOWN_ENDPOINT, "endpoint"),
+    (pb.DeleteRequest(version={"model": "x", "version": "1.0.0"}), Reason.UNKNOWN_MODEL, "version.model"),
+    (pb.DeleteRequest(version={"model": "churn", "version": "x"}), Reason.UNKNOWN_VERSION, "version.version"),
+]
+
+
+@pytest.mark.parametrize(("request_", "reason", "path"), UNKNOWN)
+async def test_what_is_not_there_cannot_be_deleted(
+    full: Client, request_: pb.DeleteRequest, reason: Reason, path: str
+) -> None:
+    """A mistyped name is an error, not a success."""
+    with pytest.raises(MeshError) as caught:
+        await full.stub.Delete(request_)
+    assert (caught.value.reason, caught.value.violations[0].field) == (reason, path)
+
+
+async def test_all_can_go_from_the_outside_in(full: Client) -> None:
+    """Endpoint, then model with its versions, then view."""
+    for request in (
+        pb.DeleteRequest(endpoint="churn", reason="tidying"),
+        pb.DeleteRequest(model="churn"),
+        pb.DeleteRequest(feature_view="rider_stats"),
+    ):
+        await full.stub.Delete(request)
+    snapshot = await full.snapshot()
+    assert (snapshot.revision, len(snapshot.models), len(snapshot.feature_views), len(snapshot.endpoints)) == (
+        6,
+        0,
+        0,
+        0,
+    )
+    assert (await full.events())[3].reason == "tidying"
+
+
+async def test_a_version_pinned_by_a_route_stays(full: Client) -> None:
+    """A route by number holds a version as an alias does."""
+    await full.register(version("1.1.0"))
+    await full.stub.Delete(pb.DeleteRequest(version={"model": "churn", "version": "1.1.0"}))
+    assert [each.version for each in (await full.snapshot()).models[0].versions] == ["1.0.0"]
