@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
+from socketserver import TCPServer, ThreadingMixIn
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 
 # A loop that does not turn for so long answers nobody.
 LIVENESS_LIMIT_S = 2.0
+# How long it takes the port to notice that it is to close.
+POLL_S = 0.1
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Bind without asking DNS for the name of the host, which can take seconds where there is none."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.setup_environ()
 
 
 class _Quiet(WSGIRequestHandler):
@@ -43,7 +51,7 @@ class HttpPort:
         self.address = f"{host}:{self._server.server_port}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True, name="http").start()
+        threading.Thread(target=self._server.serve_forever, args=(POLL_S,), daemon=True, name="http").start()
         return self
 
     def __exit__(
@@ -56,23 +64,29 @@ class HttpPort:
         match environ["PATH_INFO"]:
             case "/metrics":
                 return self._metrics(environ, start_response)  # type: ignore[no-any-return]
-            case "/healthz":
-                return _json(start_response, 200 if self._alive() else 503, {"alive": self._alive()})
-            case "/readyz":
-                why_not = self._ready()
-                return _json(start_response, 503 if why_not else 200, {"ready": not why_not, "reason": why_not})
-            case "/statusz":
-                return _json(start_response, 200, self._status())
+            case "/healthz" | "/readyz" | "/statusz" as path:
+                return _json(start_response, *self._asked(path))
             case path:
                 return _json(start_response, 404, {"error": f"no {path}; there are /metrics /healthz /readyz /statusz"})
 
-    def _alive(self) -> bool:
-        turned = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop)
+    def _asked(self, path: str) -> tuple[int, dict[str, object]]:
+        """Return the answer as the event loop gives it, since it alone may read its state."""
+        asked = asyncio.run_coroutine_threadsafe(self._state(path), self._loop)
         try:
-            turned.result(LIVENESS_LIMIT_S)
+            return asked.result(LIVENESS_LIMIT_S)
         except TimeoutError:
-            return False
-        return True
+            asked.cancel()
+            return 503, {"alive": False, "reason": f"the event loop has not turned for {LIVENESS_LIMIT_S:g} s"}
+
+    async def _state(self, path: str) -> tuple[int, dict[str, object]]:
+        match path:
+            case "/healthz":
+                return 200, {"alive": True}
+            case "/readyz":
+                why_not = self._ready()
+                return 503 if why_not else 200, {"ready": not why_not, "reason": why_not}
+            case _:
+                return 200, self._status()
 
 
 _TEXT = {200: "200 OK", 404: "404 Not Found", 503: "503 Service Unavailable"}
