@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RECONNECT_S = (0.1, 2.0)
+# Clients of object stores try for minutes; the copy on disk is better by then.
+OBJECTS_TIMEOUT_S = 5.0
 
 
 class SnapshotReader:
@@ -51,6 +53,7 @@ class SnapshotReader:
         self._heartbeat_timeout_s = heartbeat_timeout_s
         self._uses: list[Callable[[Snapshot], None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._registry_answered = False
         self.current: Snapshot | None = None
         self.reachable = False
 
@@ -72,15 +75,21 @@ class SnapshotReader:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        # The watch is asked first; what is stored only fills in until it answers.
-        filling = asyncio.create_task(self._fill())
-        try:
-            while self._registry is not None:
-                await self._watch(self._registry)
-                self._set_reachable(False)
-                await asyncio.sleep(random.uniform(*RECONNECT_S))  # noqa: S311 - jitter
-        finally:
-            filling.cancel()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._fill())
+            if self._registry is not None:
+                tasks.create_task(self._follow(self._registry))
+
+    async def _follow(self, registry: RegistryServiceAsyncStub) -> None:
+        while True:
+            try:
+                await self._watch(registry)
+            except (MeshError, TimeoutError, StopAsyncIteration) as error:
+                logger.warning("the watch of the registry ended", extra={"cause": repr(error)})
+            except Exception:
+                logger.exception("the watch of the registry failed")
+            self._set_reachable(False)
+            await asyncio.sleep(random.uniform(*RECONNECT_S))  # noqa: S311 - jitter
 
     async def _watch(self, registry: RegistryServiceAsyncStub) -> None:
         known = self.current
@@ -89,22 +98,20 @@ class SnapshotReader:
             known_log_id=known.log_id if known else "",
             known_revision=known.revision if known else 0,
         )
-        try:
-            responses = registry.WatchSnapshot(request).__aiter__()
-            while True:
-                async with asyncio.timeout(self._heartbeat_timeout_s):
-                    response = await anext(responses)
-                self._set_reachable(True)
-                if response.HasField("snapshot"):
-                    self._take(response.snapshot)
-                    await self._keep(response.snapshot)
-        except (MeshError, TimeoutError, StopAsyncIteration) as error:
-            logger.warning("the watch of the registry ended", extra={"cause": repr(error)})
+        responses = registry.WatchSnapshot(request).__aiter__()
+        while True:
+            async with asyncio.timeout(self._heartbeat_timeout_s):
+                response = await anext(responses)
+            self._registry_answered = True
+            self._set_reachable(True)
+            if response.HasField("snapshot"):
+                self._take(response.snapshot)
+                await self._keep(response.snapshot)
 
     async def _fill(self) -> None:
-        """Take the newer of object storage and local disk, unless the registry has answered meanwhile."""
+        """Take the newer of object storage and local disk, unless the registry answers first: its word is final."""
         for stored in (await self._from_objects(), self._from_disk()):
-            if stored is not None and not self.reachable:
+            if stored is not None and not self._registry_answered:
                 newer = self.current is None or stored.revision > self.current.revision
                 if newer:
                     self._take(stored)
@@ -113,10 +120,11 @@ class SnapshotReader:
         if self._objects is None:
             return None
         try:
-            return Snapshot.FromString(await self._objects.get(SNAPSHOT))
+            async with asyncio.timeout(OBJECTS_TIMEOUT_S):
+                return _parsed(await self._objects.get(SNAPSHOT))
         except KeyError:
             return None
-        except (MeshError, DecodeError) as error:
+        except (MeshError, DecodeError, TimeoutError) as error:
             logger.warning("object storage has no usable snapshot", extra={"cause": repr(error)})
             return None
 
@@ -124,12 +132,15 @@ class SnapshotReader:
         if self._cache is None or not self._cache.exists():
             return None
         try:
-            return Snapshot.FromString(self._cache.read_bytes())
+            return _parsed(self._cache.read_bytes())
         except (OSError, DecodeError) as error:
             logger.warning("the kept snapshot cannot be used", extra={"cause": repr(error)})
             return None
 
     def _take(self, snapshot: Snapshot) -> None:
+        known = self.current
+        if known is not None and (known.log_id, known.revision) == (snapshot.log_id, snapshot.revision):
+            return
         self.current = snapshot
         names.SNAPSHOT_REVISION.labels(self._subscriber).set(snapshot.revision)
         logger.info("snapshot taken", extra={"revision": snapshot.revision})
@@ -151,6 +162,13 @@ class SnapshotReader:
     def _set_reachable(self, reachable: bool) -> None:
         self.reachable = reachable
         names.REGISTRY_REACHABLE.labels(self._subscriber).set(reachable)
+
+
+def _parsed(data: bytes) -> Snapshot:
+    snapshot = Snapshot.FromString(data)
+    if not snapshot.log_id:
+        raise DecodeError("not a snapshot")  # protobuf makes an empty message of much that is none
+    return snapshot
 
 
 def _replace(path: Path, data: bytes) -> None:
