@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -29,6 +30,11 @@ class CallContext:
         return f"00-{self.trace_id}-{self.span_id or new_span_id()}-{'01' if self.sampled else '00'}"
 
 
+# Later versions may append fields; all zeros and version ff are invalid (W3C Trace Context).
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.ASCII
+)
+
 _current: ContextVar[CallContext | None] = ContextVar("predictmesh_call", default=None)
 
 
@@ -53,11 +59,8 @@ def new_span_id() -> str:
 
 def parse_traceparent(header: str) -> tuple[str, str, bool] | None:
     """Return (trace id, parent span id, sampled) of a W3C header, or None if it is none."""
-    parts = header.split("-")
-    if len(parts) < 4 or len(parts[0]) != 2 or len(parts[1]) != 32 or len(parts[2]) != 16 or len(parts[3]) != 2:
+    match = _TRACEPARENT.fullmatch(header)
+    if match is None:
         return None
-    try:
-        trace, span, flags = (int(part, 16) for part in parts[1:4])
-    except ValueError:
-        return None
-    return (parts[1], parts[2], bool(flags & 1)) if trace and span else None
+    trace_id, span_id, flags = match.groups()
+    return trace_id, span_id, bool(int(flags, 16) & 1)
