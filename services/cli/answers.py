@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest, PredictResponse, RowError
-from predictmesh.gateway.v1.provenance_pb2 import Degradation, Provenance, RouteReason
+from predictmesh.gateway.v1.provenance_pb2 import Degradation, Provenance, RouteReason, ViewAge
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.cli import durations
 from services.cli.labels import DEGRADATIONS, words
@@ -46,23 +46,26 @@ def row_value(tensor: Tensor, row: int, rows: int) -> object:
 def _provenance(made: Provenance) -> dict[str, object]:
     route = words(RouteReason.Name, "ROUTE_REASON_", made.route_reason)
     hops = ", ".join(f"{hop.name} {durations.rounded(hop.duration_us)}" for hop in made.hops)
+    ages = [f"{view.view} {durations.rounded(view.oldest_age_ms * 1_000)}" for view in made.views if _is_stored(view)]
     return {
         "model": f"{made.model} {made.version} ({route}) on {made.runtime}",
         "as of": made.as_of.ToJsonString() if made.HasField("as_of") else None,
-        "ages": ", ".join(
-            f"{view.view} {_age(view.oldest_age_ms, view.HasField('oldest_age_ms'))}" for view in made.views
-        ),
-        "degraded": "; ".join(_degradation(item) for item in made.degradations) or "no",
-        "time": f"{hops} ({made.batch_rows} rows in the batch)" if hops else None,
+        "ages": ", ".join(ages),
+        "degraded": _degradations(made.degradations) or "no",
+        "time": f"{hops} ({made.batch_rows} in the batch)" if hops else None,
         "revision": made.snapshot_revision,
         "trace": made.trace_id,
     }
 
 
-def _age(milliseconds: int, stored: bool) -> str:
-    return durations.rounded(milliseconds * 1_000) if stored else "-"
+def _is_stored(view: ViewAge) -> bool:
+    return view.HasField("oldest_age_ms")
 
 
-def _degradation(item: Degradation) -> str:
-    rows = f" (rows {', '.join(map(str, item.rows))})" if item.rows else ""
-    return f"{item.subject}: {DEGRADATIONS.get(item.reason, f'reason {item.reason}')}{rows}"
+def _degradations(found: Iterable[Degradation]) -> str:
+    """Return what is degraded, by reason: `nothing stored, defaults taken: plane, weather (rows 0, 3)`."""
+    subjects: dict[str, list[str]] = {}
+    for item in found:
+        rows = f" (rows {', '.join(map(str, item.rows))})" if item.rows else ""
+        subjects.setdefault(DEGRADATIONS.get(item.reason, f"reason {item.reason}"), []).append(item.subject + rows)
+    return "; ".join(f"{reason}: {', '.join(names)}" for reason, names in subjects.items())

@@ -34,13 +34,14 @@ def exact(milliseconds: int) -> str:
 
 
 def rounded(microseconds: float) -> str:
-    """Return a length of time for people to read, three digits long or so."""
+    """Return a length of time for people to read, to three digits."""
     size = abs(microseconds)
     if size < 1_000:
         return f"{microseconds:.0f} us"
-    if size < 1_000_000:
-        return f"{microseconds / 1_000:.3g} ms"
-    for unit, above in (("s", "m"), ("m", "h"), ("h", "d")):
-        if size < 2 * _UNITS_US[above]:
-            return f"{microseconds / _UNITS_US[unit]:.3g} {unit}"
-    return f"{microseconds / _UNITS_US['d']:.3g} d"
+    unit = "ms" if size < 1_000_000 else "d"
+    for finer, coarser in (("s", "m"), ("m", "h"), ("h", "d")):
+        # Two of a unit are needed to speak in it: 90 s, not 1.5 m.
+        if unit == "d" and size < 2 * _UNITS_US[coarser]:
+            unit = finer
+    count = microseconds / _UNITS_US[unit]
+    return f"{count:.0f} {unit}" if abs(count) >= 100 else f"{count:.3g} {unit}"

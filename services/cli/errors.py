@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from services.mesh.errors import MeshError
+    from services.mesh.errors import FieldViolation, MeshError
 
 REMEDIES = {
-    "ALREADY_EXISTS": "a version never changes: register another",
     "IN_USE": "delete or change what names it first",
-    "NOT_EMPTY": "import only into a registry on empty storage",
     "OVERLOADED": "try again later",
     "REVISION_CONFLICT": "someone else changed the registry: look again, then repeat",
     "UNKNOWN_ALIAS": "`predictmesh models show` lists a model's aliases",
@@ -49,13 +47,15 @@ def one_line(error: click.ClickException) -> str:
 
 def from_mesh_error(error: MeshError) -> Failure:
     """Return what a service answered as a failure: `<message> [REASON] (field path; remedy)`."""
-    paths = [
-        violation.field
-        if violation.description in {"", error.message}
-        else f"{violation.field}: {violation.description}"
-        for violation in error.violations
-    ]
+    paths = [_place(violation, error.message) for violation in error.violations]
     remedy = REMEDIES.get(error.reason)
-    hints = "; ".join([*paths, *([remedy] if remedy else [])])
+    hints = "; ".join(filter(None, [*paths, remedy]))
     text = f"{error.message} [{error.reason}]" + (f" ({hints})" if hints else "")
     return Mistake(text) if error.code.name in _MISTAKES else Failure(text)
+
+
+def _place(violation: FieldViolation, message: str) -> str:
+    """Return what `message` does not say yet of where the fault is, and why."""
+    # A long description arrives cut.
+    parts = [part for part in (violation.field, violation.description) if part.removesuffix("...") not in message]
+    return ": ".join(parts)

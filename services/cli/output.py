@@ -25,6 +25,13 @@ def print_line(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 
+def print_yaml(value: object) -> None:
+    """Print `value` as YAML, the innermost collections on one line each."""
+    import yaml
+
+    click.echo(yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=120), nl=False)
+
+
 def plain(message: Message) -> dict[str, object]:
     """Return a message in protobuf's JSON mapping (64-bit integers are text), with the proto's field names."""
     from google.protobuf.json_format import MessageToDict

@@ -24,7 +24,7 @@ from services.cli.audit import actor
 from services.cli.errors import Failure, Mistake
 from services.cli.output import note, plain, print_json
 from services.cli.progress import Progress
-from services.cli.resources.files import read_version_file
+from services.cli.resources.files import read_report_file, read_version_file
 
 CHUNK_BYTES = 256 << 10
 _POLL_S = 0.2
@@ -32,9 +32,10 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Registration:
-    """What to register: the Version's file, and a file for each runtime."""
+    """What to register: the Version's file, what training says of it, and a file for each runtime."""
 
     file: Path
+    report: Path | None
     artifacts: Sequence[tuple[str, Path]]
     dry_run: bool
     reason: str
@@ -44,6 +45,8 @@ class Registration:
 def register(registry: RegistryServiceStub, job: Registration, wait_s: float | None, as_json: bool) -> None:
     """Upload, register, and print what came of it. Failure if it is not served within `wait_s` seconds."""
     model, version = read_version_file(job.file)
+    if job.report is not None:
+        read_report_file(job.report, version)
     # Every file is read before the first byte is sent.
     version.artifacts.extend(_describe(runtime, path) for runtime, path in job.artifacts)
     for artifact, (_, path) in zip(version.artifacts, job.artifacts, strict=True):

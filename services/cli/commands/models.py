@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
-import yaml
 
 from predictmesh.model.v1.runtime_pb2 import RuntimeState
 from predictmesh.registry.v1.model_pb2 import Model, Version
@@ -24,7 +24,7 @@ from services.cli.client import connect
 from services.cli.errors import Mistake
 from services.cli.labels import words
 from services.cli.options import Assignment, Duration, Services, connects, json_option, timeout_option
-from services.cli.output import plain, print_json, print_table
+from services.cli.output import plain, print_json, print_table, print_yaml
 from services.cli.registration import Registration, register
 from services.cli.resources.models import show_model
 from services.cli.resources.versions import show_version
@@ -81,7 +81,7 @@ def show(name: str, version: str | None, timeout_s: float, as_json: bool, servic
     if as_json:
         print_json(plain(found))
     else:
-        click.echo(yaml.safe_dump(show_version(name, found), sort_keys=False, width=120), nl=False)
+        print_yaml(show_version(name, found))
 
 
 @command.command("register")
@@ -100,6 +100,11 @@ def show(name: str, version: str | None, timeout_s: float, as_json: bool, servic
     required=True,
     help="RUNTIME=FILE, e.g. onnx=model.onnx. Repeat for more runtimes, first choice first.",
 )
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="YAML or JSON of a training run: metrics and training_profile of the version.",
+)
 @click.option("--dry-run", is_flag=True, help="Upload and check without registering.")
 @click.option("--wait", "wait_s", type=Duration(), help="Wait this long for a model process to serve it, e.g. 30s.")
 @reason_option
@@ -109,17 +114,15 @@ def show(name: str, version: str | None, timeout_s: float, as_json: bool, servic
 def register_version(
     file: Path,
     artifacts: tuple[tuple[str, str], ...],
-    dry_run: bool,
     wait_s: float | None,
-    reason: str,
-    timeout_s: float,
     as_json: bool,
     services: Services,
+    **options: Any,
 ) -> None:
     """Upload artifacts and register an immutable version of a model."""
-    job = Registration(file, [(runtime, Path(path)) for runtime, path in artifacts], dry_run, reason, timeout_s)
+    job = Registration(file=file, artifacts=[(runtime, Path(path)) for runtime, path in artifacts], **options)
     with connect(services.grpc("registry"), RegistryServiceStub) as registry:
-        register(registry, job, None if dry_run else wait_s, as_json)
+        register(registry, job, None if job.dry_run else wait_s, as_json)
 
 
 @command.command("delete")
@@ -165,7 +168,8 @@ def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) 
     if as_json:
         print_json(_plain_model(model, reports))
         return
-    click.echo(yaml.safe_dump(show_model(model), sort_keys=False, width=120))
+    print_yaml(show_model(model))
+    click.echo()
     print_table(
         ["version", "state", "artifacts", "metrics", "registered", "digest"],
         [_version_row(model.name, version, reports) for version in model.versions],
@@ -178,7 +182,10 @@ def _version_row(model: str, version: Version, reports: Sequence[InstanceReport]
         version.version,
         ", ".join(_states(model, version.version, reports)) or "not loaded",
         ", ".join(f"{artifact.runtime} {artifact.size_bytes / 1024:.0f} KiB" for artifact in version.artifacts),
-        ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items())),
+        ", ".join(
+            f"{name} {value:.4g}" if abs(value) < 1 else f"{name} {value:g}"
+            for name, value in sorted(version.metrics.items())
+        ),
         version.create_time.ToJsonString(),
         version.digest[:12],
     )

@@ -14,7 +14,7 @@ from services.cli.errors import Mistake
 from services.cli.resources.cursor import Cursor, Document, ResourceError
 from services.cli.resources.endpoints import read_endpoint
 from services.cli.resources.models import read_model
-from services.cli.resources.versions import read_version
+from services.cli.resources.versions import add_report, read_version
 from services.cli.resources.views import read_view
 
 _READERS: dict[str, Callable[[Cursor], Resource]] = {
@@ -57,6 +57,14 @@ def read_version_file(path: Path) -> tuple[str, Version]:
     if len(documents) != 1 or documents[0][1] != "Version":
         raise Mistake(f"{path} must hold one document of kind Version and nothing else")
     return read_version(documents[0][0])
+
+
+def read_report_file(path: Path, version: Version) -> None:
+    """Add to `version` what the file of a training run (YAML or JSON) says of it."""
+    documents = _load(path)
+    if len(documents) != 1:
+        raise Mistake(f"{path} must hold one document")
+    add_report(Cursor(documents[0], Document(str(path), 1)), version)
 
 
 def _documents(paths: Sequence[Path]) -> Iterator[tuple[Cursor, str]]:

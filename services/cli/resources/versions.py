@@ -21,12 +21,24 @@ def read_version(document: Cursor) -> tuple[str, Version]:
     version.signature.outputs.extend(
         _read_spec(item.mapping(("name", "type"), ("shape", "finite"))) for item in members["outputs"].items()
     )
+    _read_evidence(members, version)
+    return members["model"].text(), version
+
+
+def add_report(report: Cursor, version: Version) -> None:
+    """Add the metrics and the training profile that a training run has written; its version must be this one."""
+    members = report.mapping((), ("version", "metrics", "training_profile"))
+    if "version" in members and members["version"].text() != version.version:
+        members["version"].fail(f"is of version {members['version'].value}, not of {version.version}")
+    _read_evidence(members, version)
+
+
+def _read_evidence(members: dict[str, Cursor], version: Version) -> None:
     if "metrics" in members:
         for name, value in members["metrics"].members().items():
             version.metrics[name] = value.number()
     if "training_profile" in members:
         version.training_profile.CopyFrom(_read_profile(members["training_profile"]))
-    return members["model"].text(), version
 
 
 def _read_input(cursor: Cursor) -> tuple[TensorSpec, InputBinding]:

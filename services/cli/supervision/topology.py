@@ -18,6 +18,9 @@ from services.cli.supervision.ports import Ports, at
 from services.cli.supervision.probes import http_probe, redis_probe
 from services.cli.targets import SERVICES
 
+# The monolith answers at the address that callers know.
+_PORTS_OF = {"monolith": "gateway"}
+
 TopologyName = Literal["mesh", "monolith"]
 
 
@@ -58,39 +61,54 @@ def lay_out(options: Options) -> Topology:
 
 def _mesh(options: Options) -> dict[str, Program]:
     grpc = {service: at(options.ports.grpc[service]) for service in SERVICES}
-    own: dict[str, dict[str, str]] = {
+    peers = {
         "registry": {},
-        "features": {"registry": grpc["registry"], "redis_url": _redis_url(options)},
+        "features": {"registry": grpc["registry"]},
         "model": {"registry": grpc["registry"]},
         "gateway": {service: grpc[service] for service in ("registry", "features", "model")},
     }
-    return {service: _service(options, service, settings, [service]) for service, settings in own.items()}
+    return {
+        service: _program(options, service, [service], _variables(service, _state(options, service) | targets))
+        for service, targets in peers.items()
+    }
 
 
 def _monolith(options: Options) -> dict[str, Program]:
-    return {"monolith": _service(options, "monolith", {"redis_url": _redis_url(options)}, SERVICES)}
+    # Each service in it reads its own settings.
+    states = [_variables(service, _state(options, service)) for service in SERVICES]
+    variables = {name: value for state in states for name, value in state.items()}
+    return {"monolith": _program(options, "monolith", SERVICES, variables)}
 
 
-def _service(options: Options, name: str, own: Mapping[str, str], roles: Sequence[str]) -> Program:
-    port = "gateway" if name == "monolith" else name
-    settings = {
+def _program(options: Options, name: str, roles: Sequence[str], variables: dict[str, str]) -> Program:
+    port = _PORTS_OF.get(name, name)
+    process = {
         "grpc_port": str(options.ports.grpc[port]),
         "http_port": str(options.ports.http[port]),
         "log_level": options.log_level,
         "trace_sample_ratio": str(options.trace_sample_ratio),
-        "objects": f"file://{(options.data / 'objects').resolve()}",
-        "data_dir": str((options.data / name).resolve() if name != "monolith" else options.data.resolve()),
-        **own,
     }
-    env = _environment() | {f"PREDICTMESH_{name.upper()}_{key.upper()}": value for key, value in settings.items()}
-    env["OTEL_EXPORTER_OTLP_ENDPOINT"] = options.otlp_endpoint or f"http://{at(options.ports.traces_grpc)}"
+    endpoint = options.otlp_endpoint or f"http://{at(options.ports.traces_grpc)}"
     return Program(
         name=name,
         command=[sys.executable, "-m", f"services.{name}"],
-        env=env,
+        env=_environment() | _variables(name, process) | variables | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
         probe=http_probe(at(options.ports.http[port])),
         roles=roles,
     )
+
+
+def _state(options: Options, service: str) -> dict[str, str]:
+    """Return the settings that say where a service keeps what it has."""
+    settings = {
+        "objects": f"file://{(options.data / 'objects').resolve()}",
+        "data_dir": str((options.data / service).resolve()),
+    }
+    return settings | ({"redis_url": _redis_url(options)} if service == "features" else {})
+
+
+def _variables(service: str, settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"PREDICTMESH_{service}_{name}".upper(): value for name, value in settings.items()}
 
 
 def _environment() -> dict[str, str]:

@@ -25,9 +25,11 @@ class Line:
 
     @property
     def label(self) -> str:
-        """Return the service and the name, indented by depth."""
+        """Return the service and the name, without what all have in common, indented by depth."""
         mark = "⇢ " if self.carried else ""
-        return f"{'  ' * self.depth}{mark}{self.span.service} {self.span.name}"
+        service = self.span.service.removeprefix("predictmesh-")
+        # A method's package says no more than its service.
+        return f"{'  ' * self.depth}{mark}{service} {self.span.name.rpartition('.')[2]}"
 
     @property
     def remark(self) -> str:
@@ -84,5 +86,5 @@ def _draw(line: Line, start: int, length: int, label_width: int, bar_width: int,
     color = "red" if span.error else _COLORS[services.index(span.service) % len(_COLORS)]
     bar = " " * left + click.style("█" * size, fg=color) + " " * (bar_width - left - size)
     time = durations.rounded((span.end_ns - span.start_ns) / 1_000)
-    remark = click.style(line.remark, fg="red" if span.error else None)
-    return f"{line.label.ljust(label_width)} {bar} {time:>8}  {remark}".rstrip()
+    remark = f"  {click.style(line.remark, fg='red' if span.error else None)}" if line.remark else ""
+    return f"{line.label.ljust(label_width)} {bar} {time:>8}{remark}"

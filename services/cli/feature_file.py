@@ -1,0 +1,154 @@
+"""Feature rows in CSV and Parquet files, checked against their view before any of them is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from predictmesh.registry.v1.feature_view_pb2 import FeatureView, KeyType
+from services.cli.errors import Mistake
+from services.cli.values import DATA_TYPES
+
+BATCH_ROWS = 1_000
+_READ_ROWS = 10 * BATCH_ROWS
+_MICROSECONDS = pa.timestamp("us")
+_ARROW_TYPES = {
+    DATA_TYPES["BOOL"]: pa.bool_(), DATA_TYPES["UINT8"]: pa.uint8(), DATA_TYPES["UINT16"]: pa.uint16(),
+    DATA_TYPES["UINT32"]: pa.uint32(), DATA_TYPES["UINT64"]: pa.uint64(), DATA_TYPES["INT8"]: pa.int8(),
+    DATA_TYPES["INT16"]: pa.int16(), DATA_TYPES["INT32"]: pa.int32(), DATA_TYPES["INT64"]: pa.int64(),
+    # Arrow reads no text as half precision; the service rounds what it is given.
+    DATA_TYPES["FP16"]: pa.float32(), DATA_TYPES["FP32"]: pa.float32(), DATA_TYPES["FP64"]: pa.float64(),
+    DATA_TYPES["BYTES"]: pa.string(),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a file: Arrow arrays of the view's types by column, and event times in microseconds.
+
+    `first` counts the rows of the file from 1. Without a column of event times there is one for all rows.
+    """
+
+    first: int
+    columns: Mapping[str, Any]
+    event_times: Any
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+class FeatureFile:
+    """A file of rows of one view. Mistake if its columns are not those of the view.
+
+    `event_time` is the column of event times, or microseconds since the epoch for all rows.
+    """
+
+    def __init__(self, path: Path, view: FeatureView, event_time: str | int) -> None:
+        self._path, self._view, self._event_time = path, view, event_time
+        self._types = _column_types(view)
+        self._is_csv = path.suffix.lower() != ".parquet"
+        self._check_columns()
+
+    def rows(self) -> Iterator[Rows]:
+        """Yield the rows in order, at most `BATCH_ROWS` together. Mistake, naming the row, if a value does not fit."""
+        first = 1
+        try:
+            for chunk in self._chunks():
+                for start in range(0, chunk.num_rows, BATCH_ROWS):
+                    rows = self._checked(chunk.slice(start, BATCH_ROWS), first)
+                    yield rows
+                    first += len(rows)
+        except (pa.ArrowException, OSError) as error:
+            raise Mistake(f"{self._path}, after row {first - 1}: {error}") from error
+
+    def _check_columns(self) -> None:
+        try:
+            names = self._column_names()
+        except (pa.ArrowException, OSError) as error:
+            raise Mistake(f"cannot read {self._path}: {error}") from error
+        expected = [*self._types, *([self._event_time] if isinstance(self._event_time, str) else [])]
+        faults = {
+            "missing": [name for name in expected if name not in names],
+            "unknown": [name for name in names if name not in expected],
+            "twice": sorted({name for name in names if names.count(name) > 1}),
+        }
+        found = "; ".join(f"{fault}: {', '.join(columns)}" for fault, columns in faults.items() if columns)
+        if found:
+            raise Mistake(
+                f"columns of {self._path} are wrong; {found} (view {self._view.name} takes {', '.join(expected)})"
+            )
+        lists = [field.name for field in self._view.fields if field.length]
+        if lists and self._is_csv:
+            raise Mistake(f"CSV cannot hold the lists of {', '.join(lists)} (use Parquet)")
+
+    def _column_names(self) -> Any:  # noqa: ANN401
+        if not self._is_csv:
+            return pa.parquet.read_schema(self._path).names
+        with self._open_csv() as reader:
+            return reader.schema.names
+
+    def _open_csv(self) -> Any:  # noqa: ANN401 - pyarrow has no types
+        return pa.csv.open_csv(self._path, convert_options=pa.csv.ConvertOptions(column_types=self._types))
+
+    def _chunks(self) -> Iterator[Any]:
+        if not self._is_csv:
+            yield from pa.parquet.ParquetFile(self._path).iter_batches(_READ_ROWS)
+            return
+        with self._open_csv() as reader:
+            yield from reader
+
+    def _checked(self, part: Any, first: int) -> Rows:  # noqa: ANN401
+        columns = {name: part.column(name).cast(kind) for name, kind in self._types.items()}
+        for key in self._view.entity.keys:
+            self._refuse_empty(columns[key.name], key.name, first)
+        for field in self._view.fields:
+            if field.length:
+                self._check_lists(columns[field.name], field.name, field.length, first)
+        if not isinstance(self._event_time, str):
+            return Rows(first, columns, pa.array([self._event_time], pa.int64()))
+        times = self._event_times(part.column(self._event_time))
+        self._refuse_empty(times, self._event_time, first)
+        return Rows(first, columns, times)
+
+    def _refuse_empty(self, column: Any, name: str, first: int) -> None:  # noqa: ANN401
+        empty = column.is_null()
+        if pa.types.is_string(column.type):
+            empty = pc.or_kleene(empty, pc.equal(column, ""))
+        self._refuse(empty, f"{name} is empty", first)
+
+    def _check_lists(self, column: Any, name: str, length: int, first: int) -> None:  # noqa: ANN401
+        wrong = pc.not_equal(pc.list_value_length(column), length)
+        self._refuse(wrong, f"{name} must have {length} elements", first)
+        if column.flatten().null_count:
+            raise Mistake(f"{self._path}, rows {first} to {first + len(column) - 1}: an element of {name} is null")
+
+    def _refuse(self, wrong: Any, why: str, first: int) -> None:  # noqa: ANN401
+        index = wrong.index(pa.scalar(True)).as_py()
+        if index >= 0:
+            raise Mistake(f"{self._path}, row {first + index}: {why}")
+
+    def _event_times(self, column: Any) -> Any:  # noqa: ANN401
+        if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+            # Finer times than microseconds are cut.
+            return column.cast(_MICROSECONDS, safe=False).cast(pa.int64())
+        if pa.types.is_integer(column.type) or pa.types.is_null(column.type):
+            return column.cast(pa.int64())
+        raise Mistake(
+            f"{self._path}: {self._event_time} is {column.type} (give RFC 3339, or microseconds since the epoch)"
+        )
+
+
+def _column_types(view: FeatureView) -> dict[str, Any]:
+    keys = {key.name: pa.int64() if key.type == KeyType.KEY_TYPE_INT64 else pa.string() for key in view.entity.keys}
+    fields = {
+        field.name: pa.list_(_ARROW_TYPES[field.data_type]) if field.length else _ARROW_TYPES[field.data_type]
+        for field in view.fields
+    }
+    return keys | fields
