@@ -22,7 +22,7 @@ from predictmesh.registry.v1.registry_service_pb2 import (
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.cli.audit import actor
 from services.cli.errors import Failure, Mistake
-from services.cli.output import note, plain, print_json
+from services.cli.output import note
 from services.cli.progress import Progress
 from services.cli.resources.files import read_report_file, read_version_file
 
@@ -42,8 +42,17 @@ class Registration:
     timeout_s: float
 
 
-def register(registry: RegistryServiceStub, job: Registration, wait_s: float | None, as_json: bool) -> None:
-    """Upload, register, and print what came of it. Failure if it is not served within `wait_s` seconds."""
+@dataclass(frozen=True)
+class Registered:
+    """What came of it: the registry's answer, and the processes that serve the version, if it was waited for them."""
+
+    model: str
+    response: RegisterVersionResponse
+    ready: Sequence[RuntimeStatus]
+
+
+def register(registry: RegistryServiceStub, job: Registration, wait_s: float | None) -> Registered:
+    """Upload and register. Failure if `wait_s` is given and no process serves the version within so many seconds."""
     model, version = read_version_file(job.file)
     if job.report is not None:
         read_report_file(job.report, version)
@@ -58,10 +67,7 @@ def register(registry: RegistryServiceStub, job: Registration, wait_s: float | N
     for warning in response.warnings:
         note(f"warning: {warning}")
     ready = _wait(registry, model, version.version, response.version.digest, wait_s) if wait_s else []
-    if as_json:
-        print_json(plain(response) | ({"runtimes": [plain(status) for status in ready]} if wait_s else {}))
-    else:
-        _print(model, response, ready, job.dry_run)
+    return Registered(model, response, ready)
 
 
 def _describe(runtime: str, path: Path) -> Artifact:
@@ -111,10 +117,13 @@ def _wait(
         time.sleep(_POLL_S)
 
 
-def _print(model: str, response: RegisterVersionResponse, ready: Sequence[RuntimeStatus], dry_run: bool) -> None:
+def print_registered(done: Registered, *, dry_run: bool) -> None:
+    """Print what came of a registration."""
+    response = done.response
     what = "can be registered" if dry_run else "was registered before" if response.existed else "registered"
     click.echo(
-        f"{model} {response.version.version} {what}; digest {response.version.digest[:12]}, revision {response.revision}"
+        f"{done.model} {response.version.version} {what}; "
+        f"digest {response.version.digest[:12]}, revision {response.revision}"
     )
-    for status in ready:
+    for status in done.ready:
         click.echo(f"ready on {status.runtime} after {status.load_time_us / 1e3:.0f} ms")

@@ -25,7 +25,7 @@ from services.cli.errors import Mistake
 from services.cli.labels import words
 from services.cli.options import Assignment, Duration, Services, connects, json_option, timeout_option
 from services.cli.output import plain, print_json, print_table, print_yaml
-from services.cli.registration import Registration, register
+from services.cli.registration import Registration, print_registered, register
 from services.cli.resources.models import show_model
 from services.cli.resources.versions import show_version
 
@@ -121,8 +121,14 @@ def register_version(
 ) -> None:
     """Upload artifacts and register an immutable version of a model."""
     job = Registration(file=file, artifacts=[(runtime, Path(path)) for runtime, path in artifacts], **options)
+    # What is only checked will not be served.
+    wait_s = None if job.dry_run else wait_s
     with connect(services.grpc("registry"), RegistryServiceStub) as registry:
-        register(registry, job, None if job.dry_run else wait_s, as_json)
+        done = register(registry, job, wait_s)
+    if as_json:
+        print_json(plain(done.response) | ({"runtimes": [plain(status) for status in done.ready]} if wait_s else {}))
+    else:
+        print_registered(done, dry_run=job.dry_run)
 
 
 @command.command("delete")
