@@ -28,7 +28,7 @@ def model_inputs(target: Target, members: Sequence[Member], rows: int, features:
         packed = None if feed.plan_index is None or features is None else features.tensors[feed.plan_index]
         if packed is None or index in touched:
             array = (
-                filler(feed.dtype, rows * feed.width).reshape(rows, feed.width)
+                zeros(feed.dtype, rows * feed.width).reshape(rows, feed.width)
                 if packed is None
                 else unpacked(packed, feed.dtype, feed.width)
             )
@@ -38,11 +38,14 @@ def model_inputs(target: Target, members: Sequence[Member], rows: int, features:
     return tensors
 
 
-def filler(dtype: DType, count: int) -> npt.NDArray[np.generic]:
-    """Return `count` values that stand where there is none: NaN, zero, or empty."""
-    if dtype is DType.BYTES:
-        return np.full(count, b"", dtype=object)
-    return np.full(count, np.nan if dtype.is_float else 0, dtype=dtype.numpy)
+def zeros(dtype: DType, count: int) -> npt.NDArray[np.generic]:
+    """Return `count` values that stand where there is none: zero, or empty."""
+    return np.full(count, zero(dtype), dtype=dtype.numpy)
+
+
+def zero(dtype: DType) -> int | bytes:
+    """Return what stands where there is no value: zero, or empty."""
+    return b"" if dtype is DType.BYTES else 0
 
 
 def _overlay(array: npt.NDArray[np.generic], index: int, members: Sequence[Member]) -> None:
@@ -52,7 +55,7 @@ def _overlay(array: npt.NDArray[np.generic], index: int, members: Sequence[Membe
             if override.input_index == index:
                 source = override.source
                 place = array[start : start + member.rows, source.offset : source.offset + source.width]
-                if override.present is None:
+                if override.present is None or source.kind is SourceKind.REQUEST:
                     place[:] = override.values
                 else:
                     place[override.present] = override.values[override.present]
@@ -66,9 +69,11 @@ def unpacked(packed: bytes, dtype: DType, width: int) -> npt.NDArray[np.generic]
     values: list[bytes] = []
     offset = 0
     while offset < len(packed):
-        (length,) = struct.unpack_from("<I", packed, offset)
-        values.append(packed[offset + 4 : offset + 4 + length])
-        offset += 4 + length
+        start = offset + 4
+        offset = start + int.from_bytes(packed[offset:start], "little")
+        values.append(packed[start:offset])
+    if offset > len(packed):
+        raise ValueError("the last element is cut short")
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array.reshape(-1, width)
@@ -93,7 +98,7 @@ def row_errors(target: Target, member: Member, start: int, features: FeatureRows
         if (
             state is FeatureState.STALE_REJECTED
             and 0 <= own < member.rows
-            and not _brings_view(target, member, view, own)
+            and not brings_view(target, member, view, own)
         ):
             name = target.views[view]
             errors[own] = StaleFeature(f"the value of view {name!r} is older than the view allows", view=name)
@@ -111,15 +116,16 @@ def row_errors(target: Target, member: Member, start: int, features: FeatureRows
 
 def _absent_in_request(target: Target, override: Override, errors: dict[int, MeshError]) -> None:
     feed = target.inputs[override.input_index]
-    if override.present is None or override.source.kind is not SourceKind.REQUEST or feed.dtype.is_float:
+    if override.present is None or override.source.kind is not SourceKind.REQUEST or feed.has_null:
         return
+    taken = f"finite {feed.dtype.name}" if feed.finite else feed.dtype.name
     for row in np.flatnonzero(~override.present):
         errors[int(row)] = MissingFeature(
-            f"feature {override.source.name!r} is null, and {feed.dtype.name} has no null", source=override.source.name
+            f"feature {override.source.name!r} is null, and {taken} has no null", source=override.source.name
         )
 
 
-def _brings_view(target: Target, member: Member, view: int, row: int) -> bool:
+def brings_view(target: Target, member: Member, view: int, row: int) -> bool:
     """Whether the request has a value of its own for everything that the model takes of the view."""
     name = target.views[view]
     return all(
@@ -133,7 +139,7 @@ def _brings_view(target: Target, member: Member, view: int, row: int) -> bool:
 def _brings(member: Member, index: int, source: Source, row: int) -> bool:
     return any(
         override.input_index == index
-        and override.source is source
+        and override.source.offset == source.offset
         and (override.present is None or bool(override.present[row]))
         for override in member.overrides
     )

@@ -14,7 +14,7 @@ from predictmesh.gateway.v1 import provenance_pb2
 from predictmesh.registry.v1 import feature_view_pb2, model_pb2
 from predictmesh.types.v1 import data_type_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from services.gateway.assembly import filler
+from services.gateway.assembly import zeros
 from services.gateway.prediction import NOT_STORED, Explanation, FeatureState, Prediction
 from services.gateway.request import Column, PredictCall
 from services.gateway.routing import Endpoint, RoutingTable
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 VERSION_HEADER = "x-model-version"
-MAX_PREDICTION_ID = 64
-_VALUE_FIELDS = ("strings", "floats", "ints", "doubles", "bools", "uints", "blobs")
+MAX_PREDICTION_ID_BYTES = 64
+# Where google.protobuf.Timestamp ends: 9999-12-31T23:59:59Z.
+MAX_SECONDS = 253_402_300_799
+_VALUE_FIELDS = frozenset({"strings", "floats", "ints", "doubles", "bools", "uints", "blobs"})
 DATA_TYPES: dict[DType, int] = {dtype: data_type_pb2.DataType.Value(f"DATA_TYPE_{dtype.name}") for dtype in DType}
 
 
@@ -41,14 +43,14 @@ def decode_predict(
     explain: bool = False,
 ) -> PredictCall:
     """Return the call that a request asks for; what is wrong with the message alone is InvalidArgument."""
-    if len(request.prediction_id) > MAX_PREDICTION_ID:
-        raise InvalidArgument(f"prediction_id is longer than {MAX_PREDICTION_ID} bytes", field="prediction_id")
+    if len(request.prediction_id.encode()) > MAX_PREDICTION_ID_BYTES:
+        raise InvalidArgument(f"prediction_id is longer than {MAX_PREDICTION_ID_BYTES} bytes", field="prediction_id")
     as_of_us = _microseconds(request.as_of) if request.HasField("as_of") else time.time_ns() // 1000
     return PredictCall(
         endpoint=request.endpoint,
         pin=request.version or str(metadata.get(VERSION_HEADER, "")),
-        entities=[_column(tensor) for tensor in request.entities],
-        features=[_column(tensor) for tensor in request.features],
+        entities=[_column(tensor, "entities", index) for index, tensor in enumerate(request.entities)],
+        features=[_column(tensor, "features", index) for index, tensor in enumerate(request.features)],
         as_of_us=as_of_us,
         prediction_id=request.prediction_id,
         deadline=deadline,
@@ -59,15 +61,27 @@ def decode_predict(
 def _microseconds(time_of: Timestamp) -> int:
     if not 0 <= time_of.nanos < 10**9:
         raise InvalidArgument("as_of.nanos is out of range", field="as_of.nanos")
-    return time_of.seconds * 1_000_000 + time_of.nanos // 1000
+    microseconds = time_of.seconds * 1_000_000 + time_of.nanos // 1000
+    # Checked here, since the feature service would refuse the whole batch for it.
+    if not (0 <= time_of.seconds <= MAX_SECONDS and microseconds):
+        raise InvalidArgument("as_of is not a time after 1970 and before 10000", field="as_of")
+    return microseconds
 
 
-def _column(tensor: Tensor) -> Column:
-    for kind in _VALUE_FIELDS:
-        values = getattr(tensor, kind)
-        if values:
-            return Column(tensor.name, kind, list(values), tensor.null_rows, tensor.shape)
-    return Column(tensor.name, "", [])
+def _column(tensor: Tensor, path: str, index: int) -> Column:
+    column = Column(tensor.name, "", [])
+    for descriptor, value in tensor.ListFields():
+        field = descriptor.name
+        if field in _VALUE_FIELDS:
+            if column.kind:
+                message = f"{tensor.name!r} has values in {column.kind} and in {field}; one of them must be empty"
+                raise InvalidArgument(message, field=f"{path}[{index}].{field}")
+            column.kind, column.values = field, list(value)
+        elif field == "null_rows":
+            column.null_rows = value
+        elif field == "shape":
+            column.shape = value
+    return column
 
 
 def encode_prediction(prediction: Prediction) -> gateway_pb.PredictResponse:
@@ -248,6 +262,6 @@ def _sample_keys(target: Target) -> list[Tensor]:
 
 def _sample_features(target: Target) -> list[Tensor]:
     return [
-        tensor_of(name, feed.dtype, (), filler(feed.dtype, source.width))
+        tensor_of(name, feed.dtype, (), zeros(feed.dtype, source.width))
         for name, (feed, source) in target.required.items()
     ]

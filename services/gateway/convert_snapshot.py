@@ -90,11 +90,14 @@ def target_of(model: str, version: model_pb2.Version, views: Views) -> Target:
             plan.tensors.add(name=spec.name, data_type=spec.data_type, sources=bindings[spec.name])
     for view in used:
         plan.views.add(view=view, schema_id=views[view].schema_id)
+    entities = [views[view].entity for view in used]
+    keys = _key_columns(entities)
     return Target(
         model=model,
         version=version.version,
         digest=version.digest,
-        keys=_key_columns([views[view].entity for view in used]),
+        keys=keys,
+        entities=_key_places(entities, keys),
         inputs=tuple(inputs),
         outputs=tuple(
             Output(spec.name, dtype_of(spec.data_type), tuple(spec.shape), math.prod(spec.shape))
@@ -129,13 +132,20 @@ def _source(source: model_pb2.Source, offset: int, request_width: int, views: Vi
 
 
 def _key_columns(entities: Sequence[feature_view_pb2.Entity]) -> tuple[KeyColumn, ...]:
-    columns: dict[str, KeyColumn] = {}
-    for entity in entities:
-        for key in entity.keys:
-            before = columns[key.name].entities if key.name in columns else ()
-            is_int = key.type == feature_view_pb2.KEY_TYPE_INT64
-            columns[key.name] = KeyColumn(key.name, is_int, (*before, entity.name))
+    columns = {
+        key.name: KeyColumn(key.name, is_int=key.type == feature_view_pb2.KEY_TYPE_INT64)
+        for entity in entities
+        for key in entity.keys
+    }
     return tuple(columns.values())
+
+
+def _key_places(
+    entities: Sequence[feature_view_pb2.Entity], columns: Sequence[KeyColumn]
+) -> tuple[tuple[int, ...], ...]:
+    """Return the places in `columns` of each entity's columns; entities of the same columns once."""
+    place = {column.name: index for index, column in enumerate(columns)}
+    return tuple(dict.fromkeys(tuple(place[key.name] for key in entity.keys) for entity in entities))
 
 
 def dtype_of(number: int) -> DType:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from services.gateway.assembly import zero
 from services.gateway.errors import (
     KeyTooLong,
     LengthMismatch,
@@ -22,7 +24,7 @@ from services.gateway.errors import (
 )
 from services.gateway.target import DType, Input, KeyColumn, Source, Target
 from services.mesh.deadline import Deadline
-from services.mesh.errors import MissingField
+from services.mesh.errors import InvalidArgument, MissingField
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from services.mesh.context import CallContext
 
 MAX_ROWS = 256
+# Of the key columns of one entity together, as the feature service stores them.
 MAX_KEY_BYTES = 256
+INT_KEY_BYTES = 8
 
 
 @dataclass(slots=True)
@@ -89,9 +93,10 @@ class PredictCall:
 
 
 def checked_keys(columns: list[Column], target: Target) -> list[list[str] | list[int]]:
-    """Return the key columns in the target's order; raises for columns that are unknown, missing, empty or uneven."""
+    """Return the key columns in the target's order; raises for what is unknown, missing, empty, uneven or too long."""
     index = target.key_index
     found: list[list[str] | list[int] | None] = [None] * len(index)
+    longest = [0] * len(index)
     for position, column in enumerate(columns):
         place = index.get(column.name)
         if place is None:
@@ -99,33 +104,51 @@ def checked_keys(columns: list[Column], target: Target) -> list[list[str] | list
                 f"{target.model} takes no key column {column.name!r}; it takes {', '.join(index)}",
                 field=f"entities[{position}].name",
             )
-        found[place] = _checked_key(column, target.keys[place], f"entities[{position}]")
+        if found[place] is not None:
+            raise InvalidArgument(f"key column {column.name!r} is there twice", field=f"entities[{position}].name")
+        found[place], longest[place] = _checked_key(column, target.keys[place], f"entities[{position}]")
     for key, values in zip(target.keys, found, strict=True):
         if values is None:
             raise MissingKey(f"key column {key.name!r} is missing", field="entities", column=key.name)
-    return found  # type: ignore[return-value]  # the loop above has refused every None
+    for entity in target.entities:
+        if sum(longest[place] for place in entity) > MAX_KEY_BYTES:
+            _refuse_long(columns, target, entity)
+    return cast("list[list[str] | list[int]]", found)
 
 
-def _checked_key(column: Column, key: KeyColumn, path: str) -> list[str] | list[int]:
+def _checked_key(column: Column, key: KeyColumn, path: str) -> tuple[list[str] | list[int], int]:
+    """Return the values, and how many bytes the longest of them has at most."""
     wanted = "ints" if key.is_int else "strings"
-    if column.kind != wanted:
-        if not column.kind:
-            raise MissingKey(f"key column {key.name!r} has no values", field=f"{path}.{wanted}", column=key.name)
+    if column.kind not in {wanted, ""}:
         raise TypeMismatch(f"key column {key.name!r} takes {wanted}, not {column.kind}", field=f"{path}.{column.kind}")
     if column.null_rows:
         raise MissingKey(f"key column {key.name!r} may not have null rows", field=f"{path}.null_rows")
+    if column.shape and list(column.shape) != [len(column.values)]:
+        raise ShapeMismatch(
+            f"key column {key.name!r} has {len(column.values)} values, not {list(column.shape)}", field=f"{path}.shape"
+        )
     if key.is_int:
-        return cast("list[int]", column.values)
+        return cast("list[int]", column.values), INT_KEY_BYTES
     texts = cast("list[str]", column.values)
-    for row, text in enumerate(texts):
-        if not text:
-            raise MissingKey(f"key {key.name!r} is empty in row {row}", field=f"{path}.strings[{row}]")
-        # A character is at most four bytes, so the exact length is rarely needed.
-        if len(text) > MAX_KEY_BYTES // 4 and len(text.encode()) > MAX_KEY_BYTES:
+    if not all(texts):
+        row = texts.index("")
+        raise MissingKey(f"key {key.name!r} is empty in row {row}", field=f"{path}.strings[{row}]")
+    # A character is at most four bytes, so the exact length is rarely needed.
+    return texts, 4 * max(map(len, texts), default=0)
+
+
+def _refuse_long(columns: list[Column], target: Target, entity: tuple[int, ...]) -> None:
+    """Raise for the first row whose columns of one entity are too long together, going by the exact length."""
+    names = [target.keys[place].name for place in entity]
+    path = {column.name: f"entities[{position}].{column.kind}" for position, column in enumerate(columns)}
+    values = {column.name: column.values for column in columns}
+    for row, key in enumerate(zip(*(values[name] for name in names), strict=False)):
+        sizes = [len(value.encode()) if isinstance(value, str) else INT_KEY_BYTES for value in key]
+        if sum(sizes) > MAX_KEY_BYTES:
+            longest = names[sizes.index(max(sizes))]
             raise KeyTooLong(
-                f"key {key.name!r} exceeds {MAX_KEY_BYTES} bytes in row {row}", field=f"{path}.strings[{row}]"
+                f"key {' and '.join(names)} exceeds {MAX_KEY_BYTES} bytes in row {row}", field=f"{path[longest]}[{row}]"
             )
-    return texts
 
 
 def row_count(keys: list[list[str] | list[int]], features: list[Column], target: Target) -> int:
@@ -142,13 +165,15 @@ def row_count(keys: list[list[str] | list[int]], features: list[Column], target:
     else:
         rows = 0
     if not 1 <= rows <= MAX_ROWS:
-        raise RowsOutOfRange(f"a request has 1 to {MAX_ROWS} rows, this one {rows}", field="entities")
+        field = "entities" if target.keys else "features"
+        raise RowsOutOfRange(f"a request has 1 to {MAX_ROWS} rows, this one {rows}", field=field)
     return rows
 
 
 def checked_features(columns: list[Column], target: Target, rows: int) -> list[Override]:
     """Return the request-time values as arrays; raises for what is unknown, missing, or of a wrong type or shape."""
     overrides: list[Override] = []
+    seen: set[str] = set()
     for position, column in enumerate(columns):
         places = target.overridable.get(column.name)
         if places is None:
@@ -157,15 +182,18 @@ def checked_features(columns: list[Column], target: Target, rows: int) -> list[O
                 f"{', '.join(target.overridable) or 'none'}",
                 field=f"features[{position}].name",
             )
+        if column.name in seen:
+            raise InvalidArgument(f"feature {column.name!r} is there twice", field=f"features[{position}].name")
+        seen.add(column.name)
         for index, source in places:
             overrides.append(_override(column, target.inputs[index], index, source, rows, f"features[{position}]"))
     if target.required:
-        _refuse_missing(columns, target)
+        _refuse_missing(seen, target)
     return overrides
 
 
-def _refuse_missing(columns: list[Column], target: Target) -> None:
-    missing = target.required.keys() - {column.name for column in columns}
+def _refuse_missing(seen: set[str], target: Target) -> None:
+    missing = target.required.keys() - seen
     if missing:
         names = ", ".join(sorted(missing))
         raise MissingField(f"{target.model} {target.version} needs the features {names}", field="features")
@@ -190,16 +218,36 @@ def _override(column: Column, feed: Input, index: int, source: Source, rows: int
         )
     if len(column.values) != rows * source.width:
         _refuse_length(column, source, rows, path)
+    if column.shape:
+        _check_shape(column, source, rows, path)
+    present = _present(column, source, feed.dtype, rows, path) if column.null_rows else None
     values = _array(column, feed, path).reshape(rows, source.width)
-    present = None
-    if column.null_rows:
-        present = np.ones(rows, dtype=np.bool_)
-        present[[row for row in column.null_rows if row < rows]] = False
     if feed.finite and feed.dtype.is_float:
-        finite = np.isfinite(values.astype(np.float64)).all(axis=1)
+        finite = np.isfinite(values).all(axis=1)
         if not (finite if present is None else finite | ~present).all():
             raise NonFiniteValue(f"feature {column.name!r} may not be NaN or infinite", field=path)
+    if present is not None and feed.has_null:
+        values[~present] = np.nan
     return Override(index, source, values, present)
+
+
+def _check_shape(column: Column, source: Source, rows: int, path: str) -> None:
+    if column.shape[0] != rows or math.prod(column.shape[1:]) != source.width:
+        wanted = [rows] if source.width == 1 else [rows, source.width]
+        message = f"feature {column.name!r} has the shape {wanted}, not {list(column.shape)}"
+        raise ShapeMismatch(message, field=f"{path}.shape")
+
+
+def _present(column: Column, source: Source, dtype: DType, rows: int, path: str) -> npt.NDArray[np.bool_]:
+    """Mark the rows that have a value, and put zeros where there is none: what stands there is to be ignored."""
+    present = np.ones(rows, dtype=np.bool_)
+    for row in column.null_rows:
+        if row >= rows:
+            raise InvalidArgument(f"feature {column.name!r} has no row {row}", field=f"{path}.null_rows")
+        present[row] = False
+        start = row * source.width
+        column.values[start : start + source.width] = [zero(dtype)] * source.width  # type: ignore[list-item]
+    return present
 
 
 def _refuse_length(column: Column, source: Source, rows: int, path: str) -> None:
@@ -217,8 +265,10 @@ def _array(column: Column, feed: Input, path: str) -> npt.NDArray[np.generic]:
         array[:] = [value.encode() if isinstance(value, str) else value for value in column.values]
         return array
     try:
-        return np.array(column.values, dtype=feed.dtype.numpy)
-    except (OverflowError, ValueError) as error:
+        # A number that is too large must not become infinity in silence.
+        with np.errstate(over="raise"):
+            return np.array(column.values, dtype=feed.dtype.numpy)
+    except (OverflowError, FloatingPointError) as error:
         raise TypeMismatch(f"a value of {column.name!r} does not fit {feed.dtype.name}", field=path) from error
 
 

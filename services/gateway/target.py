@@ -40,11 +40,10 @@ class DType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyColumn:
-    """A column of entity keys that requests bring: text, or 64-bit integers. `entities` are those it is part of."""
+    """A column of entity keys that requests bring: text, or 64-bit integers."""
 
     name: str
     is_int: bool
-    entities: tuple[str, ...]
 
 
 class SourceKind(Enum):
@@ -78,6 +77,11 @@ class Input:
     sources: tuple[Source, ...]
     plan_index: int | None
 
+    @property
+    def has_null(self) -> bool:
+        """Whether a request may leave a value out: it is NaN then, so only where NaN is allowed."""
+        return self.dtype.is_float and not self.finite
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -91,12 +95,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Target:
-    """One model version. `plan` is what the feature service is asked, as the wire has it; None: requests alone."""
+    """One model version.
+
+    `entities` has the places in `keys` of each entity's columns. `plan` is what the feature service is asked, as the wire
+    has it; None: requests alone.
+    """
 
     model: str
     version: str
     digest: str
     keys: tuple[KeyColumn, ...]
+    entities: tuple[tuple[int, ...], ...]
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     views: tuple[str, ...]
