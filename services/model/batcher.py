@@ -55,8 +55,12 @@ class Batcher:
             step = self._limits.batch_rows
             if call.rows <= step:
                 return await self._batch(call)
-            starts = range(0, call.rows, step)
-            return join([await self._batch(call.take(range(at, min(at + step, call.rows)))) for at in starts])
+            parts = []
+            for start in range(0, call.rows, step):
+                parts.append(await self._batch(call.take(range(start, min(start + step, call.rows)))))
+                # A short batch is computed without leaving the event loop, so many of them would hold it.
+                await asyncio.sleep(0)
+            return join(parts)
 
     @contextmanager
     def _admitted(self, rows: int) -> Iterator[None]:
@@ -115,6 +119,7 @@ class Batcher:
             self.counters.rows_invalid += 1
             logger.warning("a row failed", extra={"reason": error.message, "cause": repr(error.__cause__)})
             return failed(self._signature, 1, error.code)
+        await asyncio.sleep(0)
         middle = call.rows // 2
         halves = range(middle), range(middle, call.rows)
         return join([await self._attempt(call.take(half)) for half in halves])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 
+from services.mesh.errors import DeadlineExceeded
 from services.model.artifacts import Artifacts
 from services.model.batcher import Batcher, Limits
 from services.model.errors import UnknownRuntime
@@ -32,19 +33,26 @@ class Loader:
         return self._runtimes.keys()
 
     async def load(self, placement: Placement) -> Serving:
-        """Load one version on one runtime; raises what any step raises, or TimeoutError. Nothing is left behind."""
-        async with self._turn, asyncio.timeout(self._timeout_s):
-            runtime = self._runtimes.get(placement.artifact.runtime)
-            if runtime is None:
-                known = ", ".join(self._runtimes)
-                raise UnknownRuntime(f"no runtime {placement.artifact.runtime!r} in this process, it has: {known}")
-            path = await self._artifacts.path(placement.artifact.sha256)
-            model = await runtime.load(placement.version, path)
-            return await self._warmed(placement, runtime, model)
+        """Load one version on one runtime; raises what any step raises, or DeadlineExceeded. Nothing is left behind."""
+        async with self._turn:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    return await self._load(placement)
+            except TimeoutError as error:
+                raise DeadlineExceeded(f"not loaded within {self._timeout_s} s") from error
 
     async def retain(self, digests: Collection[str]) -> None:
         """Drop the local artifacts that are not among these."""
         await self._artifacts.retain(digests)
+
+    async def _load(self, placement: Placement) -> Serving:
+        runtime = self._runtimes.get(placement.artifact.runtime)
+        if runtime is None:
+            known = ", ".join(self._runtimes)
+            raise UnknownRuntime(f"no runtime {placement.artifact.runtime!r} in this process, it has: {known}")
+        path = await self._artifacts.path(placement.artifact.sha256)
+        model = await runtime.load(placement.version, path)
+        return await self._warmed(placement, runtime, model)
 
     async def _warmed(self, placement: Placement, runtime: Runtime, model: LoadedModel) -> Serving:
         signature = placement.version.signature

@@ -41,6 +41,6 @@ class Settings(ServiceSettings):
     load_timeout_s: float = Field(300, gt=0)
     """Time to fetch, load and warm one version."""
     load_retry_s: float = Field(1, gt=0)
-    """Time before a version that failed is tried again, doubled at each failure."""
+    """Longest time before a version that failed is tried again, doubled at each failure."""
     load_retry_max_s: float = Field(60, gt=0)
-    """Longest time between two tries."""
+    """Limit of that doubling."""
