@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from predictmesh.model.v1 import runtime_pb2
+from predictmesh.registry.v1.snapshot_pb2 import Snapshot
+from services.model.convert import decode_catalog, encode_statuses
+from services.model.statuses import RuntimeStatus, State
+from tests.support.onnx_models import several
+from tests.support.snapshots import snapshot
+
+
+def test_versions_come_out_of_a_snapshot_as_they_were_defined() -> None:
+    """Names, signature, digest and artifacts, by model."""
+    versions = [several().version("team/a", "1.0.0"), several().version("team/a", "1.1.0"), several().version("b")]
+    catalog = decode_catalog(snapshot(1, versions))
+    assert {"team/a": tuple(versions[:2]), "b": (versions[2],)} == catalog
+
+
+def test_a_model_without_versions_is_known() -> None:
+    """Its name is not unknown, only its versions are."""
+    sent = Snapshot()
+    sent.models.add(name="m")
+    assert {"m": ()} == decode_catalog(sent)
+
+
+def test_a_data_type_of_a_later_release_does_not_spoil_the_snapshot() -> None:
+    """Its version will fail to load; the others must not."""
+    sent = snapshot(1, [several().version("m")])
+    sent.models[0].versions[0].signature.inputs[0].data_type = 0  # type: ignore[assignment]  # unspecified
+    [version] = decode_catalog(sent)["m"]
+    assert "UNSPECIFIED" == version.signature.inputs[0].datatype
+
+
+def test_every_state_has_its_word_on_the_wire() -> None:
+    """None is lost, and none is sent as unspecified."""
+    statuses = [RuntimeStatus("m", "1.0.0", "d", "onnx", state, 1.5, "why", 7) for state in State]
+    encoded = encode_statuses(statuses)
+    assert [f"RUNTIME_STATE_{state.name}" for state in State] == [
+        runtime_pb2.RuntimeState.Name(status.state) for status in encoded
+    ]
+    assert (1, 500_000_000, "why", 7) == (
+        encoded[0].state_time.seconds, encoded[0].state_time.nanos, encoded[0].message, encoded[0].load_time_us,
+    )  # fmt: skip
+
+
+def test_versions_are_ordered_by_number() -> None:
+    """1.10 is newer than 1.9; text that is no number sorts first instead of failing."""
+    versions = [several().version(version=text) for text in ("1.10.0", "1.9.0", "1.9.0-rc1")]
+    assert ["1.9.0-rc1", "1.9.0", "1.10.0"] == [v.version for v in sorted(versions, key=lambda v: v.precedence)]

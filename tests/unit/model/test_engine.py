@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tenacity import wait_fixed
+
+from services.mesh.errors import NotReady
+from services.model.artifacts import Artifacts
+from services.model.batcher import Limits
+from services.model.calls import InferCall
+from services.model.engine import Engine
+from services.model.errors import InvalidArtifact, UnknownModel, UnknownVersion, VersionNotLoaded
+from services.model.loader import Loader
+from services.model.statuses import State
+from services.model.versions import Artifact, Catalog, Signature, TensorSpec, Version
+from tests.support.gated_model import GatedRuntime
+from tests.support.waiting import eventually
+
+SIGNATURE = Signature((TensorSpec("x", "FP32", ()),), (TensorSpec("y", "FP32", ()),))
+CALL = InferCall({"x": np.zeros(1, np.float32)}, 1)
+
+
+@dataclass
+class World:
+    """An engine over a gated runtime, whose versions answer the number that they were made with."""
+
+    engine: Engine
+    runtime: GatedRuntime
+    stored: dict[str, bytes]
+    directory: Path
+    fetched: list[str] = field(default_factory=list)
+
+    def version(self, number: float, version: str = "1.0.0", model: str = "m", runtime: str = "onnx") -> Version:
+        content = str(number).encode()
+        digest = hashlib.sha256(content).hexdigest()
+        self.stored[digest] = content
+        return Version(model, version, digest, SIGNATURE, (Artifact(runtime, digest),))
+
+    async def answer(self, version: str = "", model: str = "m") -> float:
+        with self.engine.find(model, version) as serving:
+            return float((await serving.infer(CALL)).outputs["y"][0])
+
+    def states(self) -> dict[str, State]:
+        return {f"{status.model}@{status.version}": status.state for status in self.engine.board.current}
+
+    async def reach(self, **states: State) -> None:
+        wanted = {f"m@{name.removeprefix('v').replace('_', '.')}": state for name, state in states.items()}
+        await eventually(lambda: self.states() == wanted)
+
+
+def _catalog(versions: Sequence[Version]) -> Catalog:
+    models = {version.model for version in versions}
+    return {model: tuple(version for version in versions if version.model == model) for model in models}
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """An engine, closed at the end."""
+    stored: dict[str, bytes] = {}
+    fetched: list[str] = []
+
+    async def fetch(sha256: str) -> bytes:
+        fetched.append(sha256)
+        return stored[sha256]
+
+    runtime = GatedRuntime()
+    loader = Loader({"onnx": runtime}, Artifacts(tmp_path, fetch), Limits(32, 64), parallel=2, timeout_s=5)
+    engine = Engine(loader, wait_fixed(0.01))
+    yield World(engine, runtime, stored, tmp_path, fetched)
+    runtime.gate.set()
+    await engine.close()
+
+
+async def test_what_the_snapshot_names_is_loaded_and_answers(world: World) -> None:
+    """Each version answers for itself, the newest for calls without one."""
+    world.engine.use(_catalog([world.version(1, "1.9.0"), world.version(2, "1.10.0"), world.version(3, "1.2.0")]))
+    await world.reach(v1_9_0=State.READY, v1_10_0=State.READY, v1_2_0=State.READY)
+    assert [1, 2, 3, 2] == [await world.answer(version) for version in ("1.9.0", "1.10.0", "1.2.0", "")]
+    assert ["1.2.0", "1.9.0", "1.10.0"] == world.engine.versions_answering("m")
+
+
+async def test_what_the_snapshot_no_longer_names_is_closed(world: World) -> None:
+    """It leaves the index, the model and the disk."""
+    world.engine.use(_catalog([world.version(1), world.version(2, "2.0.0")]))
+    await world.reach(v1_0_0=State.READY, v2_0_0=State.READY)
+    world.engine.use(_catalog([world.version(1)]))
+    with pytest.raises(UnknownVersion):
+        world.engine.find("m", "2.0.0")
+    await world.reach(v1_0_0=State.READY)
+    assert 1 == await world.answer()
+    assert [False, True] == sorted(model.closed for model in world.runtime.loaded)
+    await eventually(lambda: 1 == len(list(world.directory.iterdir())))
+
+
+async def test_a_version_is_not_closed_before_its_calls_have_ended(world: World) -> None:
+    """It takes no new calls meanwhile, and says that it is unloading."""
+    world.engine.use(_catalog([world.version(1)]))
+    await world.reach(v1_0_0=State.READY)
+    [model] = world.runtime.loaded
+    model.gate.clear()
+    answer = asyncio.create_task(world.answer())
+    await eventually(lambda: len(model.batches[-1]) == 1 and world.engine.servings()[0].counters.rows_in_flight == 1)
+    world.engine.use({})
+    await world.reach(v1_0_0=State.UNLOADING)
+    with pytest.raises(UnknownModel):
+        world.engine.find("m", "1.0.0")
+    assert not model.closed
+    model.gate.set()
+    assert 1 == await answer
+    await world.reach()
+    assert model.closed
+
+
+async def test_new_content_of_a_version_takes_over_without_a_gap(world: World) -> None:
+    """The old content answers until the new one is warm, and is closed when its last call has ended."""
+    world.engine.use(_catalog([world.version(1)]))
+    await world.reach(v1_0_0=State.READY)
+    world.runtime.gate.clear()
+    world.engine.use(_catalog([world.version(2)]))
+    await eventually(lambda: world.runtime.loading == 1)
+    assert 1 == await world.answer("1.0.0")
+    old = world.runtime.loaded[0]
+    old.gate.clear()
+    slow = asyncio.create_task(world.answer())
+    await eventually(lambda: world.engine.servings()[0].counters.rows_in_flight == 1)
+    world.runtime.gate.set()
+    await world.reach(v1_0_0=State.READY)
+    assert 2 == await world.answer("1.0.0")
+    assert not old.closed
+    old.gate.set()
+    assert 1 == await slow
+    await eventually(lambda: old.closed)
+
+
+async def test_a_version_that_fails_says_why_and_touches_no_other(world: World) -> None:
+    """Unknown bytes, wrong bytes and an unknown runtime are each told, while the good version answers."""
+    good, absent, wrong = world.version(1), world.version(2, "2.0.0"), world.version(3, "3.0.0")
+    del world.stored[absent.digest]
+    world.stored[wrong.digest] = b"other"
+    world.engine.use(_catalog([good, absent, wrong, world.version(4, "4.0.0", runtime="tensorrt_plan")]))
+    await eventually(lambda: sorted(state.name for state in world.states().values()) == ["FAILED"] * 3 + ["READY"])
+    messages = {status.version: status.message for status in world.engine.board.current}
+    assert "no artifact" in messages["2.0.0"]
+    assert "bytes of digest" in messages["3.0.0"]
+    assert "no runtime 'tensorrt_plan'" in messages["4.0.0"]
+    assert 1 == await world.answer()
+    with pytest.raises(VersionNotLoaded):
+        world.engine.find("m", "2.0.0")
+
+
+async def test_a_version_that_failed_is_tried_again(world: World) -> None:
+    """Until it succeeds, also after a failure that nobody foresaw."""
+    world.runtime.failures = [InvalidArtifact("bad"), OSError("disk full"), RuntimeError("surprise")]
+    world.engine.use(_catalog([world.version(1)]))
+    await world.reach(v1_0_0=State.READY)
+    assert [] == world.runtime.failures
+    assert 1 == await world.answer()
+
+
+async def test_a_changed_definition_is_tried_at_once(world: World) -> None:
+    """A fix does not wait for the backoff of what it fixes."""
+    engine = Engine(world.engine._loader, wait_fixed(3600))
+    world.runtime.failures = [InvalidArtifact("bad")]
+    engine.use(_catalog([world.version(1)]))
+    await eventually(lambda: [State.FAILED] == [status.state for status in engine.board.current])
+    engine.use(_catalog([world.version(2)]))
+    await eventually(lambda: [State.READY] == [status.state for status in engine.board.current])
+    await engine.close()
+
+
+async def test_old_content_keeps_answering_while_new_content_fails(world: World) -> None:
+    """The status says both."""
+    world.engine.use(_catalog([world.version(1)]))
+    await world.reach(v1_0_0=State.READY)
+    world.runtime.failures = [InvalidArtifact("bad")] * 1000
+    world.engine.use(_catalog([world.version(2)]))
+    await world.reach(v1_0_0=State.FAILED)
+    assert "keeps answering" in world.engine.board.current[0].message
+    assert 1 == await world.answer()
+
+
+async def test_a_version_that_left_while_it_loaded_leaves_nothing(world: World) -> None:
+    """Loading stops, and a version of that name can come back at once."""
+    world.runtime.gate.clear()
+    world.engine.use(_catalog([world.version(1)]))
+    await eventually(lambda: world.runtime.loading == 1)
+    world.engine.use({})
+    await eventually(lambda: world.runtime.loading == 0)
+    world.engine.use(_catalog([world.version(2)]))
+    world.runtime.gate.set()
+    await world.reach(v1_0_0=State.READY)
+    assert 2 == await world.answer()
+
+
+async def test_readiness_waits_for_the_first_snapshot_to_be_loaded_or_to_have_failed(world: World) -> None:
+    """Later versions load without making the process unready."""
+    assert "no snapshot yet" == world.engine.not_ready()
+    with pytest.raises(NotReady):
+        world.engine.find("m", "1.0.0")
+    bad = world.version(2, "2.0.0")
+    del world.stored[bad.digest]
+    world.runtime.gate.clear()
+    world.engine.use(_catalog([world.version(1), bad]))
+    await eventually(lambda: world.states().get("m@2.0.0") is State.FAILED)
+    assert "loading m@1.0.0 on onnx" == world.engine.not_ready()
+    world.runtime.gate.set()
+    await eventually(lambda: not world.engine.not_ready())
+    world.runtime.gate.clear()
+    world.engine.use(_catalog([world.version(1), bad, world.version(3, "3.0.0")]))
+    await eventually(lambda: world.runtime.loading == 1)
+    assert "" == world.engine.not_ready()
+
+
+async def test_an_empty_snapshot_is_ready(world: World) -> None:
+    """There is nothing to wait for, and unknown names are told as such."""
+    world.engine.use({"m": ()})
+    assert "" == world.engine.not_ready()
+    with pytest.raises(UnknownModel):
+        world.engine.find("other", "")
+    with pytest.raises(UnknownVersion):
+        world.engine.find("m", "1.0.0")
+    with pytest.raises(VersionNotLoaded):
+        world.engine.find("m", "")
+
+
+async def test_versions_that_have_not_changed_are_left_alone(world: World) -> None:
+    """A new snapshot loads nothing twice."""
+    versions = [world.version(1), world.version(2, "2.0.0")]
+    world.engine.use(_catalog(versions))
+    await world.reach(v1_0_0=State.READY, v2_0_0=State.READY)
+    world.engine.use(_catalog(versions))
+    assert {"m@1.0.0": State.READY, "m@2.0.0": State.READY} == world.states()
+    assert 2 == len(world.runtime.loaded)
+
+
+async def test_closing_ends_every_version(world: World) -> None:
+    """Nothing stays loaded and nothing goes on loading."""
+    world.engine.use(_catalog([world.version(1)]))
+    await world.reach(v1_0_0=State.READY)
+    await world.engine.close()
+    assert [True] == [model.closed for model in world.runtime.loaded]
+    assert () == world.engine.board.current
