@@ -18,7 +18,7 @@ COMMANDS = {
     "explain": "Show every model input of a prediction and where it came from.",
     "features": "List feature views, read and write their values.",
     "models": "List, register and delete models and their versions.",
-    "predict": "Ask an endpoint for a prediction.",
+    "predict": "Ask ENDPOINT for a prediction.",
     "registry": "Back up the registry, or restore it.",
     "status": "Show every service, the versions loaded and what is broken.",
     "trace": "Show where the time of a request went.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-_FORM = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d)")
+_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|d)")
 
 
 def parse_us(text: str) -> int:

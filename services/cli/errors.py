@@ -56,6 +56,7 @@ def from_mesh_error(error: MeshError) -> Failure:
 
 def _place(violation: FieldViolation, message: str) -> str:
     """Return what `message` does not say yet of where the fault is, and why."""
+    path = "" if message.startswith(f"{violation.field}:") else violation.field
     # A long description arrives cut.
-    parts = [part for part in (violation.field, violation.description) if part.removesuffix("...") not in message]
-    return ": ".join(parts)
+    description = "" if violation.description.removesuffix("...") in message else violation.description
+    return ": ".join(filter(None, (path, description)))

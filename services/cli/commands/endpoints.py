@@ -28,7 +28,10 @@ from services.cli.values import type_name, values_of
 @json_option
 @connects("gateway")
 def command(name: str | None, timeout_s: float, as_json: bool, services: Services) -> None:
-    """List the endpoints, or show the one called NAME with a command that can be pasted."""
+    """List the endpoints and how to call them.
+
+    With NAME, show that one with a command that can be pasted.
+    """
     with connect(services.grpc("gateway"), PredictionServiceStub) as gateway:
         response = gateway.ListEndpoints(ListEndpointsRequest(), timeout=timeout_s)
     endpoints = [info for info in response.endpoints if name in {None, info.name}]

@@ -27,7 +27,10 @@ def command(
     as_json: bool,
     services: Services,
 ) -> None:
-    """Show every model input of a prediction: its value, where it came from and how old it is."""
+    """Show every model input of a prediction and where it came from.
+
+    Takes what `predictmesh predict` takes, and shows the prediction, too.
+    """
     with connect(services.grpc("gateway"), PredictionServiceStub) as gateway:
         info = describe(gateway, ask.endpoint, timeout_s)
         request = build(ask, info, services)

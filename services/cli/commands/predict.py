@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import grpc
 
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceStub
 from services.cli.answers import print_answer
@@ -31,20 +32,20 @@ def command(
     `predictmesh endpoints ENDPOINT` shows what it takes. Repeat an option for more rows, all options equally often.
     """
     trace = ForcedTrace(services.data) if traced else None
-    try:
-        with connect(services.grpc("gateway"), PredictionServiceStub) as gateway:
-            info = describe(gateway, ask.endpoint, timeout_s or 10)
-            request = build(ask, info, services)
-            response = gateway.Predict(
-                request,
-                timeout=timeout_s or (info.default_timeout_ms or DEFAULT_TIMEOUT_MS) / 1_000,
-                metadata=trace.metadata if trace else None,
-            )
-        if as_json:
-            print_json(plain(response) | ({"trace": trace.spans()} if trace else {}))
-        else:
-            print_answer(request, response)
-    finally:
-        # A request that failed is the one to look into.
-        if trace and not as_json:
-            trace.show()
+    with connect(services.grpc("gateway"), PredictionServiceStub) as gateway:
+        info = describe(gateway, ask.endpoint, timeout_s or 10)
+        request = build(ask, info, services)
+        limit_s = timeout_s or (info.default_timeout_ms or DEFAULT_TIMEOUT_MS) / 1_000
+        try:
+            response = gateway.Predict(request, timeout=limit_s, metadata=trace.metadata if trace else None)
+        except grpc.RpcError:
+            # A request that failed is the one to look into.
+            if trace and not as_json:
+                trace.show()
+            raise
+    if as_json:
+        print_json(plain(response) | ({"trace": trace.spans()} if trace else {}))
+        return
+    print_answer(request, response)
+    if trace:
+        trace.show()

@@ -32,7 +32,10 @@ Report = Mapping[str, Any]
 @json_option
 @data_option
 def command(given: Sequence[tuple[str, str]], timeout_s: float, as_json: bool, data: Path) -> None:
-    """Show every service: whether it is ready, what it has loaded, and what is broken. Exit code 1 if one is not ready."""
+    """Show every service, the versions loaded and what is broken.
+
+    Exit code 1 if one is not ready.
+    """
     addresses = dict(given)
     unknown = [name for name in addresses if name not in SERVICES]
     if unknown:

@@ -20,9 +20,9 @@ from services.cli.traces.client import TraceClient, show
 @json_option
 @data_option
 def command(trace_id: str | None, limit: int, as_json: bool, data: Path) -> None:
-    """Show where the time of the request TRACE_ID went, or list the newest traces.
+    """Show where the time of a request went.
 
-    The receiver of the running `predictmesh up` keeps the newest 1,000. `⇢` marks a batch of another trace that the
+    Without TRACE_ID, list the newest traces. The receiver of the running `predictmesh up` keeps the newest 1,000. `⇢` marks a batch of another trace that the
     request travelled in.
     """
     client = TraceClient(data)

@@ -11,7 +11,7 @@ from services.cli.traces.client import TraceClient, show
 from services.cli.traces.spans import Span
 from services.mesh.context import new_span_id, new_trace_id
 
-_WAIT_S = 10.0
+_WAIT_S = 3.0
 
 
 class ForcedTrace:

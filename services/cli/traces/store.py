@@ -11,14 +11,18 @@ from services.cli.traces.spans import Span
 
 MAX_TRACES = 1_000
 MAX_SPANS = 500
+# Services send their spans every quarter of a second, each on its own clock.
+SETTLED_S = 0.4
 
 
 class TraceStore:
     """Keeps the newest traces, each up to a number of spans. Safe for several threads."""
 
-    def __init__(self, max_traces: int = MAX_TRACES, max_spans: int = MAX_SPANS) -> None:
-        self._max_traces, self._max_spans = max_traces, max_spans
+    def __init__(self, max_traces: int = MAX_TRACES, max_spans: int = MAX_SPANS, settled_s: float = SETTLED_S) -> None:
+        self._max_traces, self._max_spans, self._settled_s = max_traces, max_spans, settled_s
         self._traces: OrderedDict[str, dict[str, Span]] = OrderedDict()
+        # When the last span of each trace came, on the monotonic clock.
+        self._arrivals: dict[str, float] = {}
         # Trace id to the spans of other traces that carried some request of it.
         self._carriers: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
         self._changed = threading.Condition()
@@ -30,6 +34,7 @@ class TraceStore:
                 trace = self._traces.setdefault(span.trace_id, {})
                 if len(trace) < self._max_spans:
                     trace[span.span_id] = span
+                    self._arrivals[span.trace_id] = time.monotonic()
                     for linked, _ in span.links:
                         self._carriers[linked].add((span.trace_id, span.span_id))
             while len(self._traces) > self._max_traces:
@@ -43,9 +48,8 @@ class TraceStore:
         """
         deadline = time.monotonic() + wait_s
         with self._changed:
-            while not _is_whole(self._traces.get(trace_id, {}), parent_id):
-                if not self._changed.wait(deadline - time.monotonic()):
-                    break
+            while not self._is_settled(trace_id, parent_id) and (left_s := deadline - time.monotonic()) > 0:
+                self._changed.wait(min(left_s, self._settled_s))
             return [*self._traces.get(trace_id, {}).values(), *self._carried(trace_id)]
 
     def newest(self, count: int) -> list[list[Span]]:
@@ -53,6 +57,12 @@ class TraceStore:
         with self._changed:
             ids = list(self._traces)[::-1][:count]
             return [list(self._traces[trace_id].values()) for trace_id in ids]
+
+    def _is_settled(self, trace_id: str, parent_id: str) -> bool:
+        return (
+            _is_whole(self._traces.get(trace_id, {}), parent_id)
+            and time.monotonic() - self._arrivals.get(trace_id, 0) >= self._settled_s
+        )
 
     def _carried(self, trace_id: str) -> list[Span]:
         return [
@@ -63,6 +73,7 @@ class TraceStore:
         ]
 
     def _drop(self, trace_id: str, spans: dict[str, Span]) -> None:
+        self._arrivals.pop(trace_id, None)
         for span in spans.values():
             for linked, _ in span.links:
                 carriers = self._carriers[linked]
