@@ -18,28 +18,23 @@ logger = logging.getLogger(__name__)
 DEFAULT_TIMEOUT_MS = 1000
 
 Views = Mapping[str, feature_view_pb2.FeatureView]
+TargetKey = tuple[str, str, str, tuple[tuple[str, int], ...]]
 
 
 class TableBuilder:
     """Makes routing tables; a version that has not changed keeps the target it had, so that a change costs little."""
 
     def __init__(self) -> None:
-        self._targets: dict[tuple[str, str, str], Target] = {}
-        self._schemas: list[tuple[str, int]] = []
+        self._targets: dict[TargetKey, Target] = {}
+        self._log_id = ""
 
     def build(self, snapshot: Snapshot) -> RoutingTable:
-        """Return the routing table of `snapshot`."""
+        """Return the routing table of `snapshot`, without what cannot be used of it: that is logged."""
         views = {view.name: view for view in snapshot.feature_views}
-        schemas = [(view.name, view.schema_id) for view in snapshot.feature_views]
-        known = self._targets if schemas == self._schemas else {}
-        targets: dict[tuple[str, str, str], Target] = {}
-        models: dict[str, dict[str, Target]] = {}
-        for model in snapshot.models:
-            versions = models.setdefault(model.name, {})
-            for version in model.versions:
-                key = (model.name, version.version, version.digest)
-                targets[key] = versions[version.version] = known.get(key) or target_of(model.name, version, views)
-        self._targets, self._schemas = targets, schemas
+        # Another log gives the same schema ids to other views.
+        known = self._targets if snapshot.log_id == self._log_id else {}
+        self._targets, self._log_id = {}, snapshot.log_id
+        models = {model.name: self._versions(model, views, known) for model in snapshot.models}
         aliases = {model.name: dict(model.aliases) for model in snapshot.models}
         endpoints = {}
         for endpoint in snapshot.endpoints:
@@ -47,6 +42,32 @@ class TableBuilder:
             if built is not None:
                 endpoints[endpoint.name] = built
         return RoutingTable(snapshot.revision, endpoints)
+
+    def _versions(
+        self, model: model_pb2.Model, views: Views, known: Mapping[TargetKey, Target]
+    ) -> Mapping[str, Target]:
+        versions: dict[str, Target] = {}
+        for version in model.versions:
+            key = (model.name, version.version, version.digest, _schemas(version, views))
+            try:
+                target = known.get(key) or target_of(model.name, version, views)
+            except (LookupError, ValueError):
+                # The registry refuses such a version, or is newer than we are; the others must still answer.
+                extra = {"model": model.name, "version": version.version}
+                logger.exception("a version cannot be used", extra=extra)
+                continue
+            self._targets[key] = versions[version.version] = target
+        return versions
+
+
+def _schemas(version: model_pb2.Version, views: Views) -> tuple[tuple[str, int], ...]:
+    """Return the views that a version reads with the schema ids they have now: what its target depends on besides itself."""
+    named = {_view_of(source) for binding in version.bindings for source in binding.sources}
+    return tuple((name, views[name].schema_id) for name in sorted(named) if name in views)
+
+
+def _view_of(source: model_pb2.Source) -> str:
+    return source.field.view or source.age_of_view
 
 
 def _endpoint(
@@ -65,7 +86,7 @@ def _endpoint(
         model=endpoint.model,
         default=Route(versions[version], reason),
         versions=versions,
-        aliases=aliases,
+        aliases={alias: version for alias, version in aliases.items() if version in versions},
         default_timeout_s=(endpoint.default_timeout_ms or DEFAULT_TIMEOUT_MS) / 1000,
         sample_entities=tuple(endpoint.sample_entities),
         sample_features=tuple(endpoint.sample_features),
@@ -95,7 +116,6 @@ def target_of(model: str, version: model_pb2.Version, views: Views) -> Target:
     return Target(
         model=model,
         version=version.version,
-        digest=version.digest,
         keys=keys,
         entities=_key_places(entities, keys),
         inputs=tuple(inputs),
@@ -123,8 +143,8 @@ def _source(source: model_pb2.Source, offset: int, request_width: int, views: Vi
     match source.WhichOneof("kind"):
         case "field":
             view, name = source.field.view, source.field.field
-            field = next(field for field in views[view].fields if field.name == name)
-            return Source(SourceKind.FIELD, f"{view}:{name}", view, offset, field.length or 1)
+            lengths = {field.name: field.length for field in views[view].fields}
+            return Source(SourceKind.FIELD, f"{view}:{name}", view, offset, lengths[name] or 1)
         case "age_of_view":
             return Source(SourceKind.AGE, source.age_of_view, source.age_of_view, offset, 1)
         case _:

@@ -65,8 +65,11 @@ class Lane:
 
     async def answer(self, member: Member) -> Outcome:
         """Return the member's outcome when its batch is back; DeadlineExceeded as soon as its own time is over."""
+        remaining = member.deadline.remaining()
+        if remaining <= 0:
+            raise DeadlineExceeded("the deadline had passed when the request arrived")
         self._coalescer.submit(member)
-        timer = asyncio.get_running_loop().call_later(member.deadline.remaining(), _expire, member)
+        timer = asyncio.get_running_loop().call_later(remaining, _expire, member)
         try:
             return await member.answer
         finally:
@@ -94,7 +97,7 @@ class Lane:
             _fail(members, Internal("internal error; the server's log has the cause under this call's trace id"))
 
     async def _both_hops(self, members: list[Member]) -> None:
-        started, start = asyncio.get_running_loop().time(), time.perf_counter_ns()
+        started, start = time.monotonic(), time.perf_counter_ns()
         deadline = Deadline(max(member.deadline.at for member in members))
         rows = sum(member.rows for member in members)
         features = await self._get_features(members, deadline) if self.target.plan is not None else None

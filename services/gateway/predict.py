@@ -24,7 +24,8 @@ from services.mesh.telemetry.tracing import record_span
 class PredictFlow:
     """Answers predictions by the newest routing table.
 
-    `registry_reachable` tells whether the table can be out of date; every answer given while it may be says so.
+    `registry_reachable` tells whether the table can be out of date; every answer given while it may be says so. That
+    includes the moments after a start in which a stored table serves and the registry has not been heard of yet.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class PredictFlow:
         self._registry_reachable = registry_reachable
         self._max_batch_rows = max_batch_rows
         self._max_queued_rows = max_queued_rows
-        self._lanes: dict[tuple[str, str, str, bytes], Lane] = {}
+        self._lanes: dict[Target, Lane] = {}
         self._table: RoutingTable | None = None
 
     @property
@@ -58,8 +59,8 @@ class PredictFlow:
 
     def use(self, table: RoutingTable) -> None:
         """Route by `table` from now on. Batches under way end as they began."""
-        live = {_key(target) for endpoint in table.endpoints.values() for target in endpoint.versions.values()}
-        self._lanes = {key: lane for key, lane in self._lanes.items() if key in live}
+        live = {target for endpoint in table.endpoints.values() for target in endpoint.versions.values()}
+        self._lanes = {target: lane for target, lane in self._lanes.items() if target in live}
         self._table = table
 
     async def run(self, call: PredictCall) -> Prediction:
@@ -74,7 +75,9 @@ class PredictFlow:
             version = route.target.version
             deadline = call.deadline or Deadline.after(endpoint.default_timeout_s)
             member = member_of(call, route.target, deadline, running)
-            outcome = await self._lane(route.target).answer(member)
+            # To explain costs a batch more than to predict, so whoever asks travels alone.
+            lane = self._new_lane(route.target) if call.explain else self._lane(route.target)
+            outcome = await lane.answer(member)
         except MeshError as error:
             names.PREDICTION_ERRORS.labels(call.endpoint if version else "", error.reason).inc()
             _record_failure(running, call.endpoint, error, start)
@@ -97,20 +100,15 @@ class PredictFlow:
         )
 
     def _lane(self, target: Target) -> Lane:
-        lane = self._lanes.get(_key(target))
+        lane = self._lanes.get(target)
         if lane is None:
-            lane = self._lanes[_key(target)] = Lane(
-                target,
-                self._features,
-                self._model,
-                max_rows=self._max_batch_rows,
-                max_queued_rows=self._max_queued_rows,
-            )
+            lane = self._lanes[target] = self._new_lane(target)
         return lane
 
-
-def _key(target: Target) -> tuple[str, str, str, bytes]:
-    return (target.model, target.version, target.digest, target.plan_id)
+    def _new_lane(self, target: Target) -> Lane:
+        return Lane(
+            target, self._features, self._model, max_rows=self._max_batch_rows, max_queued_rows=self._max_queued_rows
+        )
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -61,7 +62,10 @@ class Override:
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """A request on its way in a batch: its rows, until when, and who waits for the answer."""
+    """A request on its way in a batch: its rows, until when, and who waits for the answer.
+
+    `arrived` is in seconds of `time.monotonic()`.
+    """
 
     rows: int
     keys: list[list[str] | list[int]]
@@ -282,7 +286,5 @@ def member_of(call: PredictCall, target: Target, deadline: Deadline, running: Ca
     keys = checked_keys(call.entities, target)
     rows = row_count(keys, call.features, target)
     overrides = checked_features(call.features, target, rows) if call.features or target.required else []
-    loop = asyncio.get_running_loop()
-    return Member(
-        rows, keys, overrides, call.as_of_us, deadline, running, loop.create_future(), loop.time(), call.explain
-    )
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    return Member(rows, keys, overrides, call.as_of_us, deadline, running, answer, time.monotonic(), call.explain)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from services.gateway.assembly import pack, row_errors, unpacked
+from services.gateway.assembly import brings_view, pack, row_errors, unpacked, zero
 from services.gateway.errors import RuntimeFailed
 from services.gateway.prediction import (
     Degradation,
@@ -19,8 +19,11 @@ from services.gateway.prediction import (
 from services.mesh.errors import Code, DeadlineExceeded, MeshError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from services.gateway.request import Member
-    from services.gateway.target import Target
+    from services.gateway.target import DType, Target
 
 
 def starts(members: Sequence[Member]) -> list[int]:
@@ -55,7 +58,16 @@ def outcome_of(
     if len(errors) == member.rows:
         return errors[min(errors)]
     outputs = [output[first : first + member.rows] for output in inference.outputs]
+    if errors:
+        outputs = [_blanked(output, spec.dtype, errors) for output, spec in zip(outputs, target.outputs, strict=True)]
     return Outcome(outputs, errors, ages, degradations, inference.runtime)
+
+
+def _blanked(output: npt.NDArray[np.generic], dtype: DType, rows: Iterable[int]) -> npt.NDArray[np.generic]:
+    """Return a copy with zeros in `rows`, so that nobody takes what the model made of them for an answer."""
+    copy = output.copy()
+    copy[list(rows)] = zero(dtype)
+    return copy
 
 
 def explanation_of(
@@ -113,8 +125,9 @@ _DEGRADATIONS = {
 def _degradations(target: Target, member: Member, start: int, features: FeatureRows) -> list[Degradation]:
     found: dict[tuple[int, FeatureState], list[int]] = {}
     for row, view, state in features.statuses:
-        if start <= row < start + member.rows and state in _DEGRADATIONS:
-            found.setdefault((view, state), []).append(row - start)
+        own = row - start
+        if 0 <= own < member.rows and state in _DEGRADATIONS and not brings_view(target, member, view, own):
+            found.setdefault((view, state), []).append(own)
     return [
         Degradation(_DEGRADATIONS[state], target.views[view], [] if len(rows) == member.rows else rows)
         for (view, state), rows in found.items()

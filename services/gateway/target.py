@@ -93,9 +93,9 @@ class Output:
     width: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
-    """One model version.
+    """One model version; equal only to itself.
 
     `entities` has the places in `keys` of each entity's columns. `plan` is what the feature service is asked, as the wire
     has it; None: requests alone.
@@ -103,7 +103,6 @@ class Target:
 
     model: str
     version: str
-    digest: str
     keys: tuple[KeyColumn, ...]
     entities: tuple[tuple[int, ...], ...]
     inputs: tuple[Input, ...]
