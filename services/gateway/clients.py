@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 ROW_STATUS = "pm_row_status"
 REMAINING_MS = "pm_rows"
 RUNTIME = "pm_runtime"
+# A definition reaches the gateway and the feature service each by its own watch, so one may be ahead of the other.
+VIEW_WAITS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
 
 class FeatureClient:
@@ -53,18 +56,32 @@ class FeatureClient:
             want_origins=want_origins,
         )
 
-        async def attempt(timeout: float) -> features_pb.GetFeaturesResponse:
-            return await self._stub.GetFeatures(request, timeout=timeout)
-
         try:
-            response = await self.hop.call(attempt, deadline)
+            response = await self._call(request, deadline)
         except MeshError as error:
             if error.reason is not Reason.UNKNOWN_PLAN:
                 raise
             assert isinstance(target.plan, features_pb.FeaturePlan)
             request.plan.CopyFrom(target.plan)
-            response = await self.hop.call(attempt, deadline)
+            response = await self._call(request, deadline)
         return _feature_rows(response)
+
+    async def _call(
+        self, request: features_pb.GetFeaturesRequest, deadline: Deadline
+    ) -> features_pb.GetFeaturesResponse:
+        """Call; while the service does not know a view of the plan yet, wait for it within VIEW_WAITS_S."""
+
+        async def attempt(timeout: float) -> features_pb.GetFeaturesResponse:
+            return await self._stub.GetFeatures(request, timeout=timeout)
+
+        for wait_s in VIEW_WAITS_S:
+            try:
+                return await self.hop.call(attempt, deadline)
+            except MeshError as error:
+                if error.reason is not Reason.UNKNOWN_VIEW or deadline.remaining() <= wait_s:
+                    raise
+            await asyncio.sleep(wait_s)
+        return await self.hop.call(attempt, deadline)
 
 
 def _feature_rows(response: features_pb.GetFeaturesResponse) -> FeatureRows:
@@ -110,9 +127,10 @@ def _described(feed: Input, rows: int) -> oip_pb.ModelInferRequest.InferInputTen
 
 
 def _inference(response: oip_pb.ModelInferResponse, target: Target, rows: int) -> Inference:
-    packed = {
-        output.name: content for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
-    }
+    contents = response.raw_output_contents
+    if len(contents) != len(response.outputs):
+        raise InvalidOutput(f"{target.model} {target.version} did not answer each output's bytes")
+    packed = {output.name: content for output, content in zip(response.outputs, contents, strict=True)}
     failed: dict[int, int] = {}
     if ROW_STATUS in packed:
         codes = np.frombuffer(packed[ROW_STATUS], dtype="<i4")
