@@ -1,0 +1,1 @@
+"""What predictmesh costs, beside what it could cost at best and what it would cost without coalescing."""
