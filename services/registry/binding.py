@@ -24,10 +24,13 @@ Views = Mapping[str, FeatureView]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a source gives: `count` elements of a type."""
+    """What a source gives for a row: `count` elements of a type."""
 
     data_type: DataType
     count: int
+
+    def __str__(self) -> str:
+        return f"{self.data_type}[{self.count}]" if self.count != 1 else str(self.data_type)
 
 
 def views_of(version: Version) -> frozenset[str]:
@@ -35,14 +38,19 @@ def views_of(version: Version) -> frozenset[str]:
     return frozenset(source.view for source in _sources(version) if source.view)
 
 
-def requests_of(version: Version) -> dict[str, DataType]:
-    """Request-time values that the version takes, and their types."""
-    types = {spec.name: spec.data_type for spec in version.signature.inputs}
+def requested_value(binding: InputBinding, spec: TensorSpec) -> Value:
+    """What a request-time source of the binding gives: all of the input where it is the only source, else one element."""
+    return Value(spec.data_type, prod(spec.shape) if len(binding.sources) == 1 else 1)
+
+
+def requests_of(version: Version) -> dict[str, Value]:
+    """Request-time values that the version takes, and what each gives for a row."""
+    specs = {spec.name: spec for spec in version.signature.inputs}
     return {
-        source.request: types[binding.input]
+        source.request: requested_value(binding, specs[binding.input])
         for binding in version.bindings
         for source in binding.sources
-        if source.request and binding.input in types
+        if source.request and binding.input in specs
     }
 
 
@@ -75,7 +83,7 @@ def _check_sources(binding: InputBinding, spec: TensorSpec, views: Views, path: 
         faults.add(InvalidBinding, f"{path}.sources", "an input needs at least one source")
         return
     values = [
-        _check_source(source, spec, views, f"{path}.sources[{index}]", faults)
+        _check_source(binding, source, spec, views, f"{path}.sources[{index}]", faults)
         for index, source in enumerate(binding.sources)
     ]
     known = [value for value in values if value]
@@ -88,11 +96,13 @@ def _check_sources(binding: InputBinding, spec: TensorSpec, views: Views, path: 
         )
 
 
-def _check_source(source: Source, spec: TensorSpec, views: Views, path: str, faults: Faults) -> Value | None:
+def _check_source(
+    binding: InputBinding, source: Source, spec: TensorSpec, views: Views, path: str, faults: Faults
+) -> Value | None:
     """What the source gives; None where that is already a fault."""
     if source.request:
         check_column(source.request, f"{path}.request", faults)
-        return Value(spec.data_type, 1)
+        return requested_value(binding, spec)
     if not source.view:
         faults.add(InvalidBinding, path, "a source is a field of a view, the age of a view, or a request-time value")
         return None
@@ -117,16 +127,18 @@ def _view_value(source: Source, views: Views, path: str, faults: Faults) -> Valu
 
 
 def _check_requests(version: Version, path: str, faults: Faults) -> None:
-    """A request-time value may feed several inputs, but has one type."""
-    types = {spec.name: spec.data_type for spec in version.signature.inputs}
-    seen: dict[str, DataType] = {}
+    """A request-time value may feed several inputs, but has one type and one length."""
+    specs = {spec.name: spec for spec in version.signature.inputs}
+    seen: dict[str, Value] = {}
     for at, binding, source in _located(version, path):
-        data_type = types.get(binding.input)
-        if source.request and data_type and seen.setdefault(source.request, data_type) is not data_type:
+        if not source.request or binding.input not in specs:
+            continue
+        value = requested_value(binding, specs[binding.input])
+        if seen.setdefault(source.request, value) != value:
             faults.add(
                 InvalidBinding,
                 f"{at}.request",
-                f"{source.request!r} is {data_type} here and {seen[source.request]} in another input",
+                f"{source.request!r} is {value} here and {seen[source.request]} in another input",
             )
 
 

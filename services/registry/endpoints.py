@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.registry.binding import Views, keys_of, requests_of
+from services.registry.binding import Value, Views, field_value, keys_of, requests_of
 from services.registry.definitions import DataType, Endpoint, KeyType, Model, Route, Source, Tensor, Version
 from services.registry.errors import (
     InvalidDefinition,
@@ -48,17 +48,16 @@ def _check_route(endpoint: Endpoint, models: Mapping[str, Model], path: str, fau
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a request may hold: key columns, and features by name or as `view:field`, each with its type."""
+    """What a request may hold: key columns, and features by name or as `view:field`, each with what it is in a row."""
 
     keys: dict[str, KeyType]
-    features: dict[str, DataType]
+    features: dict[str, Value]
 
     @classmethod
     def of(cls, version: Version, views: Views) -> Sample:
         """What a request to `version` may hold."""
-        types = {spec.name: spec.data_type for spec in version.signature.inputs}
         stored = {
-            _override_name(source): types[binding.input]
+            _override_name(source): field_value(views[source.field.view], source.field.field)
             for binding in version.bindings
             for source in binding.sources
             if source.field

@@ -76,7 +76,7 @@ class Ledger:
         logger.info("log read", extra={"revision": self.newest.value.number})
 
     def close(self) -> None:
-        """Show nothing more: watchers end."""
+        """Let watchers end; writes may still come."""
         self.newest.close()
 
     async def write(self, decide: Decide[T], author: Author, *, expected_revision: int | None = None) -> tuple[int, T]:

@@ -44,20 +44,31 @@ class Mirror:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Mirror]:
         """Write for the time of the context; at its end the newest is written, or a few seconds have been tried."""
-        writing = asyncio.create_task(self._run())
+        writing = asyncio.create_task(self._follow())
         try:
             yield self
         finally:
-            self._newest.close()
-            _, late = await asyncio.wait({writing}, timeout=CLOSING_S)
-            if late:
-                logger.error("the newest snapshot is not in object storage", extra={"stored": self.revision})
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await self._finish()
 
-    async def _run(self) -> None:
+    async def _follow(self) -> None:
+        while True:
+            if self._newest.value is self._written:
+                await self._newest.woken()
+            await self._write()
+
+    async def _finish(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await self._write()
+        except TimeoutError:
+            logger.error("the newest snapshot is not in object storage", extra={"stored": self.revision})  # noqa: TRY400
+
+    async def _write(self) -> None:
+        """Write until the newest is there."""
         delay = RETRY_S[0]
-        while (revision := await self._next()) is not None:
+        while (revision := self._newest.value) is not self._written:
             try:
                 await self._store.put(self._path, self._serialize(revision))
             except MeshError as error:
@@ -65,10 +76,4 @@ class Mirror:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, RETRY_S[1])
             else:
-                self._written, delay = revision, RETRY_S[0]
-
-    async def _next(self) -> Revision | None:
-        """The newest as soon as it is not the written one; None when there will be no other."""
-        if self._written is not None:
-            await self._newest.wait_unless(self._written)
-        return None if self._newest.value is self._written else self._newest.value
+                self._written = revision

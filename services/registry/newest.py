@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Newest(Generic[T]):
-    """Holds the newest value until it is closed, and wakes those who wait for another."""
+    """Holds the newest value and wakes those who wait for another; `closed` tells them to wait no longer."""
 
     def __init__(self, value: T) -> None:
         self.value = value
@@ -22,14 +22,13 @@ class Newest(Generic[T]):
         self._wake()
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """Wake everybody, to leave."""
         self.closed = True
         self._wake()
 
-    async def wait_unless(self, seen: T) -> None:
-        """Return when the value is not `seen` any more, or will never change again."""
-        while self.value is seen and not self.closed:
-            await self._changed.wait()
+    async def woken(self) -> None:
+        """Return after the next `set` or `close`."""
+        await self._changed.wait()
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

@@ -53,6 +53,7 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
                 servicers=[Servicer(add_RegistryServiceServicer_to_server, servicer)],
                 ready=lambda: "",
                 status=lambda: _status(ledger, mirror, readiness),
+                drain=ledger.close,
             )
 
 

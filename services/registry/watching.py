@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from services.registry.ledger import Revision
 from services.registry.newest import Newest
@@ -23,8 +24,8 @@ async def watch(
         else:
             known_log_id, known_revision = current.log_id, current.number
             yield current
-        try:
-            async with asyncio.timeout(heartbeat_s):
-                await newest.wait_unless(current)
-        except TimeoutError:
-            continue
+        # Much may have happened while the watcher took the last one.
+        if newest.value is current and not newest.closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(heartbeat_s):
+                    await newest.woken()

@@ -42,7 +42,8 @@ def entity(name: str = "rider", **keys: KeyType) -> Entity:
 
 def view(name: str = "rider_stats", **parts: Any) -> FeatureView:
     """Two FP32 fields of a rider: trips and rating."""
-    return FeatureView(**{"name": name, "entity": entity(), "fields": (field(), field("rating"))} | parts)
+    standard: dict[str, Any] = {"name": name, "entity": entity(), "fields": (field(), field("rating"))}
+    return FeatureView(**standard | parts)
 
 
 def stored(name: str, view: str = "rider_stats") -> Source:
@@ -68,7 +69,7 @@ def spec(name: str = "x", data_type: DataType = DataType.FP32, **parts: Any) -> 
 def version(number: str = "1.0.0", **parts: Any) -> Version:
     """One input of four elements: two stored, an age and a request-time value."""
     sources = (stored("trips"), stored("rating"), age(), asked("hour"))
-    standard = {
+    standard: dict[str, Any] = {
         "version": number,
         "signature": Signature((spec(shape=(4,)),), (spec("y"),)),
         "bindings": (InputBinding("x", sources),),
@@ -85,7 +86,8 @@ def model(name: str = "churn", **aliases: str) -> Model:
 
 def endpoint(name: str = "churn", **parts: Any) -> Endpoint:
     """Routed to the model of the same name, by the alias champion."""
-    return Endpoint(**{"name": name, "model": "churn", "route": Route(alias="champion")} | parts)
+    standard: dict[str, Any] = {"name": name, "model": "churn", "route": Route(alias="champion")}
+    return Endpoint(**standard | parts)
 
 
 def column(name: str, **values: Any) -> Tensor:

@@ -30,7 +30,7 @@ World = Literal["inprocess", "grpc"]
 
 def settings(directory: Path, **parts: Any) -> Settings:
     """Free ports, and everything stored below `directory`."""
-    fixed = {
+    fixed: dict[str, Any] = {
         "grpc_port": 0,
         "http_port": 0,
         "data_dir": directory / "registry",
@@ -61,7 +61,7 @@ class Client:
 
     async def apply(self, *resources: Resource, **parts: Any) -> pb.ApplyResponse:
         """Apply definitions; no version need be ready unless told otherwise."""
-        request = {"allow_unready": True, "actor": "test"} | parts
+        request: dict[str, Any] = {"allow_unready": True, "actor": "test"} | parts
         response: pb.ApplyResponse = await self.stub.Apply(
             pb.ApplyRequest(resources=[message(resource) for resource in resources], **request)
         )
@@ -69,7 +69,7 @@ class Client:
 
     async def upload(self, content: bytes = CONTENT, **header: Any) -> pb.UploadArtifactResponse:
         """Upload bytes, under what the header says of them."""
-        promised = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)} | header
+        promised: dict[str, Any] = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)} | header
         parts = [pb.UploadArtifactRequest(header=pb.ArtifactHeader(**promised))]
         parts += [pb.UploadArtifactRequest(chunk=content[at : at + 8]) for at in range(0, len(content), 8)]
         response: pb.UploadArtifactResponse = await self.stub.UploadArtifact(stream(parts))
@@ -106,12 +106,9 @@ class Client:
         self, *versions: VersionMessage, state: int = RuntimeState.RUNTIME_STATE_READY, **parts: Any
     ) -> None:
         """Report as a model process that these versions of churn are in a state."""
+        said: dict[str, Any] = {"model": "churn", "runtime": "onnx", "state": state}
         statuses = [
-            RuntimeStatus(
-                **{"model": "churn", "version": each.version, "digest": each.digest, "runtime": "onnx", "state": state}
-                | parts
-            )
-            for each in versions
+            RuntimeStatus(**said | {"version": each.version, "digest": each.digest} | parts) for each in versions
         ]
         await self.stub.ReportRuntime(pb.ReportRuntimeRequest(instance_id="model-1", runtimes=statuses))
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _FORMAT = 1
+_MAX_INTEGER = 2**63 - 1
 _SETUP = """
 CREATE TABLE log (log_id TEXT NOT NULL) STRICT;
 CREATE TABLE events (
@@ -91,7 +92,7 @@ class SqliteEventStore:
         rows = self._connection.execute(
             "SELECT revision, time_us, actor, reason, type, payload FROM events"
             " WHERE revision > ? ORDER BY revision LIMIT ?",
-            (after, limit),
+            (min(after, _MAX_INTEGER), limit),
         )
         return [Event(revision, _EPOCH + time_us * _MICROSECOND, *texts) for revision, time_us, *texts in rows]
 

@@ -262,7 +262,7 @@ async def test_the_callers_message_stays_as_it_was(full: Client) -> None:
 IN_USE = [
     (pb.DeleteRequest(feature_view="rider_stats"), "feature_view", "churn@1.0.0"),
     (pb.DeleteRequest(model="churn"), "model", "endpoint churn"),
-    (pb.DeleteRequest(version={"model": "churn", "version": "1.0.0"}), "version", "alias champion"),
+    (pb.DeleteRequest(version=pb.VersionName(model="churn", version="1.0.0")), "version", "alias champion"),
 ]
 
 
@@ -283,8 +283,8 @@ UNKNOWN = [
     (pb.DeleteRequest(feature_view="x"), Reason.UNKNOWN_VIEW, "feature_view"),
     (pb.DeleteRequest(model="x"), Reason.UNKNOWN_MODEL, "model"),
     (pb.DeleteRequest(endpoint="x"), Reason.UNKNOWN_ENDPOINT, "endpoint"),
-    (pb.DeleteRequest(version={"model": "x", "version": "1.0.0"}), Reason.UNKNOWN_MODEL, "version.model"),
-    (pb.DeleteRequest(version={"model": "churn", "version": "x"}), Reason.UNKNOWN_VERSION, "version.version"),
+    (pb.DeleteRequest(version=pb.VersionName(model="x", version="1.0.0")), Reason.UNKNOWN_MODEL, "version.model"),
+    (pb.DeleteRequest(version=pb.VersionName(model="churn", version="x")), Reason.UNKNOWN_VERSION, "version.version"),
 ]
 
 
@@ -319,5 +319,5 @@ async def test_all_can_go_from_the_outside_in(full: Client) -> None:
 async def test_a_version_pinned_by_a_route_stays(full: Client) -> None:
     """A route by number holds a version as an alias does."""
     await full.register(version("1.1.0"))
-    await full.stub.Delete(pb.DeleteRequest(version={"model": "churn", "version": "1.1.0"}))
+    await full.stub.Delete(pb.DeleteRequest(version=pb.VersionName(model="churn", version="1.1.0")))
     assert [each.version for each in (await full.snapshot()).models[0].versions] == ["1.0.0"]
