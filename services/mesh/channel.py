@@ -15,7 +15,9 @@ from prometheus_client import Histogram
 
 from services.mesh.context import current
 from services.mesh.errors import Code, MeshError
+from services.mesh.feeding import fed, fed_stream
 from services.mesh.local import Metadata, call_metadata
+from services.mesh.outcome import Outcome
 from services.mesh.status import from_rpc_error
 from services.mesh.telemetry import names
 from services.mesh.telemetry.tracing import span
@@ -57,10 +59,14 @@ class RemoteStub:
     def __init__(self, stub: object) -> None:
         for name, call in vars(stub).items():
             path = call._method.decode()  # noqa: SLF001 - the stub has no other word of its methods' paths
-            if isinstance(call, grpc.aio.UnaryUnaryMultiCallable | grpc.aio.StreamUnaryMultiCallable):
+            if isinstance(call, grpc.aio.UnaryUnaryMultiCallable):
                 setattr(self, name, _unary(call, path))
-            else:
+            elif isinstance(call, grpc.aio.StreamUnaryMultiCallable):
+                setattr(self, name, fed(_unary(_said_by_server(call), path)))
+            elif isinstance(call, grpc.aio.UnaryStreamMultiCallable):
                 setattr(self, name, _stream(call))
+            else:
+                setattr(self, name, fed_stream(_stream(call)))
 
 
 def _unary(call: Any, path: str) -> Callable[..., Any]:
@@ -90,14 +96,29 @@ def _unary(call: Any, path: str) -> Callable[..., Any]:
     return invoke
 
 
+def _said_by_server(call: Any) -> Callable[..., Any]:
+    async def invoke(requests: Any, **options: Any) -> Any:
+        streaming = call(requests, **options)
+        outcome = Outcome(streaming)
+        try:
+            return await streaming
+        except grpc.aio.AioRpcError as raised:
+            raise outcome.error(raised) or raised from None
+
+    return invoke
+
+
 def _stream(call: Any) -> Callable[..., AsyncIterator[Any]]:
     async def invoke(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> AsyncIterator[Any]:
         streaming = call(request, timeout=timeout, metadata=(*metadata, *call_metadata()))
+        outcome = Outcome(streaming)
         try:
             async for response in streaming:
                 yield response
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+        except grpc.aio.AioRpcError as raised:
+            error = outcome.error(raised)
+            if error is not None:
+                raise from_rpc_error(error) from error
         finally:
             streaming.cancel()
 

@@ -10,6 +10,7 @@ from typing import Any
 from services.mesh.context import current
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded
+from services.mesh.feeding import fed, fed_stream
 from services.mesh.interceptors.context import REQUEST_ID, TRACEPARENT
 from services.mesh.methods import Interceptor, Method, Servicer, StreamCall, UnaryCall, intercepted
 
@@ -49,12 +50,20 @@ class LocalContext:
     def set_trailing_metadata(self, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
         """Drop it: a local caller has the context itself."""
 
+    def set_code(self, code: object) -> None:
+        """Drop it: generated code sets it before it raises."""
+
+    def set_details(self, details: str) -> None:
+        """Drop it, like the code."""
+
 
 def _callable(method: Method) -> Callable[..., Any]:
     if method.unary is not None:
-        return _unary(method, method.unary)
+        unary = _unary(method, method.unary)
+        return fed(unary) if method.request_streaming else unary
     assert method.stream is not None
-    return _stream(method.stream)
+    stream = _stream(method.stream)
+    return fed_stream(stream) if method.request_streaming else stream
 
 
 def _unary(method: Method, call: UnaryCall) -> Callable[..., Awaitable[Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from services.mesh.errors import Internal, MalformedMessage, MeshError
+from services.mesh.errors import Internal, MalformedMessage, MeshError, UnknownMethod
 from services.mesh.methods import Method, ServerContext, StreamCall, UnaryCall
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Errors:
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, MeshError) or _is_cancelled(error):
                     raise
-                raise _hidden(method, error) from error
+                raise _translated(method, error) from error
 
         return guarded
 
@@ -67,7 +67,7 @@ class Errors:
             except (Exception, asyncio.CancelledError) as error:
                 if isinstance(error, MeshError) or _is_cancelled(error):
                     raise
-                raise _hidden(method, error) from error
+                raise _translated(method, error) from error
 
         return guarded
 
@@ -92,6 +92,8 @@ def _is_cancelled(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
-def _hidden(method: Method, error: BaseException) -> Internal:
+def _translated(method: Method, error: BaseException) -> MeshError:
+    if isinstance(error, NotImplementedError):  # from the generated base class
+        return UnknownMethod(f"{method.path} is not implemented")
     logger.error("unexpected error", exc_info=error, extra={"method": method.path})
     return Internal("internal error; the server's log has the cause under this call's trace id")
