@@ -38,6 +38,11 @@ def views_of(version: Version) -> frozenset[str]:
     return frozenset(source.view for source in _sources(version) if source.view)
 
 
+def field_value(view: FeatureView, name: str) -> Value | None:
+    """What a field of the view gives; None if it has no such field."""
+    return next((Value(field.data_type, field.length or 1) for field in view.fields if field.name == name), None)
+
+
 def requested_value(binding: InputBinding, spec: TensorSpec) -> Value:
     """What a request-time source of the binding gives: all of the input where it is the only source, else one element."""
     return Value(spec.data_type, prod(spec.shape) if len(binding.sources) == 1 else 1)
@@ -119,11 +124,10 @@ def _view_value(source: Source, views: Views, path: str, faults: Faults) -> Valu
         return None
     if source.field is None:
         return Value(DataType.FP32, 1)
-    for field in views[source.view].fields:
-        if field.name == source.field.field:
-            return Value(field.data_type, field.length or 1)
-    faults.add(InvalidBinding, f"{path}.field.field", f"view {source.view} has no field {source.field.field!r}")
-    return None
+    value = field_value(views[source.view], source.field.field)
+    if value is None:
+        faults.add(InvalidBinding, f"{path}.field.field", f"view {source.view} has no field {source.field.field!r}")
+    return value
 
 
 def _check_requests(version: Version, path: str, faults: Faults) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.registry.binding import Value, Views, field_value, keys_of, requests_of
-from services.registry.definitions import DataType, Endpoint, KeyType, Model, Route, Source, Tensor, Version
+from services.registry.definitions import DataType, Endpoint, KeyType, Model, Route, Tensor, Version
 from services.registry.errors import (
     InvalidDefinition,
     NamesUnknownAlias,
@@ -57,17 +57,12 @@ class Sample:
     def of(cls, version: Version, views: Views) -> Sample:
         """What a request to `version` may hold."""
         stored = {
-            _override_name(source): field_value(views[source.field.view], source.field.field)
+            f"{source.field.view}:{source.field.field}": value
             for binding in version.bindings
             for source in binding.sources
-            if source.field
+            if source.field and (value := field_value(views[source.field.view], source.field.field))
         }
         return cls(keys_of(version, views), {**stored, **requests_of(version)})
-
-
-def _override_name(source: Source) -> str:
-    assert source.field
-    return f"{source.field.view}:{source.field.field}"
 
 
 def check_sample(endpoint: Endpoint, version: Version, views: Views, path: str, faults: Faults) -> None:
@@ -75,10 +70,10 @@ def check_sample(endpoint: Endpoint, version: Version, views: Views, path: str, 
     sample = Sample.of(version, views)
     if endpoint.sample_entities:
         _check_sample_keys(endpoint.sample_entities, sample.keys, f"{path}.sample_entities", faults)
-        _check_rows(endpoint, path, faults)
     elif endpoint.sample_features and sample.keys:
         faults.add(InvalidDefinition, f"{path}.sample_entities", "sample_features never show without key columns")
     _check_sample_features(endpoint.sample_features, sample.features, f"{path}.sample_features", faults)
+    _check_rows(endpoint, sample, path, faults)
 
 
 def _check_sample_keys(columns: tuple[Tensor, ...], keys: dict[str, KeyType], path: str, faults: Faults) -> None:
@@ -95,14 +90,14 @@ def _check_sample_keys(columns: tuple[Tensor, ...], keys: dict[str, KeyType], pa
         faults.add(InvalidDefinition, path, f"key columns are missing: {', '.join(missing)}")
 
 
-def _check_sample_features(columns: tuple[Tensor, ...], types: dict[str, DataType], path: str, faults: Faults) -> None:
+def _check_sample_features(columns: tuple[Tensor, ...], values: dict[str, Value], path: str, faults: Faults) -> None:
     check_unique([column.name for column in columns], path, "name", faults)
     for index, column in enumerate(columns):
-        data_type = types.get(column.name)
-        if data_type is None:
+        value = values.get(column.name)
+        if value is None:
             faults.add(InvalidDefinition, f"{path}[{index}].name", f"the version takes no feature {column.name!r}")
-        elif not _can_be(column, data_type):
-            faults.add(InvalidDefinition, f"{path}[{index}]", f"the version takes values of {data_type}")
+        elif not _can_be(column, value.data_type):
+            faults.add(InvalidDefinition, f"{path}[{index}]", f"the version takes values of {value.data_type}")
 
 
 def _can_be(column: Tensor, data_type: DataType) -> bool:
@@ -117,13 +112,23 @@ def _can_be(column: Tensor, data_type: DataType) -> bool:
     return filled_list(column) in accepted and all(fits(value, data_type) for value in values_of(column))
 
 
-def _check_rows(endpoint: Endpoint, path: str, faults: Faults) -> None:
-    for kind in ("sample_entities", "sample_features"):
-        for index, column in enumerate(getattr(endpoint, kind)):
-            rows = len(values_of(endpoint.sample_entities[0]))
-            if len(values_of(column)) != rows or not 1 <= rows <= MAX_SAMPLE_ROWS:
-                faults.add(
-                    InvalidDefinition,
-                    f"{path}.{kind}[{index}]",
-                    f"columns have the length of the first, 1 to {MAX_SAMPLE_ROWS} rows",
-                )
+def _check_rows(endpoint: Endpoint, sample: Sample, path: str, faults: Faults) -> None:
+    columns = [
+        (f"{path}.{kind}[{index}]", len(values_of(column)), _count(column, sample))
+        for kind in ("sample_entities", "sample_features")
+        for index, column in enumerate(getattr(endpoint, kind))
+    ]
+    rows = columns[0][1] // columns[0][2] if columns else 1
+    for at, length, count in columns:
+        if length != rows * count or not 1 <= rows <= MAX_SAMPLE_ROWS:
+            faults.add(
+                InvalidDefinition,
+                at,
+                f"columns have the rows of the first, 1 to {MAX_SAMPLE_ROWS}, of {count} values here",
+            )
+
+
+def _count(column: Tensor, sample: Sample) -> int:
+    """How many values the column has in a row."""
+    value = sample.features.get(column.name)
+    return value.count if value else 1

@@ -22,7 +22,20 @@ from services.registry.definitions import (
     TrainingProfile,
     Version,
 )
-from tests.support.definitions import SHA256, age, asked, entity, field, spec, stored, version, view
+from tests.support.definitions import (
+    SHA256,
+    age,
+    asked,
+    column,
+    endpoint,
+    entity,
+    field,
+    model,
+    spec,
+    stored,
+    version,
+    view,
+)
 from tests.support.registry import Client
 
 
@@ -108,6 +121,16 @@ async def test_lists_bytes_and_whole_numbers_can_be_bound(full: Client) -> None:
 async def test_a_version_may_use_nothing_that_is_stored(full: Client) -> None:
     """A model of request-time values alone needs no views."""
     await full.register(version("2.0.0", bindings=(InputBinding("x", tuple(map(asked, "abcd"))),)))
+
+
+async def test_a_request_time_value_may_fill_an_input(full: Client) -> None:
+    """An input whose only source is a request-time value takes all of it: a list, with as many values a row."""
+    await full.register(bound(asked("embedding"), width=3))
+    await full.apply(model(champion="2.0.0"), endpoint())
+    await full.apply(endpoint(sample_features=(column("embedding", floats=(1.0, 2.0, 3.0) * 2),)))
+    with pytest.raises(MeshError) as caught:
+        await full.apply(endpoint(sample_features=(column("embedding", floats=(1.0, 2.0)),)))
+    assert caught.value.violations[0].field == "resources[0].endpoint.sample_features[0]"
 
 
 def bound(*sources: Source, width: int = 1, data_type: DataType = DataType.FP32) -> Version:
@@ -231,6 +254,15 @@ async def test_a_request_time_value_has_one_type(full: Client) -> None:
         BINDING,
         "version.bindings[1].sources[0].request",
     )
+
+
+async def test_a_request_time_value_has_one_length(full: Client) -> None:
+    """A list for one input is not one element of another."""
+    signature = Signature((spec("a", shape=(2,)), spec("b")), (spec("y"),))
+    bindings = (InputBinding("a", (asked("hour"),)), InputBinding("b", (asked("hour"),)))
+    with pytest.raises(MeshError) as caught:
+        await full.register(version("2.0.0", signature=signature, bindings=bindings))
+    assert caught.value.violations[0].field == "version.bindings[1].sources[0].request"
 
 
 async def test_a_key_column_has_one_type(full: Client) -> None:
