@@ -61,7 +61,7 @@ async def test_rows_beyond_the_bound_are_refused_with_a_time_to_come_back() -> N
     calls = [asyncio.create_task(batcher.infer(_call(1, 2, 3, 4))) for _ in range(2)]
     await eventually(lambda: batcher.counters.rows_in_flight == 8)
     with pytest.raises(Overloaded) as refused:
-        await batcher.infer(_call(1))
+        await asyncio.wait_for(batcher.infer(_call(1)), timeout=5)
     assert refused.value.retry_after_s is not None
     assert 0.01 <= refused.value.retry_after_s <= 1
     model.gate.set()
