@@ -242,16 +242,31 @@ def _endpoint_info(endpoint: Endpoint) -> gateway_pb.EndpointInfo:
         ],
         outputs=[_spec(output.name, output.dtype, output.shape, False) for output in target.outputs],
         default_timeout_ms=int(endpoint.default_timeout_s * 1000),
-        sample=gateway_pb.PredictRequest(
-            endpoint=endpoint.name,
-            entities=endpoint.sample_entities or _sample_keys(target),
-            features=endpoint.sample_features or _sample_features(target),
-        ),
+        sample=_sample(endpoint, target),
     )
 
 
 def _spec(name: str, dtype: DType, shape: tuple[int, ...], finite: bool) -> model_pb2.TensorSpec:
     return model_pb2.TensorSpec(name=name, data_type=DATA_TYPES[dtype], shape=shape, finite=finite)  # type: ignore[arg-type]
+
+
+def _sample(endpoint: Endpoint, target: Target) -> gateway_pb.PredictRequest:
+    """Return a request that can be sent: the endpoint's own as far as this version takes it, the rest made up."""
+    given = endpoint.sample_entities
+    keys = given if {column.name for column in given} == target.key_index.keys() else _sample_keys(target)
+    features = [column for column in endpoint.sample_features if column.name in target.overridable]
+    rows = 1
+    if keys:
+        rows = _length(keys[0])
+    elif features:
+        rows = _length(features[0]) // target.overridable[features[0].name][0][1].width
+    missing = target.required.keys() - {column.name for column in features}
+    made_up = [_sample_feature(name, rows, target) for name in target.required if name in missing]
+    return gateway_pb.PredictRequest(endpoint=endpoint.name, entities=keys, features=[*features, *made_up])
+
+
+def _length(tensor: Tensor) -> int:
+    return max(len(getattr(tensor, kind)) for kind in _VALUE_FIELDS)
 
 
 def _sample_keys(target: Target) -> list[Tensor]:
@@ -260,8 +275,6 @@ def _sample_keys(target: Target) -> list[Tensor]:
     ]
 
 
-def _sample_features(target: Target) -> list[Tensor]:
-    return [
-        tensor_of(name, feed.dtype, (), zeros(feed.dtype, source.width))
-        for name, (feed, source) in target.required.items()
-    ]
+def _sample_feature(name: str, rows: int, target: Target) -> Tensor:
+    feed, source = target.required[name]
+    return tensor_of(name, feed.dtype, (), zeros(feed.dtype, rows * source.width))
