@@ -1,0 +1,46 @@
+"""What runs the mesh that a test body is run against: `--mesh=inprocess|processes|ADDRESS`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+if TYPE_CHECKING:
+    from tests.worlds.mesh import Mesh
+    from tests.worlds.sandbox import Sandbox
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that choose the world."""
+    group = parser.getgroup("predictmesh")
+    group.addoption(
+        "--mesh",
+        default="inprocess",
+        metavar="WORLD",
+        help="inprocess (the default), processes (`predictmesh up` on free ports), or the HOST:PORT of a gateway",
+    )
+    for service in ("features", "model", "registry"):
+        group.addoption(
+            f"--{service}", metavar="HOST:PORT", help=f"the {service} service of a given gateway; else on its port"
+        )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
+    """The mesh that all tests share: each works in a namespace of its own. Tests of it run in the session's loop."""
+    from tests.worlds.choice import chosen_mesh  # noqa: PLC0415 - unit tests need not wait for all services to load
+
+    async with chosen_mesh(request.config, tmp_path_factory.mktemp("mesh")) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own(mesh: Mesh) -> AsyncIterator[Sandbox]:
+    """A namespace of the module's own in the shared mesh."""
+    from tests.worlds.sandbox import sandbox  # noqa: PLC0415 - as above
+
+    async with sandbox(mesh) as opened:
+        yield opened

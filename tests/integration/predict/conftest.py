@@ -1,0 +1,31 @@
+"""What the predictions of this folder are about: riders, their trips, and models that show what they were given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.worlds.models import echo
+from tests.worlds.resources import field, view
+from tests.worlds.sandbox import Sandbox
+
+RIDER = {"rider_id": "STRING"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of this folder in the loop that the shared mesh lives in."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def riders(own: Sandbox) -> Sandbox:
+    """A view of riders: two floats, one of them without a default. Endpoint `ride` shows both, the age and an hour."""
+    await own.view(view("rider", field("trips", default=1.5), field("rating"), entity="rider", keys=RIDER))
+    sources = ["rider:trips", "rider:rating", "rider.age", "request:hour"]
+    await own.serve("ride", echo(x=("FP32", (4,))), {"x": sources})
+    return own

@@ -1,0 +1,66 @@
+"""A running mesh as its callers see it: a stub for each service, over real channels, whatever runs behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceStub
+from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceStub
+from predictmesh.model.v1.model_service_pb2_grpc import ModelServiceStub
+from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+
+if TYPE_CHECKING:
+    from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
+    from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceAsyncStub
+    from predictmesh.model.v1.model_service_pb2_grpc import ModelServiceAsyncStub
+    from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+
+# Requests beyond what a server takes must reach it, to be refused there.
+_OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0))
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the services listen, HOST:PORT."""
+
+    gateway: str
+    features: str
+    model: str
+    registry: str
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Plain generated stubs: what they raise is what is on the wire."""
+
+    addresses: Addresses
+    gateway: PredictionServiceAsyncStub
+    features: FeatureServiceAsyncStub
+    runtimes: ModelServiceAsyncStub
+    inference: Any
+    registry: RegistryServiceAsyncStub
+
+
+@asynccontextmanager
+async def connect(addresses: Addresses) -> AsyncIterator[Mesh]:
+    """Open a channel to each service."""
+    async with AsyncExitStack() as stack:
+
+        async def channel(address: str) -> grpc.aio.Channel:
+            return await stack.enter_async_context(grpc.aio.insecure_channel(address, options=_OPTIONS))
+
+        model = await channel(addresses.model)
+        yield Mesh(
+            addresses=addresses,
+            gateway=PredictionServiceStub(await channel(addresses.gateway)),
+            features=FeatureServiceStub(await channel(addresses.features)),
+            runtimes=ModelServiceStub(model),
+            inference=GRPCInferenceServiceStub(model),
+            registry=RegistryServiceStub(await channel(addresses.registry)),
+        )

@@ -1,0 +1,40 @@
+"""Models whose answers show what they were given."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from services.model.versions import TensorSpec
+from tests.support.onnx_models import OnnxModel, build
+
+
+def echo(**inputs: tuple[str, tuple[int, ...]]) -> OnnxModel:
+    """Output `<name>_seen` is input `<name>`, given as its type and the shape of a row."""
+    nodes = [helper.make_node("Identity", [name], [f"{name}_seen"]) for name in inputs]
+    specs = [TensorSpec(name, *kind) for name, kind in inputs.items()]
+    return build(nodes, specs, [TensorSpec(f"{name}_seen", *kind) for name, kind in inputs.items()])
+
+
+def spinning() -> OnnxModel:
+    """Y = x after `spins` turns of a loop, the most among the rows; x and y FP32 [rows], spins INT64 [rows].
+
+    A turn takes some microseconds, so a caller decides how long his batch takes.
+    """
+    scalar, flag = TensorProto.FLOAT, TensorProto.BOOL
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["goes"]), helper.make_node("Mul", ["state", "one"], ["next"])],
+        "turn",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", flag, []),
+            helper.make_tensor_value_info("state", scalar, ["rows"]),
+        ],
+        [helper.make_tensor_value_info("goes", flag, []), helper.make_tensor_value_info("next", scalar, ["rows"])],
+        [numpy_helper.from_array(np.array(1, np.float32), "one")],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["spins"], ["most"], keepdims=0),
+        helper.make_node("Loop", ["most", "", "x"], ["y"], body=body),
+    ]
+    return build(nodes, [TensorSpec("x", "FP32", ()), TensorSpec("spins", "INT64", ())], [TensorSpec("y", "FP32", ())])
