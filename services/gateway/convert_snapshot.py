@@ -86,7 +86,7 @@ def _endpoint(
         model=endpoint.model,
         default=Route(versions[version], reason),
         versions=versions,
-        aliases={alias: version for alias, version in aliases.items() if version in versions},
+        aliases={alias: version for alias, version in sorted(aliases.items()) if version in versions},
         default_timeout_s=(endpoint.default_timeout_ms or DEFAULT_TIMEOUT_MS) / 1000,
         sample_entities=tuple(endpoint.sample_entities),
         sample_features=tuple(endpoint.sample_features),
