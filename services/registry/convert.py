@@ -150,18 +150,18 @@ def _fill(message: Message, name: str, value: object) -> None:
             return
         case enum.Enum():
             setattr(message, name, _number(message, name, value))
+        case str() | int() | float() | bytes():
+            setattr(message, name, value)
+        case tuple():
+            _extend(getattr(message, name), value)
         case datetime():
             getattr(message, name).FromDatetime(value)
         case Mapping():
             getattr(message, name).update(value)
-        case tuple():
-            _extend(getattr(message, name), value)
-        case _ if is_dataclass(value):
+        case _:
             child = getattr(message, name)
             child.SetInParent()
             encode(value, child)
-        case _:
-            setattr(message, name, value)
 
 
 def _extend(repeated: Any, values: tuple[object, ...]) -> None:  # noqa: ANN401 - protobuf's containers share no type

@@ -12,7 +12,7 @@ from services.mesh.lifecycle import Service
 from services.mesh.methods import Servicer
 from services.mesh.objects import SNAPSHOT, Objects
 from services.registry.artifacts import Artifacts
-from services.registry.ledger import Ledger, Revision
+from services.registry.ledger import Ledger
 from services.registry.mirror import Mirror
 from services.registry.readiness import Readiness
 from services.registry.registry import Registry
@@ -32,15 +32,12 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
     snapshots = Snapshots(settings.max_message_bytes - ENVELOPE_BYTES, _now)
     readiness = Readiness(time.monotonic, _now)
 
-    def serialize(revision: Revision) -> bytes:
-        return snapshots.message(revision).SerializeToString()
-
     async with SqliteEventStore.open(settings.data_dir / "registry.sqlite3") as store:
         ledger = Ledger(
             store, now=_now, admit=snapshots.admit, max_event_bytes=settings.max_message_bytes - ENVELOPE_BYTES
         )
         await ledger.open()
-        async with Mirror(ledger.newest, objects, SNAPSHOT, serialize).running() as mirror:
+        async with Mirror(ledger.newest, objects, SNAPSHOT, snapshots.data).running() as mirror:
             registry = Registry(ledger, Artifacts(objects, settings.max_artifact_bytes), readiness, _now)
             servicer = RegistryServicer(
                 registry,

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
-
-from google.protobuf.message import Message
 
 from predictmesh.registry.v1 import registry_service_pb2 as pb
 from predictmesh.registry.v1.endpoint_pb2 import Endpoint
@@ -19,30 +16,38 @@ from services.registry.convert import encode
 from services.registry.errors import SnapshotTooLarge
 from services.registry.ledger import Revision
 
-M = TypeVar("M", bound=Message)
-
 
 class Snapshots:
     """Messages of revisions, of at most `max_bytes`; `now` is the time in UTC.
 
-    The message of the last revision is kept, and that of every definition in it: a change encodes what it changed.
+    Messages that are concatenated are merged, lists appended: so the bytes of every definition are kept, a change
+    encodes what it changed, and a snapshot is their concatenation.
     """
 
     def __init__(self, max_bytes: int, now: Callable[[], datetime]) -> None:
         self._max_bytes = max_bytes
         self._now = now
-        self._last: tuple[Revision, pb.WatchSnapshotResponse] | None = None
-        # By identity, which the definition beside the message keeps from being given to another.
-        self._known: dict[int, tuple[object, Message]] = {}
+        self._parts = _Parts({})
+        self._data: tuple[Revision, bytes] | None = None
+        self._response: tuple[Revision, pb.WatchSnapshotResponse] | None = None
 
     def admit(self, revision: Revision) -> None:
         """Refuse a revision that readers could not receive."""
-        size = self.response(revision).ByteSize()
+        size = len(self.data(revision))
         if size > self._max_bytes:
             raise SnapshotTooLarge(
                 f"all definitions together would be {size} bytes and {self._max_bytes} can be sent: delete old versions",
                 size_bytes=size,
             )
+
+    def data(self, revision: Revision) -> bytes:
+        """The snapshot of a revision, serialized."""
+        if self._data is None or self._data[0] is not revision:
+            head = Snapshot(revision=revision.number, log_id=revision.log_id)
+            head.create_time.FromDatetime(self._now())
+            self._parts = _Parts(self._parts.kept)
+            self._data = (revision, head.SerializeToString() + self._parts.join(revision))
+        return self._data[1]
 
     def message(self, revision: Revision) -> Snapshot:
         """The snapshot of a revision; not to be changed."""
@@ -50,32 +55,55 @@ class Snapshots:
 
     def response(self, revision: Revision) -> pb.WatchSnapshotResponse:
         """What a watcher is sent; not to be changed."""
-        if self._last is None or self._last[0] is not revision:
-            response = pb.WatchSnapshotResponse(revision=revision.number, snapshot=self._snapshot(revision))
-            self._last = (revision, response)
-        return self._last[1]
+        if self._response is None or self._response[0] is not revision:
+            response = pb.WatchSnapshotResponse(revision=revision.number)
+            response.snapshot.ParseFromString(self.data(revision))
+            self._response = (revision, response)
+        return self._response[1]
 
-    def _snapshot(self, revision: Revision) -> Snapshot:
-        known, self._known = self._known, {}
+
+class _Parts:
+    """The bytes of each definition of one revision; those of the revision before are taken over where it is the same."""
+
+    def __init__(self, known: dict[int, tuple[object, bytes]]) -> None:
+        self._known = known
+        # By identity, which the definition beside the bytes keeps from being given to another.
+        self.kept: dict[int, tuple[object, bytes]] = {}
+
+    def join(self, revision: Revision) -> bytes:
+        """Everything in the catalog."""
         catalog = revision.catalog
-        snapshot = Snapshot(
-            revision=revision.number,
-            log_id=revision.log_id,
-            feature_views=[self._message(each, FeatureView, known) for each in catalog.views.values()],
-            models=[self._model(each, known) for each in catalog.models.values()],
-            endpoints=[self._message(each, Endpoint, known) for each in catalog.endpoints.values()],
+        return b"".join(
+            [
+                *(self._part(view, _view) for view in catalog.views.values()),
+                *map(self._model, catalog.models.values()),
+                *(self._part(endpoint, _endpoint) for endpoint in catalog.endpoints.values()),
+            ]
         )
-        snapshot.create_time.FromDatetime(self._now())
-        return snapshot
 
-    def _model(self, model: definitions.Model, known: dict[int, tuple[object, Message]]) -> Model:
-        message = encode(replace(model, versions=()), Model())
-        message.versions.extend(self._message(version, Version, known) for version in model.versions)
-        return message
+    def _part(self, definition: object, serialize: Callable[..., bytes]) -> bytes:
+        entry = self._known.get(id(definition)) or (definition, serialize(definition))
+        self.kept[id(definition)] = entry
+        return entry[1]
 
-    def _message(self, definition: object, kind: type[M], known: dict[int, tuple[object, Message]]) -> M:
-        entry = known.get(id(definition)) or (definition, encode(definition, kind()))
-        self._known[id(definition)] = entry
-        message = entry[1]
-        assert isinstance(message, kind)
-        return message
+    def _model(self, model: definitions.Model) -> bytes:
+        """Versions have parts of their own: a model changes often, and they never do."""
+        versions = [self._part(version, _version) for version in model.versions]
+        return self._part(model, lambda _: _snapshot_of_model(model, versions))
+
+
+def _snapshot_of_model(model: definitions.Model, versions: list[bytes]) -> bytes:
+    head = encode(replace(model, versions=()), Model()).SerializeToString()
+    return Snapshot(models=[Model.FromString(b"".join([head, *versions]))]).SerializeToString()
+
+
+def _view(view: definitions.FeatureView) -> bytes:
+    return Snapshot(feature_views=[encode(view, FeatureView())]).SerializeToString()
+
+
+def _version(version: definitions.Version) -> bytes:
+    return Model(versions=[encode(version, Version())]).SerializeToString()
+
+
+def _endpoint(endpoint: definitions.Endpoint) -> bytes:
+    return Snapshot(endpoints=[encode(endpoint, Endpoint())]).SerializeToString()
