@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from deploy.demo.flight_delay.definitions import Version, View, read_versions, r
 from deploy.demo.flight_delay.estimators import ESTIMATORS, Sample
 from deploy.demo.flight_delay.graph import preprocessing
 from deploy.demo.flight_delay.profiles import training_profile
+from deploy.demo.flight_delay.replay import RECORDING
 from deploy.demo.flight_delay.table import model_inputs, source_columns
 from deploy.demo.flight_delay.welding import weld
 
 TRAIN_UNTIL, VALIDATE_UNTIL = np.datetime64("2013-09-01", "us"), np.datetime64("2013-10-01", "us")
-RECORDING = "replay.npz"
 
 Tensors = dict[str, NDArray[np.float32]]
 
@@ -53,12 +53,20 @@ class Split:
     test: slice
 
 
-def run(outputs: Path) -> None:
-    """Train every version and write the models, their metrics and profiles, and the recording of the test window."""
+def run(outputs: Path, announce: Callable[[str], None]) -> None:
+    """Train every version and write the models, their metrics and profiles, and the recording of the test window.
+
+    `announce` is called with each step before it begins.
+    """
+    announce("making features of the year's departures")
     versions = read_versions()
     year = read_year(versions)
     split = split_of(year.departures)
-    scores = {version.version: _train(version, year, split, outputs) for version in versions}
+    scores = {}
+    for version in versions:
+        announce(f"training {version.version}")
+        scores[version.version] = _train(version, year, split, outputs)
+    announce("recording the test window")
     recording.write(outputs / RECORDING, year.departures[split.test], scores, year.views, year.histories)
 
 

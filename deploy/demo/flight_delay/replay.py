@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Columns = dict[str, NDArray[Any]]
-WINDOW = 5000
+RECORDING = "replay.npz"
+"""Name of the recording among the pipeline's outputs."""
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class Recording:
         """The rows in the store when the window starts, one batch per view, each key once."""
         return tuple(self._view("state", view) for view in self._views)
 
-    def replay(self, window: int = WINDOW) -> Iterator[Updates | Departure]:
+    def replay(self, window: int) -> Iterator[Updates | Departure]:
         """The first departures of the window, each after every update known by its as_of.
 
         Updates come as late as they can: in front of the first departure that may see them, one batch per view.

@@ -1,0 +1,82 @@
+"""Defines in the registry what the demo serves: views, both versions, then the alias and the endpoint over them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.demo.flight_delay.definitions import HERE, read_versions
+from deploy.demo.flight_delay.online.messages import ENDPOINT
+from predictmesh.gateway.v1.prediction_service_pb2 import EndpointInfo
+from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceStub
+from predictmesh.registry.v1.registry_service_pb2 import ApplyRequest, Resource
+from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.cli.audit import actor
+from services.cli.client import connect
+from services.cli.errors import Failure
+from services.cli.fetch import fetch_json
+from services.cli.options import Services
+from services.cli.registration import Registration, register
+from services.cli.requests import describe
+from services.cli.resources.files import read_resources
+from services.cli.targets import find_http
+
+_REASON = "demo"
+_TIMEOUT_S = 30.0
+_POLL_S = 0.02
+
+
+def define(services: Services, trained: Path) -> EndpointInfo:
+    """Define everything, and return what the gateway says of the endpoint once every service serves by it."""
+    resources = [resource for _, resource in read_resources([HERE / "resources.yaml"])]
+    with connect(services.grpc("registry"), RegistryServiceStub) as registry:
+        _apply(registry, _without_versions(resources))
+        for version in read_versions():
+            register(registry, _registration(trained, version.version), wait_s=_TIMEOUT_S)
+        revision = _apply(registry, resources)
+    for service in ("features", "model", "gateway"):
+        _await_revision(services, service, revision)
+    with connect(services.grpc("gateway"), PredictionServiceStub) as gateway:
+        return describe(gateway, ENDPOINT, _TIMEOUT_S)
+
+
+def _apply(registry: RegistryServiceStub, resources: Sequence[Resource]) -> int:
+    request = ApplyRequest(resources=resources, actor=actor(), reason=_REASON)
+    return registry.Apply(request, timeout=_TIMEOUT_S).revision
+
+
+def _without_versions(resources: Sequence[Resource]) -> list[Resource]:
+    """Return what can be defined before there is a version: all but aliases and endpoints."""
+    kept = [Resource.FromString(resource.SerializeToString()) for resource in resources]
+    for resource in kept:
+        if resource.HasField("model"):
+            resource.model.ClearField("aliases")
+    return [resource for resource in kept if not resource.HasField("endpoint")]
+
+
+def _registration(trained: Path, version: str) -> Registration:
+    return Registration(
+        file=HERE / "versions" / f"{version}.yaml",
+        report=trained / f"{version}.json",
+        artifacts=[("onnx", trained / f"{version}.onnx")],
+        dry_run=False,
+        reason=_REASON,
+        timeout_s=_TIMEOUT_S,
+    )
+
+
+def _await_revision(services: Services, service: str, revision: int) -> None:
+    deadline = time.monotonic() + _TIMEOUT_S
+    address = find_http(service, None, services.data).address
+    while _revision(fetch_json(address, "/statusz", _TIMEOUT_S)[1], service) < revision:
+        if time.monotonic() > deadline:
+            raise Failure(f"the {service} service does not serve by revision {revision} after {_TIMEOUT_S:g} s")
+        time.sleep(_POLL_S)
+
+
+def _revision(status: dict[str, Any], service: str) -> int:
+    # The monolith answers for all services at once.
+    own = status.get("services", {}).get(service, status)
+    return own.get("snapshot_revision") or 0

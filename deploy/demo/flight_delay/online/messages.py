@@ -1,0 +1,61 @@
+"""Events of a replay as messages of the services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import NDArray
+
+from deploy.demo.flight_delay.replay import Departure, Updates
+from predictmesh.features.v1.features_service_pb2 import FeatureBatch
+from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest
+from predictmesh.types.v1.data_type_pb2 import DataType
+from predictmesh.types.v1.tensor_pb2 import Tensor
+
+ENDPOINT = "flight-delay"
+MAX_ROWS = 1_000
+FP32 = DataType.DATA_TYPE_FP32
+
+
+def feature_batches(updates: Updates) -> Iterator[FeatureBatch]:
+    """Yield the rows in order, at most `MAX_ROWS` together."""
+    for start in range(0, len(updates), MAX_ROWS):
+        yield _batch(updates.rows(start, start + MAX_ROWS))
+
+
+def _batch(updates: Updates) -> FeatureBatch:
+    return FeatureBatch(
+        view=updates.view,
+        keys=[_keys(name, column) for name, column in updates.keys.items()],
+        values=[_values(name, column) for name, column in updates.values.items()],
+        event_time_us=updates.event_time.tolist(),
+    )
+
+
+def _keys(name: str, column: NDArray[Any]) -> Tensor:
+    is_int = column.dtype.kind == "i"
+    return Tensor(name=name, ints=column.tolist()) if is_int else Tensor(name=name, strings=column.tolist())
+
+
+def _values(name: str, column: NDArray[np.float32]) -> Tensor:
+    """Return a field's values; offline, NaN is how a null is written."""
+    nulls = np.flatnonzero(np.isnan(column)).tolist()
+    return Tensor(name=name, data_type=FP32, floats=column.tolist(), null_rows=nulls)
+
+
+def predict_request(departure: Departure, version: str) -> PredictRequest:
+    """Return the question about one departure; an empty `version` leaves the choice to the endpoint's route."""
+    seconds, microseconds = divmod(departure.as_of, 1_000_000)
+    return PredictRequest(
+        endpoint=ENDPOINT,
+        entities=[
+            Tensor(name=name, ints=[value]) if isinstance(value, int) else Tensor(name=name, strings=[value])
+            for name, value in departure.entities.items()
+        ],
+        features=[Tensor(name=name, data_type=FP32, floats=[value]) for name, value in departure.features.items()],
+        version=version,
+        as_of=Timestamp(seconds=seconds, nanos=microseconds * 1_000),
+    )

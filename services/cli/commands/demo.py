@@ -1,0 +1,115 @@
+"""`predictmesh demo`: train on real flights, serve, and replay the test window."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from services.cli.errors import Failure, Mistake
+from services.cli.options import Services, data_option, json_option
+from services.cli.output import plain, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deploy.demo.flight_delay.online.running import Running
+    from deploy.demo.flight_delay.online.sample import Sample
+    from deploy.demo.flight_delay.online.steps import Steps
+    from services.cli.supervision.topology import TopologyName
+
+
+@click.command()
+@click.option(
+    "--departures",
+    type=click.IntRange(1),
+    default=7_000,
+    show_default=True,
+    help="Departures to replay, from the first of October on; the default is about a week.",
+)
+@click.option(
+    "--topology",
+    type=click.Choice(["mesh", "monolith"]),
+    default="mesh",
+    show_default=True,
+    help="Four processes that call each other, or all four services in one process.",
+)
+@click.option("--port-base", type=click.IntRange(1_024, 65_513), help="First of 23 ports to use. Default: free ones.")
+@click.option("--keep", is_flag=True, help="Leave the services running until Ctrl-C, and tell what to try.")
+@json_option
+@data_option
+def command(
+    departures: int, topology: TopologyName, port_base: int | None, keep: bool, as_json: bool, data: Path
+) -> int:
+    """Train on real flights, serve, and replay the test window.
+
+    Two models learn from January to August 2013 who leaves New York late (once; later runs find them trained). Then
+    services of the demo's own start under DATA/demo with an empty store, and are asked about real departures in the
+    order of time, one hour before each is due, while the features follow what becomes known. Exit code 1 unless the
+    answers are as good as offline, none fails and none has seen the future.
+    """
+    from deploy.demo.flight_delay.online.running import reset, running
+    from deploy.demo.flight_delay.online.steps import Steps
+
+    step = Steps(aside=as_json)
+    trained, data = data / "demo" / "trained", data / "demo" / "up"
+    # First of all, as it fails where a demo is running.
+    reset(data)
+    _train(trained, step)
+    with running(data, topology, port_base) as up:
+        step(f"services run as a {topology}: gateway {up.line['gateway']}, log {up.log}")
+        sample, found = _compare(Services({}, data), trained, departures, step, as_json)
+        if keep:
+            _keep(up, sample, as_json)
+    return 1 if found else 0
+
+
+def _train(trained: Path, step: Steps) -> None:
+    try:
+        from deploy.demo.flight_delay.train import ensure
+
+        made = ensure(trained, step)
+    except ModuleNotFoundError as error:
+        raise Mistake(f"the demo needs {error.name}: pip install 'predictmesh[demo]'") from error
+    step(f"{'trained' if made else 'trained before'}: {trained}")
+
+
+def _compare(
+    services: Services, trained: Path, departures: int, step: Steps, as_json: bool
+) -> tuple[Sample, Sequence[str]]:
+    """Replay and print what came of it; return the sample prediction and what is not as it must be."""
+    from deploy.demo.flight_delay.online import report
+    from deploy.demo.flight_delay.online.comparison import compare
+    from deploy.demo.flight_delay.online.sample import ask_traced
+    from deploy.demo.flight_delay.online.summary import problems
+
+    comparison = compare(services, trained, departures, step)
+    found = problems(comparison.summary)
+    if not as_json:
+        report.print_summary(comparison.summary)
+    sample = ask_traced(services, comparison.last)
+    if as_json:
+        answer = {"prediction": plain(sample.response), "trace": sample.trace.spans()}
+        print_json({**asdict(comparison.summary), "problems": found, **answer})
+    else:
+        report.print_sample(sample)
+        report.print_verdict(found)
+    return sample, found
+
+
+def _keep(up: Running, sample: Sample, as_json: bool) -> None:
+    """Return at Ctrl-C. Failure if the services end before."""
+    from deploy.demo.flight_delay.online.sample import commands_to_try
+
+    program = "predictmesh" if shutil.which("predictmesh") else ".venv/bin/predictmesh"
+    click.echo("\nThe services run until Ctrl-C. In another terminal:\n", err=as_json)
+    for line in commands_to_try(program, up.data, sample):
+        click.echo(f"  {line}", err=as_json)
+    try:
+        up.process.wait()
+    except KeyboardInterrupt:
+        return
+    raise Failure(f"the services have ended; their log: {up.log}")
