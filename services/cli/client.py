@@ -27,7 +27,7 @@ OPTIONS = (
 @contextmanager
 def connect(target: Target, stub: Callable[[grpc.Channel], Stub]) -> Iterator[Stub]:
     """Open a stub of `target`; a call that fails within ends the command."""
-    with grpc.insecure_channel(target.address, options=OPTIONS) as channel:
+    with open_channel(target) as channel:
         try:
             yield stub(channel)
         except grpc.RpcError as error:
@@ -39,6 +39,11 @@ async def connect_async(target: Target, stub: Callable[[grpc.aio.Channel], Stub]
     """Open an asynchronous stub of `target`. Failed calls raise `grpc.aio.AioRpcError` for the caller to judge."""
     async with grpc.aio.insecure_channel(target.address, options=OPTIONS) as channel:
         yield stub(channel)
+
+
+def open_channel(target: Target) -> grpc.Channel:
+    """Return a channel to `target`, to be closed by the caller. Failed calls raise `grpc.RpcError`."""
+    return grpc.insecure_channel(target.address, options=OPTIONS)
 
 
 def failure(error: grpc.RpcError | grpc.aio.AioRpcError, target: Target) -> Failure:

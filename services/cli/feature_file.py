@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +68,12 @@ class FeatureFile:
                     yield rows
                     first += len(rows)
         except (pa.ArrowException, OSError) as error:
-            raise Mistake(f"{self._path}, after row {first - 1}: {error}") from error
+            raise Mistake(f"{self._path}, after row {first - 1}: {self._named(error)}") from error
 
     def _check_columns(self) -> None:
         try:
             names = self._column_names()
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
             raise Mistake(f"cannot read {self._path}: {error}") from error
         expected = [*self._types, *([self._event_time] if isinstance(self._event_time, str) else [])]
         faults = {
@@ -88,11 +90,17 @@ class FeatureFile:
         if lists and self._is_csv:
             raise Mistake(f"CSV cannot hold the lists of {', '.join(lists)} (use Parquet)")
 
-    def _column_names(self) -> Any:  # noqa: ANN401
+    def _column_names(self) -> list[str]:
         if not self._is_csv:
-            return pa.parquet.read_schema(self._path).names
-        with self._open_csv() as reader:
-            return reader.schema.names
+            return list(pa.parquet.read_schema(self._path).names)
+        # Arrow would convert the first values before anybody has looked at the names.
+        with self._path.open(newline="", encoding="utf-8-sig") as lines:
+            return next(csv.reader(lines), [])
+
+    def _named(self, error: Exception) -> str:
+        """Return the text of an error of Arrow, which counts the columns of CSV, with their names."""
+        names = self._column_names() if self._is_csv else []
+        return re.sub(r"In CSV column #(\d+)", lambda match: f"column {names[int(match[1])]}", str(error))
 
     def _open_csv(self) -> Any:  # noqa: ANN401 - pyarrow has no types
         return pa.csv.open_csv(self._path, convert_options=pa.csv.ConvertOptions(column_types=self._types))

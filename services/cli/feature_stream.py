@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from queue import SimpleQueue
+from typing import Any, cast
 
 import grpc
 
@@ -19,17 +21,12 @@ from predictmesh.features.v1.features_service_pb2 import (
 from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceStub
 from predictmesh.registry.v1.feature_view_pb2 import FeatureView, KeyType
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from services.cli.client import connect_async, failure
+from services.cli.client import failure, open_channel
 from services.cli.errors import Failure
 from services.cli.feature_file import Rows
 from services.cli.targets import Target
 from services.cli.values import values_field
 from services.mesh.status import from_status
-
-if TYPE_CHECKING:
-    from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
-
-Call: TypeAlias = "grpc.aio.StreamStreamCall[StreamFeaturesRequest, StreamFeaturesResponse]"
 
 WINDOW = 8
 """Batches on their way at most."""
@@ -60,21 +57,24 @@ class FeatureStream:
         self._sequence = 0
         self.result = Written()
 
-    async def write(self, rows: Iterator[Rows]) -> Written:
+    def write(self, rows: Iterator[Rows]) -> Written:
         """Send all rows and return what became of them. Failure if the service refuses the stream or stays away."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience_s
-        async with connect_async(self._target, FeatureServiceStub) as features:
+        deadline = time.monotonic() + self._patience_s
+        with open_channel(self._target) as channel:
+            features = FeatureServiceStub(channel)
             while True:
                 settled = self._settled
                 try:
-                    await self._stream(features, rows)
-                except grpc.aio.AioRpcError as error:
+                    self._stream(features, rows)
+                except grpc.RpcError as error:
                     if self._settled > settled:
-                        deadline = loop.time() + self._patience_s
-                    if error.code() is not grpc.StatusCode.UNAVAILABLE or loop.time() > deadline:
+                        deadline = time.monotonic() + self._patience_s
+                    if (
+                        cast("grpc.Call", error).code() is not grpc.StatusCode.UNAVAILABLE
+                        or time.monotonic() > deadline
+                    ):
                         raise failure(error, self._target) from error
-                    await asyncio.sleep(_RETRY_S)
+                    time.sleep(_RETRY_S)
                 else:
                     return self.result
 
@@ -82,37 +82,43 @@ class FeatureStream:
     def _settled(self) -> int:
         return self.result.written + self.result.superseded + self.result.rejected
 
-    async def _stream(self, features: FeatureServiceAsyncStub, rows: Iterator[Rows]) -> None:
-        call = features.StreamFeatures()
-        for sequence, sent in self._unacknowledged:
-            await self._send(call, sequence, sent)
-        for part in rows:
+    def _stream(self, features: FeatureServiceStub, rows: Iterator[Rows]) -> None:
+        # Not grpc.aio: there a write to a stream that has just failed takes the place of the status, which says why.
+        requests: SimpleQueue[StreamFeaturesRequest | None] = SimpleQueue()
+        call = features.StreamFeatures(iter(requests.get, None))
+        try:
+            for sequence, sent in self._unacknowledged:
+                requests.put(self._request(sequence, sent))
+            self._fill(rows, requests)
+            while self._unacknowledged:
+                self._settle(self._next(call))
+                self._fill(rows, requests)
+        finally:
+            requests.put(None)
+
+    def _fill(self, rows: Iterator[Rows], requests: SimpleQueue[StreamFeaturesRequest | None]) -> None:
+        while len(self._unacknowledged) < WINDOW and (part := next(rows, None)) is not None:
             self._sequence += 1
             self._unacknowledged.append((self._sequence, part))
-            await self._send(call, self._sequence, part)
-            while len(self._unacknowledged) >= WINDOW:
-                await self._read(call)
-        await call.done_writing()
-        while self._unacknowledged:
-            await self._read(call)
+            requests.put(self._request(self._sequence, part))
 
-    async def _send(self, call: Call, sequence: int, rows: Rows) -> None:
-        try:
-            await call.write(StreamFeaturesRequest(sequence=sequence, batch=encode(self._view, rows)))
-        except asyncio.InvalidStateError:
-            # The call ended before this batch.
-            await _raise_end(call, self._target)
+    def _request(self, sequence: int, rows: Rows) -> StreamFeaturesRequest:
+        return StreamFeaturesRequest(sequence=sequence, batch=encode(self._view, rows))
 
-    async def _read(self, call: Call) -> None:
+    def _next(self, call: Any) -> StreamFeaturesResponse:  # noqa: ANN401 - grpc's type for it is private
+        """Return the next acknowledgement. Failure if the service ends the stream instead, or takes too long."""
+        alarm = threading.Timer(self._patience_s, call.cancel)
+        alarm.start()
         try:
-            async with asyncio.timeout(self._patience_s):
-                response = await call.read()
-        except TimeoutError:
-            raise Failure(f"the {self._target} acknowledged nothing for {self._patience_s:g} s") from None
-        if isinstance(response, StreamFeaturesResponse):
-            self._settle(response)
-        else:
-            await _raise_end(call, self._target)
+            return cast("StreamFeaturesResponse", next(call))
+        except StopIteration:
+            raise Failure(f"the {self._target} ended the stream before it acknowledged every row") from None
+        except grpc.RpcError as error:
+            if cast("grpc.Call", error).code() is not grpc.StatusCode.CANCELLED:
+                raise
+            raise Failure(f"the {self._target} acknowledged nothing for {self._patience_s:g} s") from error
+        finally:
+            alarm.cancel()
 
     def _settle(self, response: StreamFeaturesResponse) -> None:
         self.result.written += response.written_rows
@@ -134,16 +140,6 @@ class FeatureStream:
         for row in refused[: SHOWN_REJECTIONS - len(self.result.reasons)]:
             error = from_status(row.status)
             self.result.reasons.append(f"row {first + row.row}: {error.message} [{error.reason}]")
-
-
-async def _raise_end(call: Call, target: Target) -> NoReturn:
-    """Raise why the service ended the stream before it acknowledged all."""
-    code = await call.code()
-    if code is grpc.StatusCode.OK:
-        raise Failure(f"the {target} ended the stream before it acknowledged every row")
-    raise grpc.aio.AioRpcError(
-        code, await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
-    )
 
 
 def encode(view: FeatureView, rows: Rows) -> FeatureBatch:

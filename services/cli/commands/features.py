@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -135,7 +134,7 @@ def write(
     total = sum(len(rows) for rows in source.rows())
     with Progress(f"writing {view.name}", total, "rows") as progress:
         stream = FeatureStream(services.grpc("features"), view, timeout_s, progress.advance)
-        result = asyncio.run(stream.write(source.rows()))
+        result = stream.write(source.rows())
     if as_json:
         print_json(asdict(result))
     else:

@@ -19,6 +19,7 @@ from services.cli.traces.store import TraceStore
 
 _LONGEST_WAIT_S = 30.0
 _LIST_DEFAULT = 20
+_STOP_POLL_S = 0.1
 
 
 @contextmanager
@@ -63,7 +64,7 @@ class _TraceServicer(trace_service_pb2_grpc.TraceServiceServicer):
 def _http_server(address: str, store: TraceStore) -> Iterator[None]:
     host, _, port = address.rpartition(":")
     server = _HttpServer((host, int(port)), store)
-    thread = threading.Thread(target=server.serve_forever, name="traces-http", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(_STOP_POLL_S,), name="traces-http", daemon=True)
     thread.start()
     try:
         yield

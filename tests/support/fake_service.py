@@ -1,0 +1,52 @@
+"""A tiny service for tests of the supervisor: `python fake_service.py NAME HTTP_PORT JOURNAL [BEHAVIOUR]`.
+
+Appends what happens to it to JOURNAL. Behaviours: `healthy`, `never_ready`, `stubborn` (ignores SIGTERM), `broken` (ends).
+"""
+
+import os
+import signal
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+NAME, PORT, JOURNAL, BEHAVIOUR = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+
+
+def journal(event: str) -> None:
+    """Append one line, whole even beside other processes."""
+    with JOURNAL.open("a") as file:
+        file.write(f"{event} {NAME} {os.getpid()}\n")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers /readyz."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        ready = BEHAVIOUR != "never_ready"
+        self.send_response(200 if ready else 503)
+        self.end_headers()
+        self.wfile.write(b'{"ready": %s, "reason": "thinking"}' % str(ready).lower().encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named by http.server
+        """Say nothing."""
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    journal("start")
+    if BEHAVIOUR == "broken":
+        sys.exit(3)
+    server = HTTPServer(("127.0.0.1", PORT), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    ended = threading.Event()
+    ignored = BEHAVIOUR == "stubborn"
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if ignored else lambda *_: ended.set())
+    journal("serve")
+    ended.wait()
+    journal("stop")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Spans for tests, times in milliseconds from the start of their trace."""
+
+from __future__ import annotations
+
+from services.cli.traces.spans import Span
+
+MS = 1_000_000
+
+
+def span(
+    span_id: str,
+    parent_id: str = "",
+    *,
+    at: tuple[int, int] = (0, 10),
+    trace_id: str = "t1",
+    service: str = "predictmesh-gateway",
+    name: str = "",
+    kind: str = "internal",
+    error: str = "",
+    links: tuple[tuple[str, str], ...] = (),
+) -> Span:
+    """Return a span that runs from and to `at`, named by its id."""
+    start, end = (1_000 * MS + moment * MS for moment in at)
+    return Span(trace_id, span_id, parent_id, service, name or span_id, kind, start, end, error, {}, links)

@@ -1,0 +1,79 @@
+"""A topology says which processes there are, what they are told, and in what order they start and stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.cli.supervision.ports import choose
+from services.cli.supervision.topology import Options, lay_out
+from services.cli.targets import SERVICES
+
+OPTIONS = Options("mesh", choose(20_000), Path("data"), "", "", "warning", 0.5)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that is for the command line, and a setting that is for a service."""
+    monkeypatch.setenv("PREDICTMESH_GATEWAY_ADDRESS", "elsewhere:1")
+    monkeypatch.setenv("PREDICTMESH_GATEWAY_MAX_BATCH_ROWS", "7")
+
+
+def test_mesh() -> None:
+    """Four processes and the store: the store starts first and stops last, the gateway stops first."""
+    layout = lay_out(OPTIONS)
+    assert [["valkey"], ["registry", "features", "model", "gateway"]] == list(map(list, layout.start_tiers))
+    assert [["gateway"], ["features", "model"], ["registry"], ["valkey"]] == layout.stop_tiers
+    assert {**{service: [service] for service in SERVICES}, "valkey": []} == {
+        name: list(program.roles) for name, program in layout.programs.items()
+    }
+
+
+def test_what_a_service_is_told() -> None:
+    """Each service learns its ports, its peers and where it keeps its state; addresses for the command line stay out."""
+    env = lay_out(OPTIONS).programs["gateway"].env
+    own = {
+        name.removeprefix("PREDICTMESH_GATEWAY_").lower(): value for name, value in env.items() if "_GATEWAY_" in name
+    }
+    assert {
+        "grpc_port": "20000",
+        "http_port": "20010",
+        "registry": "127.0.0.1:20003",
+        "features": "127.0.0.1:20001",
+        "model": "127.0.0.1:20002",
+        "log_level": "warning",
+        "trace_sample_ratio": "0.5",
+        "objects": f"file://{Path('data/objects').resolve()}",
+        "data_dir": str(Path("data/gateway").resolve()),
+        "max_batch_rows": "7",
+    } == own
+    assert "http://127.0.0.1:20021" == env["OTEL_EXPORTER_OTLP_ENDPOINT"]
+
+
+def test_monolith() -> None:
+    """One process answers for all services at the gateway's addresses, and each service in it has its own state."""
+    layout = lay_out(replace(OPTIONS, topology="monolith"))
+    assert [["valkey"], ["monolith"]] == list(map(list, layout.start_tiers))
+    assert {"127.0.0.1:20000"} == {layout.addresses[service] for service in SERVICES}
+    assert dict.fromkeys(SERVICES, "127.0.0.1:20010") == layout.addresses["http"]
+    env = layout.programs["monolith"].env
+    assert ("20000", "redis://127.0.0.1:20020") == (
+        env["PREDICTMESH_MONOLITH_GRPC_PORT"],
+        env["PREDICTMESH_FEATURES_REDIS_URL"],
+    )
+    assert str(Path("data/registry").resolve()) == env["PREDICTMESH_REGISTRY_DATA_DIR"]
+    assert ["gateway gRPC", "gateway HTTP", "valkey", "traces gRPC", "traces HTTP"] == list(layout.ports)
+
+
+def test_own_store_and_collector() -> None:
+    """With a store and a collector of the caller's own, neither is started, and no password is shown."""
+    url, collector = "redis://user:secret@store:6379/0", "http://collector:4317"
+    layout = lay_out(replace(OPTIONS, redis_url=url, otlp_endpoint=collector))
+    assert "valkey" not in layout.programs
+    assert url == layout.programs["features"].env["PREDICTMESH_FEATURES_REDIS_URL"]
+    assert collector == layout.programs["model"].env["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    assert "redis://user:***@store:6379/0" == layout.addresses["redis"]
+    assert "traces" not in layout.addresses
+    assert {"valkey", "traces gRPC"}.isdisjoint(layout.ports)

@@ -1,0 +1,121 @@
+"""The receiver takes what OpenTelemetry's own exporter sends, and hands it out to other processes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode, set_span_in_context
+
+from services.cli.fetch import fetch_json
+from services.cli.traces.receiver import receiving
+from tests.support.commands import run
+from tests.support.valkey import free_port
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Where a receiver listens, and the data directory of an `up` that would have it."""
+
+    grpc: str
+    http: str
+    data: Path
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    """A running receiver."""
+    grpc, http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    with receiving(grpc, http):
+        line = {"traces": {"otlp": grpc, "http": http}, "supervisor": os.getpid()}
+        (tmp_path / "up.json").write_text(json.dumps(line))
+        yield Receiver(grpc, http, tmp_path)
+
+
+def send(receiver: Receiver) -> str:
+    """Send a trace of a call with a failed hop, through the SDK; return its id."""
+    provider = TracerProvider(resource=Resource.create({"service.name": "predictmesh-gateway"}))
+    provider.add_span_processor(
+        SimpleSpanProcessor(OTLPSpanExporter(endpoint=f"http://{receiver.grpc}", insecure=True))
+    )
+    tracer = provider.get_tracer("test")
+    root = tracer.start_span("Predict", kind=SpanKind.SERVER, attributes={"rows": 3, "views": ["a", "b"]})
+    hop = tracer.start_span("GetFeatures", context=set_span_in_context(root), links=[Link(root.get_span_context())])
+    hop.set_status(Status(StatusCode.ERROR, "no store"))
+    hop.end()
+    root.end()
+    provider.shutdown()
+    return f"{root.get_span_context().trace_id:032x}"
+
+
+def test_spans_come_back(receiver: Receiver) -> None:
+    """Every part of a span that is shown survives the way through."""
+    trace_id = send(receiver)
+    status, answer = fetch_json(receiver.http, f"/traces/{trace_id}", 5)
+    assert 200 == status
+    spans = {span["name"]: span for span in answer["spans"]}
+    root, hop = spans["Predict"], spans["GetFeatures"]
+    assert ("predictmesh-gateway", "server", "", {"rows": "3", "views": "a, b"}) == (
+        root["service"],
+        root["kind"],
+        root["parent_id"],
+        root["attributes"],
+    )
+    assert ("no store", root["span_id"], [[trace_id, root["span_id"]]]) == (
+        hop["error"],
+        hop["parent_id"],
+        hop["links"],
+    )
+    assert root["start_ns"] <= hop["start_ns"] <= hop["end_ns"] <= root["end_ns"]
+
+
+def test_command_shows_it(receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+    """`predictmesh trace` lists the newest traces and draws one."""
+    trace_id = send(receiver)
+    listed = run(capsys, "trace", "--data", receiver.data, "--json")
+    assert [(trace_id, 2, 1)] == [
+        (trace["trace_id"], trace["spans"], trace["errors"]) for trace in json.loads(listed.out)
+    ]
+    drawn = run(capsys, "trace", trace_id.upper(), "--data", receiver.data)
+    assert 0 == drawn.code
+    assert ["gateway Predict", "  gateway GetFeatures"] == [
+        line.split("█")[0].rstrip() for line in drawn.out.splitlines()
+    ]
+    assert "✗ no store" in drawn.out
+
+
+def test_unknown_trace(receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+    """A trace that is not there is the caller's mistake."""
+    assert 404 == fetch_json(receiver.http, "/traces/abc", 5)[0]
+    outcome = run(capsys, "trace", "abc", "--data", receiver.data)
+    assert (2, "") == (outcome.code, outcome.out)
+    assert "no trace 'abc'" in outcome.err
+
+
+@pytest.mark.parametrize(("path", "status"), [("/", 404), ("/traces?limit=x", 400), ("/traces/a?wait_s=x", 400)])
+def test_wrong_requests(receiver: Receiver, path: str, status: int) -> None:
+    """What cannot be answered is said so."""
+    found, answer = fetch_json(receiver.http, path, 5)
+    assert status == found
+    assert answer["error"]
+
+
+def test_taken_port(receiver: Receiver) -> None:
+    """A second receiver on a taken port is an error, not a share of the spans."""
+    with pytest.raises(OSError, match=receiver.grpc), receiving(receiver.grpc, f"127.0.0.1:{free_port()}"):
+        pass
+
+
+def test_no_receiver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a running `up` the command says what is missing."""
+    outcome = run(capsys, "trace", "--data", tmp_path)
+    assert 1 == outcome.code
+    assert "no trace receiver runs on" in outcome.err
