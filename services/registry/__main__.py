@@ -4,4 +4,5 @@ from services.mesh.lifecycle import main
 from services.registry.server import build
 from services.registry.settings import Settings
 
-main(Settings, build)
+if __name__ == "__main__":
+    main(Settings, build)

@@ -81,7 +81,7 @@ def _check_sample_keys(columns: tuple[Tensor, ...], keys: dict[str, KeyType], pa
     for index, column in enumerate(columns):
         wanted = {KeyType.STRING: "strings", KeyType.INT64: "ints"}.get(keys.get(column.name, KeyType.UNSPECIFIED))
         if wanted is None:
-            known = ", ".join(keys) or "none"
+            known = ", ".join(sorted(keys)) or "none"
             faults.add(InvalidDefinition, f"{path}[{index}].name", f"the version's key columns are {known}")
         elif filled_list(column) != wanted or column.null_rows or not all(value != "" for value in values_of(column)):
             faults.add(InvalidDefinition, f"{path}[{index}]", f"keys are {wanted}, none empty and none null")
@@ -113,11 +113,15 @@ def _can_be(column: Tensor, data_type: DataType) -> bool:
 
 
 def _check_rows(endpoint: Endpoint, sample: Sample, path: str, faults: Faults) -> None:
-    columns = [
-        (f"{path}.{kind}[{index}]", len(values_of(column)), _count(column, sample))
-        for kind in ("sample_entities", "sample_features")
-        for index, column in enumerate(getattr(endpoint, kind))
+    keys = [
+        (f"{path}.sample_entities[{index}]", len(values_of(column)), 1)
+        for index, column in enumerate(endpoint.sample_entities)
     ]
+    features = [
+        (f"{path}.sample_features[{index}]", len(values_of(column)), _count(column, sample))
+        for index, column in enumerate(endpoint.sample_features)
+    ]
+    columns = keys + features
     rows = columns[0][1] // columns[0][2] if columns else 1
     for at, length, count in columns:
         if length != rows * count or not 1 <= rows <= MAX_SAMPLE_ROWS:
@@ -129,6 +133,6 @@ def _check_rows(endpoint: Endpoint, sample: Sample, path: str, faults: Faults) -
 
 
 def _count(column: Tensor, sample: Sample) -> int:
-    """How many values the column has in a row."""
+    """How many values the feature has in a row."""
     value = sample.features.get(column.name)
     return value.count if value else 1

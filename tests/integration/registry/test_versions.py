@@ -16,6 +16,7 @@ from services.registry.definitions import (
     FeatureHistogram,
     InputBinding,
     KeyType,
+    Route,
     Signature,
     Source,
     TensorSpec,
@@ -349,7 +350,27 @@ async def test_all_can_go_from_the_outside_in(full: Client) -> None:
 
 
 async def test_a_version_pinned_by_a_route_stays(full: Client) -> None:
-    """A route by number holds a version as an alias does."""
+    """A route by number holds a version as an alias does; once nothing names it, it can go."""
     await full.register(version("1.1.0"))
-    await full.stub.Delete(pb.DeleteRequest(version=pb.VersionName(model="churn", version="1.1.0")))
+    await full.apply(endpoint(route=Route(version="1.1.0")))
+    deletion = pb.DeleteRequest(version=pb.VersionName(model="churn", version="1.1.0"))
+    with pytest.raises(MeshError, match="endpoint churn") as caught:
+        await full.stub.Delete(deletion)
+    assert caught.value.reason == Reason.IN_USE
+    await full.apply(endpoint())
+    await full.stub.Delete(deletion)
     assert [each.version for each in (await full.snapshot()).models[0].versions] == ["1.0.0"]
+
+
+async def test_a_key_may_have_the_name_of_a_feature(full: Client) -> None:
+    """Columns of keys and request-time values are told apart, in a sample as in a request."""
+    signature = Signature((spec("x", shape=(3,)), spec("t")), (spec("y"),))
+    bindings = (InputBinding("x", (asked("rider_id"),)), InputBinding("t", (stored("trips"),)))
+    await full.register(version("2.0.0", signature=signature, bindings=bindings))
+    sample = endpoint(
+        "e",
+        route=Route(version="2.0.0"),
+        sample_entities=(column("rider_id", strings=("r1", "r2")),),
+        sample_features=(column("rider_id", floats=(1.0, 2.0, 3.0) * 2),),
+    )
+    assert (await full.apply(sample)).revision == 5
