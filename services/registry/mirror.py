@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from services.mesh.errors import MeshError
 from services.registry.ledger import Revision
 from services.registry.newest import Newest
 
@@ -21,7 +20,7 @@ class SnapshotStore(Protocol):
     """Where the snapshot lies."""
 
     async def put(self, path: str, data: bytes) -> None:
-        """Write the bytes, whole or not at all; MeshError if it cannot."""
+        """Write the bytes, whole or not at all."""
 
 
 class Mirror:
@@ -71,8 +70,11 @@ class Mirror:
         while (revision := self._newest.value) is not self._written:
             try:
                 await self._store.put(self._path, self._serialize(revision))
-            except MeshError as error:
-                logger.warning("a snapshot could not be stored", extra={"cause": repr(error), "retry_s": delay})
+            except Exception:
+                # Whatever it was, a later attempt is all there is to do, and nobody else would make it.
+                logger.exception(
+                    "a snapshot could not be stored", extra={"revision": revision.number, "retry_s": delay}
+                )
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, RETRY_S[1])
             else:

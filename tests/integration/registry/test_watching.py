@@ -113,3 +113,16 @@ async def test_a_stop_leaves_the_newest_snapshot(tmp_path: Path) -> None:
         for number in range(5):
             await client.apply(view(f"v{number}"))
     assert Snapshot.FromString((tmp_path / "objects" / "snapshots" / "current").read_bytes()).revision == 5
+
+
+async def test_object_storage_that_was_away_gets_the_newest(tmp_path: Path) -> None:
+    """Changes are made meanwhile, and the newest is written when it is back."""
+    blocked = tmp_path / "objects" / "snapshots"
+    blocked.parent.mkdir()
+    blocked.write_bytes(b"a file where a directory belongs")
+    async with registry(tmp_path) as client:
+        await client.apply(view("a"))
+        await client.apply(view("b"))
+        blocked.unlink()
+        await eventually((blocked / "current").exists)
+        assert Snapshot.FromString((blocked / "current").read_bytes()).revision == 2
