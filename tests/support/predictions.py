@@ -18,7 +18,7 @@ from services.gateway.convert_snapshot import target_of
 from services.gateway.prediction import NOT_STORED, FeatureRows, FeatureState, Inference, Outcome
 from services.gateway.request import Column, Member, PredictCall, member_of
 from services.gateway.target import DType, Input, Output, SourceKind, Target
-from services.mesh.context import CallContext
+from services.mesh.context import CallContext, current
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, MeshError, Reason, RemoteError
 
@@ -148,6 +148,7 @@ class MemoryFeatures:
     ) -> FeatureRows:
         self.calls.append(keys)
         self.as_of_us.append(as_of_us)
+        self.contexts.append(current())
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
