@@ -11,7 +11,7 @@ import uvloop
 from deploy.demo.flight_delay.definitions import read_versions
 from deploy.demo.flight_delay.online.definitions import define
 from deploy.demo.flight_delay.online.session import load, replay
-from deploy.demo.flight_delay.online.summary import Summary, Whole, summarize
+from deploy.demo.flight_delay.online.summary import Summary, summarize
 from deploy.demo.flight_delay.replay import RECORDING, Departure, Recording
 from deploy.demo.flight_delay.train import read_metrics
 from services.cli.options import Services
@@ -42,5 +42,5 @@ def compare(services: Services, trained: Path, departures: int, announce: Callab
     with Progress("replaying", min(departures, len(recording)), "departures") as progress:
         played = uvloop.run(replay(services, recording, departures, pins, progress.advance))
     announce("the replay has ended")
-    whole = Whole(len(recording), {version: read_metrics(trained, version)["auc"] for version in versions})
-    return Comparison(summarize(played, pins, whole), played.departures[-1])
+    auc_whole = {version: read_metrics(trained, version)["auc"] for version in versions}
+    return Comparison(summarize(played, pins, auc_whole), played.last)

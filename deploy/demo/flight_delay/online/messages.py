@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,16 +46,24 @@ def _values(name: str, column: NDArray[np.float32]) -> Tensor:
     return Tensor(name=name, data_type=FP32, floats=column.tolist(), null_rows=nulls)
 
 
-def predict_request(departure: Departure, version: str) -> PredictRequest:
-    """Return the question about one departure; an empty `version` leaves the choice to the endpoint's route."""
-    seconds, microseconds = divmod(departure.as_of, 1_000_000)
+def predict_request(departures: Sequence[Departure], version: str) -> PredictRequest:
+    """Return the question about departures of one as_of, a row each; an empty `version` leaves it to the endpoint's route."""
+    seconds, microseconds = divmod(departures[0].as_of, 1_000_000)
     return PredictRequest(
         endpoint=ENDPOINT,
         entities=[
-            Tensor(name=name, ints=[value]) if isinstance(value, int) else Tensor(name=name, strings=[value])
-            for name, value in departure.entities.items()
+            Tensor(name=name, ints=values) if isinstance(values[0], int) else Tensor(name=name, strings=values)
+            for name, values in _columns([departure.entities for departure in departures])
         ],
-        features=[Tensor(name=name, data_type=FP32, floats=[value]) for name, value in departure.features.items()],
+        features=[
+            Tensor(name=name, data_type=FP32, floats=values)
+            for name, values in _columns([departure.features for departure in departures])
+        ],
         version=version,
         as_of=Timestamp(seconds=seconds, nanos=microseconds * 1_000),
     )
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]]]:
+    for name in rows[0]:
+        yield name, [row[name] for row in rows]

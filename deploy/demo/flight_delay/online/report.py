@@ -16,48 +16,39 @@ def print_summary(summary: Summary) -> None:
     """Print the versions, then the replay as a whole."""
     click.echo()
     print_table(
-        ["version", "asked", "answers", "AUC online", "AUC offline", "largest difference", "AUC of the quarter"],
+        ["version", "asked", "calls", "answers", "AUC online", "offline", "max diff", "whole", "p50", "p99"],
         [
             (
                 each.version,
-                "by pin" if each.pinned else "by route",
+                "by pin, all of a minute" if each.pinned else "by route, one a call",
+                f"{each.calls:,}",
                 f"{each.answers:,}",
                 _auc(each.auc_online),
                 _auc(each.auc_offline),
                 f"{each.max_score_difference:.1g}",
                 _auc(each.auc_offline_whole),
+                f"{each.p50_ms:.1f} ms",
+                f"{each.p99_ms:.1f} ms",
             )
             for each in summary.versions
         ],
     )
     click.echo(
-        f"Online and offline are of the same {summary.departures:,} departures, difference is of their scores.\n"
-        f"Which days a window holds moves its AUC; how good the models are is the quarter's, "
-        f"all {summary.departures_whole:,} departures offline."
+        "online, offline: AUC of these departures, as the services answered and as the pipeline scored them; max diff: "
+        f"of two such scores;\nwhole: AUC of all {summary.departures_whole:,} departures of October to December, offline."
+        " It tells how good a model is; a shorter window\ndepends on the weather of its days."
     )
     click.echo()
     print_pairs(
         {
-            "window": f"as of {summary.first_as_of} to {summary.last_as_of}, in {summary.slices:,} steps of time",
-            "answers": f"{summary.predictions:,} in {summary.replay_s:.1f} s: {summary.predictions_per_s:,.0f} a second",
-            "latency": f"p50 {summary.p50_ms:.1f} ms, p99 {summary.p99_ms:.1f} ms",
-            "writes": f"{summary.rows_written:,} feature rows as they became known: {summary.rows_per_s:,.0f} a second beside the answers",
-            "failures": sum(summary.failures.values()),
-            "degraded": f"{summary.degraded_answers:,} answers, each saying why: {_degraded(summary)}",
+            "window": f"{summary.departures:,} departures as of {summary.first_as_of} to {summary.last_as_of}, "
+            f"in {summary.slices:,} steps of time",
+            "answers": f"{summary.answers:,} in {summary.replay_s:.1f} s: {summary.answers_per_s:,.0f} a second",
+            "writes": f"{summary.rows_written:,} feature rows, each before the answers that may know it: "
+            f"{summary.rows_per_s:,.0f} a second",
+            "failures": str(sum(summary.failures.values())),
+            "degraded": f"{summary.degraded_answers:,} answers, and say so: {_degraded(summary)}",
         }
-    )
-
-
-def print_verdict(problems: Sequence[str]) -> None:
-    """Print whether all checks hold."""
-    click.echo()
-    if problems:
-        for problem in problems:
-            click.secho(f"FAILED  {problem}", fg="red")
-        return
-    click.secho(
-        f"PASSED  AUC agrees within {AUC_TOLERANCE:g}, no failure, no value from the future, every row stored",
-        fg="green",
     )
 
 
@@ -66,6 +57,19 @@ def print_sample(sample: Sample) -> None:
     click.echo("\nThe last departure, asked once more:\n")
     print_answer(sample.request, sample.response)
     sample.trace.show()
+
+
+def print_verdict(problems: Sequence[str]) -> None:
+    """Print whether all checks hold."""
+    click.echo()
+    for problem in problems:
+        click.secho(f"FAILED  {problem}", fg="red")
+    if not problems:
+        click.secho(
+            f"PASSED  AUC online and offline within {AUC_TOLERANCE:g}, no failure, no value from the future, "
+            "every row stored",
+            fg="green",
+        )
 
 
 def _auc(value: float | None) -> str:

@@ -27,7 +27,7 @@ class Sample:
 
 def ask_traced(services: Services, departure: Departure) -> Sample:
     """Ask the endpoint about a departure, traced whatever the sampling."""
-    request, trace = predict_request(departure, ""), ForcedTrace(services.data)
+    request, trace = predict_request([departure], ""), ForcedTrace(services.data)
     with connect(services.grpc("gateway"), PredictionServiceStub) as gateway:
         response = gateway.Predict(request, timeout=TIMEOUT_S, metadata=trace.metadata)
     return Sample(departure, request, response, trace)

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import grpc
 
-from deploy.demo.flight_delay.online.player import Played, Player
+from deploy.demo.flight_delay.online.answers import Answers
+from deploy.demo.flight_delay.online.player import Player
 from deploy.demo.flight_delay.online.slices import slices
-from deploy.demo.flight_delay.online.writer import FeatureWriter
-from deploy.demo.flight_delay.replay import Recording
+from deploy.demo.flight_delay.online.writer import Counts, FeatureWriter
+from deploy.demo.flight_delay.replay import Departure, Recording
 from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceStub
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceStub
-from services.cli.client import connect_async, failure
+from services.cli.client import OPTIONS, failure
 from services.cli.options import Services
+from services.cli.targets import Target
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a replay: the answers by version, the rows written, and what was played."""
+
+    answers: dict[str, Answers]
+    writes: Counts
+    seconds: float
+    slices: int
+    departures: int
+    departures_whole: int
+    first: Departure
+    last: Departure
 
 
 async def load(services: Services, recording: Recording) -> int:
@@ -25,26 +43,37 @@ async def load(services: Services, recording: Recording) -> int:
 
 
 async def replay(
-    services: Services,
-    recording: Recording,
-    departures: int,
-    pins: Mapping[str, str],
-    advance: Callable[[int], None],
+    services: Services, recording: Recording, departures: int, pins: Mapping[str, str], advance: Callable[[int], None]
 ) -> Played:
     """Play the first departures of the recording on the loaded state; `pins` and `advance` as for Player."""
-    async with (
-        connect_async(services.grpc("gateway"), PredictionServiceStub) as gateway,
-        _writing(services) as writer,
-    ):
-        return await Player(gateway, writer, pins).play(slices(recording.replay(departures)), advance)
+    parts = list(slices(recording.replay(departures)))
+    async with _channel(services.grpc("gateway")) as channel, _writing(services) as writer:
+        player = Player(PredictionServiceStub(channel), writer, pins)
+        start = time.perf_counter()
+        answers = await player.play(parts, advance)
+        seconds = time.perf_counter() - start
+    return Played(
+        answers=answers,
+        writes=writer.counts,
+        seconds=seconds,
+        slices=len(parts),
+        departures=sum(len(part.departures) for part in parts),
+        departures_whole=len(recording),
+        first=parts[0].departures[0],
+        last=parts[-1].departures[-1],
+    )
 
 
 @asynccontextmanager
 async def _writing(services: Services) -> AsyncIterator[FeatureWriter]:
     target = services.grpc("features")
-    async with connect_async(target, FeatureServiceStub) as features:
+    async with _channel(target) as channel:
         try:
-            yield FeatureWriter(features)
+            yield FeatureWriter(FeatureServiceStub(channel))
         except grpc.aio.AioRpcError as error:
             # A prediction that fails is counted; what cannot be written ends the replay.
             raise failure(error, target) from error
+
+
+def _channel(target: Target) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(target.address, options=OPTIONS)

@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deploy.demo.flight_delay.online.player import Played, Scores
-from deploy.demo.flight_delay.replay import Departure
+from deploy.demo.flight_delay.online.answers import Answers
+from deploy.demo.flight_delay.online.session import Played
 from predictmesh.gateway.v1.provenance_pb2 import DegradationReason
 from services.cli.labels import words
 
 AUC_TOLERANCE = 0.002
 AHEAD = words(DegradationReason.Name, "DEGRADATION_REASON_", DegradationReason.DEGRADATION_REASON_FEATURE_AHEAD)
 
-
-@dataclass(frozen=True)
-class Whole:
-    """The whole test window offline: its departures, and each version's AUC."""
-
-    departures: int
-    auc: Mapping[str, float]
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class VersionSummary:
-    """One version's answers beside its offline scores of the same departures, and its offline AUC of all of them.
+    """One version's answers beside its offline scores of the same departures, and its offline AUC of the whole window.
 
-    An AUC is None where no departure, or every one, was late.
+    An AUC is None where no departure, or every one, was late. Percentiles are of the latency of calls, which have one
+    row each unless the version is `pinned`.
     """
 
     version: str
     pinned: bool
+    calls: int
     answers: int
     auc_online: float | None
     auc_offline: float | None
     max_score_difference: float
     auc_offline_whole: float
+    p50_ms: float
+    p99_ms: float
 
 
 @dataclass(frozen=True)
 class Degraded:
     """Answers with one degradation."""
 
-    reason: str
     subject: str
+    reason: str
     answers: int
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A whole replay. Times in seconds and milliseconds as named; rates are per second of the replay, writes included."""
+    """A whole replay. Answers are counted by departure and version, rates by second of the replay."""
 
     departures: int
     departures_whole: int
@@ -61,10 +61,8 @@ class Summary:
     last_as_of: str
     slices: int
     replay_s: float
-    predictions: int
-    predictions_per_s: float
-    p50_ms: float
-    p99_ms: float
+    answers: int
+    answers_per_s: float
     rows_sent: int
     rows_written: int
     rows_per_s: float
@@ -74,48 +72,31 @@ class Summary:
     versions: tuple[VersionSummary, ...]
 
 
-def summarize(played: Played, pins: Mapping[str, str], whole: Whole) -> Summary:
-    """Return the summary of a replay of at least one departure."""
-    p50, p99 = _percentiles_ms(played)
-    predictions = len(played.latencies)
+def summarize(played: Played, pins: Mapping[str, str], auc_whole: Mapping[str, float]) -> Summary:
+    """Return the summary of a replay; `auc_whole` is each version's offline AUC of the whole window."""
+    answers = played.answers
+    count = sum(len(each.online) for each in answers.values())
     return Summary(
-        departures=len(played.departures),
-        departures_whole=whole.departures,
-        first_as_of=_moment(played.departures[0]),
-        last_as_of=_moment(played.departures[-1]),
+        departures=played.departures,
+        departures_whole=played.departures_whole,
+        first_as_of=_moment(played.first.as_of),
+        last_as_of=_moment(played.last.as_of),
         slices=played.slices,
         replay_s=played.seconds,
-        predictions=predictions,
-        predictions_per_s=predictions / played.seconds,
-        p50_ms=p50,
-        p99_ms=p99,
+        answers=count,
+        answers_per_s=count / played.seconds,
         rows_sent=played.writes.sent,
         rows_written=played.writes.written,
         rows_per_s=played.writes.written / played.seconds,
-        failures=dict(played.failures),
-        degraded_answers=played.degraded_answers,
-        degraded=tuple(Degraded(*what, count) for what, count in played.degraded.most_common()),
-        versions=tuple(
-            _summarize_version(version, scores, whole.auc[version], pinned=bool(pins[version]))
-            for version, scores in played.scores.items()
+        failures=dict(_sum([each.failures for each in answers.values()])),
+        degraded_answers=sum(each.degraded_rows for each in answers.values()),
+        degraded=tuple(
+            Degraded(*what, count) for what, count in _sum([each.degraded for each in answers.values()]).most_common()
         ),
-    )
-
-
-def _moment(departure: Departure) -> str:
-    return datetime.fromtimestamp(departure.as_of / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _summarize_version(version: str, scores: Scores, whole: float, *, pinned: bool) -> VersionSummary:
-    online, offline = np.asarray(scores.online), np.asarray(scores.offline)
-    return VersionSummary(
-        version=version,
-        pinned=pinned,
-        answers=len(online),
-        auc_online=auc(scores.late, online),
-        auc_offline=auc(scores.late, offline),
-        max_score_difference=float(np.abs(online - offline).max(initial=0)),
-        auc_offline_whole=whole,
+        versions=tuple(
+            _summarize_version(each, auc_whole[version], pinned=bool(pins[version]))
+            for version, each in answers.items()
+        ),
     )
 
 
@@ -128,13 +109,6 @@ def auc(late: ArrayLike, scores: ArrayLike) -> float | None:
     _, place, equal = np.unique(np.asarray(scores), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(equal) - (equal - 1) / 2)[place]
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (positive.size - count)))
-
-
-def _percentiles_ms(played: Played) -> tuple[float, float]:
-    if not played.latencies:
-        return 0.0, 0.0
-    p50, p99 = np.percentile(np.asarray(played.latencies), [50, 99]) * 1e3
-    return float(p50), float(p99)
 
 
 def problems(summary: Summary) -> Sequence[str]:
@@ -151,8 +125,33 @@ def problems(summary: Summary) -> Sequence[str]:
     return found
 
 
+def _summarize_version(answers: Answers, auc_whole: float, *, pinned: bool) -> VersionSummary:
+    online, offline = np.asarray(answers.online), np.asarray(answers.offline)
+    p50, p99 = np.percentile(np.asarray(answers.latencies), [50, 99]) * 1e3 if answers.latencies else (0, 0)
+    return VersionSummary(
+        version=answers.version,
+        pinned=pinned,
+        calls=len(answers.latencies),
+        answers=len(online),
+        auc_online=auc(answers.late, online),
+        auc_offline=auc(answers.late, offline),
+        max_score_difference=float(np.abs(online - offline).max(initial=0)),
+        auc_offline_whole=auc_whole,
+        p50_ms=float(p50),
+        p99_ms=float(p99),
+    )
+
+
 def _agree(version: VersionSummary) -> bool:
     if version.auc_online is None or version.auc_offline is None:
         # Nothing to rank: then the scores themselves must agree.
         return version.max_score_difference <= AUC_TOLERANCE
     return abs(version.auc_online - version.auc_offline) <= AUC_TOLERANCE
+
+
+def _moment(as_of: int) -> str:
+    return datetime.fromtimestamp(as_of / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _sum(counters: Sequence[Counter[Key]]) -> Counter[Key]:
+    return sum(counters, Counter[Key]())
