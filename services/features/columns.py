@@ -45,13 +45,13 @@ class Column:
     null_rows: Sequence[int] = ()
 
 
-def key_values(entity: Entity, columns: Mapping[str, Column]) -> list[Sequence[Any]]:
-    """Return the values of the entity's key columns, in its order, all of one length."""
+def key_values(entity: Entity, columns: Mapping[str, Column], path: str = "keys") -> list[Sequence[Any]]:
+    """Return the values of the entity's key columns, in its order, all of one length; `path` is where they stand."""
     found = []
     for each in entity.columns:
         column = columns.get(each.name)
         if column is None or not column.values:
-            raise MissingKey(f"Key column {each.name!r} is missing or empty", field=column.path if column else "keys")
+            raise MissingKey(f"Key column {each.name!r} is missing or empty", field=column.path if column else path)
         wanted = _KEY_FILLED_BY[each.type]
         if column.filled != wanted or column.data_type not in {None, _KEY_TYPES[each.type]}:
             message = f"Key column {each.name!r} is {each.type.name} and belongs in {wanted!r}"

@@ -88,7 +88,7 @@ class Ingest:
     def prepare(self, batch: Batch) -> PreparedBatch:
         """Check a batch and pack its rows. Raises what is wrong with the batch as a whole."""
         writer = self._writer(batch)
-        columns = key_values(writer.view.entity, batch.keys)
+        columns = key_values(writer.view.entity, batch.keys, f"{batch.path}.keys")
         rows = rows_of(columns)
         self._check(batch, writer.view, len(rows))
         keys, rejected = _encode_keys(writer, rows, batch)

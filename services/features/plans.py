@@ -8,6 +8,7 @@ from services.features.compilation import CompiledPlan, compile_plan
 from services.features.errors import UnknownPlan
 from services.features.plan import Plan
 from services.features.views import Catalog
+from services.mesh.errors import NotReady
 
 
 class Plans:
@@ -15,7 +16,7 @@ class Plans:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._catalog = Catalog()
+        self._catalog: Catalog | None = None
         self._plans: OrderedDict[bytes, tuple[Plan, Catalog, CompiledPlan]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -23,7 +24,9 @@ class Plans:
 
     @property
     def catalog(self) -> Catalog:
-        """The views in use."""
+        """The views in use. Raises NotReady before the first snapshot."""
+        if self._catalog is None:
+            raise NotReady("The service has no definitions yet")
         return self._catalog
 
     def use(self, catalog: Catalog) -> None:
@@ -39,10 +42,11 @@ class Plans:
             if known[1] is self._catalog:
                 return known[2]
             plan = known[0]
+        catalog = self.catalog
         if plan is None:
             raise UnknownPlan("The plan is not known here; send it along", field="plan_id")
-        compiled = compile_plan(plan, self._catalog)
-        self._plans[plan_id] = (plan, self._catalog, compiled)
+        compiled = compile_plan(plan, catalog)
+        self._plans[plan_id] = (plan, catalog, compiled)
         if len(self._plans) > self._limit:
             self._plans.popitem(last=False)
         return compiled

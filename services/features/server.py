@@ -60,7 +60,7 @@ async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None
                 "registry_reachable": snapshots.reachable,
                 "store": store.kind,
                 "durability": settings.durability.value,
-                "views": len(plans.catalog.views),
+                "views": len(current.feature_views) if current else 0,
                 "plans": len(plans),
             }
 

@@ -84,6 +84,7 @@ class Streaming:
                     yield await self._apply(group)
                     for _ in group:
                         room.release()
+            await reader
             if end.error is not None:
                 raise end.error
         finally:
@@ -108,7 +109,8 @@ class Streaming:
             error = failure
         except asyncio.CancelledError:
             error = ShuttingDown("The service is draining; send what is not acknowledged to another replica")
-        arrivals.put_nowait(_End(error))
+        finally:
+            arrivals.put_nowait(_End(error))
 
     def _arrival(self, sequence: int, decode: Callable[[], Batch]) -> _Arrival:
         try:
