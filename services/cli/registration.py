@@ -111,7 +111,7 @@ def _wait(
         failed = [status for status in statuses if status.state == RuntimeState.RUNTIME_STATE_FAILED]
         if failed and len(failed) == len(statuses):
             messages = "; ".join(f"{status.runtime}: {status.message}" for status in failed)
-            raise Failure(f"{model} {version} is registered, but could not be loaded: {messages}")
+            raise Mistake(f"{model} {version} is registered, but could not be loaded: {messages}")
         if time.monotonic() > deadline:
             raise Failure(f"{model} {version} is registered, but no model process serves it after {wait_s:g} s")
         time.sleep(_POLL_S)

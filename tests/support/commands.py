@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from dataclasses import dataclass
 
 import pytest
@@ -18,11 +20,18 @@ class Outcome:
     err: str
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
+def run(*arguments: object) -> Outcome:
     """Run `predictmesh ARGUMENTS...` and return what came of it."""
-    with pytest.raises(SystemExit) as exit_info:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as exit_info:
         main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
     code = exit_info.value.code
     assert isinstance(code, int)
-    return Outcome(code, captured.out, captured.err)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def succeed(*arguments: object) -> str:
+    """Run `predictmesh ARGUMENTS...`, which must succeed, and return what it printed."""
+    outcome = run(*arguments)
+    assert outcome.code == 0, outcome.err
+    return outcome.out

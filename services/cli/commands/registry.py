@@ -87,7 +87,7 @@ def _read(file: Path) -> Sequence[Event]:
     try:
         with file.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):  # noqa: B007 - the error names the line
-                events.append(ParseDict(json.loads(line), Event()))
+                events.append(_event(json.loads(line)))
     except OSError as error:
         raise Mistake(f"cannot read {file}: {error.strerror}") from error
     except (ValueError, ParseError) as error:
@@ -95,3 +95,9 @@ def _read(file: Path) -> Sequence[Event]:
     if not events:
         raise Mistake(f"{file} holds no events")
     return events
+
+
+def _event(value: object) -> Event:
+    if not isinstance(value, dict) or "revision" not in value:
+        raise ValueError("it has no revision")
+    return ParseDict(value, Event())

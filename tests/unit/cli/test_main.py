@@ -55,9 +55,9 @@ def test_every_command_explains_itself(name: str) -> None:
         assert name == "up" or "as_json" in {option.name for option in options}
 
 
-def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_arguments_show_the_help() -> None:
     """Without arguments the help is shown."""
-    outcome = run(capsys)
+    outcome = run()
     assert 0 == outcome.code
     assert "Commands:" in outcome.out
 
@@ -74,8 +74,8 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["up", "--port-base", "65530"], "65530 is not in the range"),
     ],
 )
-def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+def test_wrong_usage(arguments: list[str], message: str) -> None:
     """What click refuses takes one line and exit code 2."""
-    outcome = run(capsys, *arguments)
+    outcome = run(*arguments)
     assert (2, 1) == (outcome.code, outcome.err.count("\n"))
     assert message in outcome.err

@@ -77,14 +77,14 @@ def test_spans_come_back(receiver: Receiver) -> None:
     assert root["start_ns"] <= hop["start_ns"] <= hop["end_ns"] <= root["end_ns"]
 
 
-def test_command_shows_it(receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_shows_it(receiver: Receiver) -> None:
     """`predictmesh trace` lists the newest traces and draws one."""
     trace_id = send(receiver)
-    listed = run(capsys, "trace", "--data", receiver.data, "--json")
+    listed = run("trace", "--data", receiver.data, "--json")
     assert [(trace_id, 2, 1)] == [
         (trace["trace_id"], trace["spans"], trace["errors"]) for trace in json.loads(listed.out)
     ]
-    drawn = run(capsys, "trace", trace_id.upper(), "--data", receiver.data)
+    drawn = run("trace", trace_id.upper(), "--data", receiver.data)
     assert 0 == drawn.code
     assert ["gateway Predict", "  gateway GetFeatures"] == [
         line.split("█")[0].rstrip() for line in drawn.out.splitlines()
@@ -92,10 +92,10 @@ def test_command_shows_it(receiver: Receiver, capsys: pytest.CaptureFixture[str]
     assert "✗ no store" in drawn.out
 
 
-def test_unknown_trace(receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_trace(receiver: Receiver) -> None:
     """A trace that is not there is the caller's mistake."""
     assert 404 == fetch_json(receiver.http, "/traces/abc", 5)[0]
-    outcome = run(capsys, "trace", "abc", "--data", receiver.data)
+    outcome = run("trace", "abc", "--data", receiver.data)
     assert (2, "") == (outcome.code, outcome.out)
     assert "no trace 'abc'" in outcome.err
 
@@ -114,8 +114,8 @@ def test_taken_port(receiver: Receiver) -> None:
         pass
 
 
-def test_no_receiver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_receiver(tmp_path: Path) -> None:
     """Without a running `up` the command says what is missing."""
-    outcome = run(capsys, "trace", "--data", tmp_path)
+    outcome = run("trace", "--data", tmp_path)
     assert 1 == outcome.code
     assert "no trace receiver runs on" in outcome.err

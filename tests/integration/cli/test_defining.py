@@ -1,0 +1,120 @@
+"""Definitions from the command line: apply, models, backup; what is refused changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import DEFINITIONS, ENDPOINT, World
+from tests.support.commands import run, succeed
+from tests.worlds.up import up
+
+
+def revision(world: World) -> int:
+    """Return the registry's revision."""
+    events = succeed("registry", "export", world.files / "revision.jsonl", "--json", *world.at)
+    return int(json.loads(events)["revision"])
+
+
+def test_changes_are_shown(world: World) -> None:
+    """A dry run shows what would change and changes nothing; applying shows the same; again there is nothing to do."""
+    file = world.file("changed.yaml", f"{DEFINITIONS}description: Late?\n---\n{ENDPOINT}default_timeout: 2s\n")
+    before = revision(world)
+    dry = succeed("apply", "-f", file, "--dry-run", *world.at).splitlines()
+    assert [
+        "= FeatureView plane",
+        "~ Model delay",
+        '    + description: "Late?"',
+        "~ Endpoint delay",
+        "    + default_timeout_ms: 2000",
+    ] == dry[:-1]
+    assert f"1 unchanged, 2 updated; nothing is written, revision {before}" == dry[-1]
+    assert before == revision(world)
+    real = succeed("apply", "-f", file, "--reason", "a test", *world.at).splitlines()
+    assert [*dry[:-1], f"1 unchanged, 2 updated; revision {before + 1}"] == real
+    assert "3 unchanged" in succeed("apply", "-f", file, *world.at)
+    assert before + 1 == revision(world)
+    assert "a test" in (world.files / "revision.jsonl").read_text().splitlines()[-1]
+
+
+BAD = [
+    ("kind: FeatureView\nname: Plane\n" + DEFINITIONS.partition("---")[0].partition("plane\n")[2], "INVALID_NAME", "document 1, name"),
+    (DEFINITIONS.replace("name: late", "name: early"), "INCOMPATIBLE_CHANGE", "document 1"),
+    (ENDPOINT.replace("1.0.0", "3.0.0"), "UNKNOWN_VERSION", "document 1, route"),
+    (ENDPOINT.replace("{version: 1.0.0}", "{alias: none}"), "UNKNOWN_ALIAS", "document 1, route"),
+    (ENDPOINT.replace("model: delay", "model: none"), "UNKNOWN_MODEL", "document 1, model"),
+    (DEFINITIONS + "---\n" + DEFINITIONS, "INVALID", "document 3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "reason", "place"), BAD)
+def test_refused_definitions(world: World, text: str, reason: str, place: str) -> None:
+    """What the registry refuses is told by file and document, exit code 2, and nothing has changed."""
+    before, file = revision(world), world.file("bad.yaml", text)
+    outcome = run("apply", "-f", file, *world.at)
+    assert (2, "", 1) == (outcome.code, outcome.out, outcome.err.count("\n"))
+    assert reason in outcome.err
+    assert f"{file}, {place}" in outcome.err
+    assert before == revision(world)
+
+
+def test_models(world: World) -> None:
+    """Models, versions and where they run are listed, and a version is shown as the document it was registered from."""
+    assert ["delay", "1.0.0,", "2.0.0"] == succeed("models", "list", *world.at).splitlines()[1].split()[:3]
+    assert "1.0.0    onnx ready on 1" in succeed("models", "show", "delay", *world.at)
+    shown = succeed("models", "show", "delay", "1.0.0", *world.at)
+    assert "sources: ['plane:late', 'plane:pair', 'request:distance']" in shown
+    states = json.loads(succeed("models", "list", "--json", *world.at))[0]["states"]
+    assert {"1.0.0": ["onnx ready on 1"], "2.0.0": ["onnx ready on 1"]} == states
+
+
+def test_registering_again(world: World) -> None:
+    """The same version again is answered as before; with other content it is refused."""
+    assert "was registered before" in succeed("models", "register", *world.version("1.0.0", 1), *world.at)
+    outcome = run("models", "register", *world.version("1.0.0", 3), *world.at)
+    assert (2, True) == (outcome.code, "[ALREADY_EXISTS]" in outcome.err)
+
+
+def test_artifact_that_is_no_model(world: World) -> None:
+    """Bytes that are no model are told as such when a model process has tried them; the version serves nobody."""
+    nonsense = world.file("nonsense.onnx", "nonsense")
+    options = (*world.version("3.0.0", 1)[:2], "--artifact", f"onnx={nonsense}", "--wait", "20s")
+    outcome = run("models", "register", *options, *world.at)
+    assert (2, 1) == (outcome.code, outcome.err.count("\n"))
+    assert "delay 3.0.0 is registered, but could not be loaded: onnx: " in outcome.err
+    succeed("models", "delete", "delay", "3.0.0", "--yes", *world.at)
+
+
+def test_delete(world: World) -> None:
+    """A version that something names stays; one that nothing names goes; without an answer nothing happens."""
+    outcome = run("models", "delete", "delay", "1.0.0", "--yes", *world.at)
+    assert (2, True) == (outcome.code, "[IN_USE]" in outcome.err)
+    succeed("models", "register", *world.version("4.0.0", 1), *world.at)
+    assert "deleted version 4.0.0 of model delay" in succeed("models", "delete", "delay", "4.0.0", "--yes", *world.at)
+
+
+def test_backup(world: World, tmp_path: Path) -> None:
+    """An export, imported into an empty registry, defines the same; a registry that is not empty refuses it."""
+    backup = world.files / "backup.jsonl"
+    exported = json.loads(succeed("registry", "export", backup, "--json", *world.at))
+    outcome = run("registry", "import", backup, *world.at)
+    assert (2, True) == (outcome.code, "[NOT_EMPTY]" in outcome.err)
+    with up(tmp_path, "--topology", "monolith", "--log-level", "error"):
+        other = ("--data", tmp_path / "data")
+        assert f"{exported['events']} events imported; revision {exported['revision']}" in succeed(
+            "registry", "import", backup, *other
+        )
+        assert succeed("features", "views", "plane", *world.at) == succeed("features", "views", "plane", *other)
+        assert succeed("models", "show", "delay", "2.0.0", *world.at) == succeed(
+            "models", "show", "delay", "2.0.0", *other
+        )
+
+
+@pytest.mark.parametrize("text", ["", "{\n", '{"revision": "x"}\n', "[]\n"])
+def test_damaged_backup(world: World, text: str) -> None:
+    """A file that is no backup is named with its line before anything is sent."""
+    outcome = run("registry", "import", world.file("damaged.jsonl", text), *world.at)
+    assert (2, 1) == (outcome.code, outcome.err.count("\n"))
+    assert "damaged.jsonl" in outcome.err
