@@ -36,7 +36,7 @@ class MeshServer:
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise PortTaken(f"cannot listen on {address}: {error}") from error
+            raise PortTaken(f"cannot listen on {address}; another process may do so") from error
         self.address = f"{settings.host}:{port}"
 
     def add(self, servicers: Sequence[Servicer], chain: Sequence[Interceptor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +34,7 @@ from services.mesh.errors import MeshError
 
 # Long enough to batch, short enough that a person who asked for a trace is not kept waiting.
 EXPORT_DELAY_MS = 250
+CLOSE_LIMIT_S = 1.0
 # Calls that are sampled, or not, together: about a batch under load.
 SAMPLED_RUN = 16
 
@@ -52,6 +54,7 @@ class Tracing:
         self._ratio = sample_ratio
         self._run_left = 0
         self._run_sampled = False
+        self._exporter = exporter
         self._provider: TracerProvider | None = None
         self.tracer: Tracer | None = None
         if exporter is not None:
@@ -81,9 +84,14 @@ class Tracing:
         return self._run_sampled
 
     def close(self) -> None:
-        """Export what is left."""
-        if self._provider is not None:
-            self._provider.shutdown()
+        """Export what is left, for at most `CLOSE_LIMIT_S`: without a collector the exporter would try for longer."""
+        if self._provider is None or self._exporter is None:
+            return
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(CLOSE_LIMIT_S)
+        if closing.is_alive():
+            self._exporter.shutdown()
 
 
 def open_tracing(service: str, *, endpoint: str, sample_ratio: float) -> Tracing:

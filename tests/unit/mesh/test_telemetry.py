@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -17,7 +18,7 @@ from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
 from services.mesh import context as calls
 from services.mesh.context import CallContext
 from services.mesh.errors import InvalidArgument, MeshError
-from services.mesh.telemetry.tracing import Tracing, record_span, span, span_context
+from services.mesh.telemetry.tracing import Tracing, open_tracing, record_span, span, span_context
 from tests.support.probe import Probe, World, calling, new_probe
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -212,6 +213,16 @@ def test_environment_does_not_come_between(monkeypatch: pytest.MonkeyPatch, memo
         pass
     tracing.close()
     assert 1 == len(memory.get_finished_spans())
+
+
+def test_missing_collector_does_not_hold_up_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A process ends soon although its last spans find nobody."""
+    tracing = open_tracing("probe", endpoint="http://127.0.0.1:1", sample_ratio=1)
+    with span("one", call_of(tracing), SpanKind.INTERNAL):
+        pass
+    start = time.monotonic()
+    tracing.close()
+    assert time.monotonic() - start < 5
 
 
 def metric(name: str, **labels: str) -> float:
