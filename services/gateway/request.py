@@ -41,13 +41,17 @@ INT_KEY_BYTES = 8
 
 @dataclass(slots=True)
 class Column:
-    """A named column as it came. `kind` names the field of types.v1.Tensor that was filled; "" if none was."""
+    """A named column as it came. `kind` names the field of types.v1.Tensor that was filled; "" if none was.
+
+    `dtype` is what the caller says of the type; None leaves it to the definition.
+    """
 
     name: str
     kind: str
     values: list[str] | list[int] | list[float] | list[bool] | list[bytes]
     null_rows: Sequence[int] = ()
     shape: Sequence[int] = ()
+    dtype: DType | None = None
 
 
 @dataclass(slots=True)
@@ -125,6 +129,7 @@ def _checked_key(column: Column, key: KeyColumn, path: str) -> tuple[list[str] |
     wanted = "ints" if key.is_int else "strings"
     if column.kind not in {wanted, ""}:
         raise TypeMismatch(f"key column {key.name!r} takes {wanted}, not {column.kind}", field=f"{path}.{column.kind}")
+    _check_dtype(column, DType.INT64 if key.is_int else DType.BYTES, path)
     if column.null_rows:
         raise MissingKey(f"key column {key.name!r} may not have null rows", field=f"{path}.null_rows")
     if column.shape and list(column.shape) != [len(column.values)]:
@@ -218,8 +223,9 @@ def _override(column: Column, feed: Input, index: int, source: Source, rows: int
     if column.kind not in _KINDS.get(feed.dtype, {"ints"}):
         raise TypeMismatch(
             f"feature {column.name!r} is {feed.dtype.name}; got {column.kind or 'no values'}",
-            field=f"{path}.{column.kind}",
+            field=f"{path}.{column.kind}" if column.kind else path,
         )
+    _check_dtype(column, feed.dtype, path)
     if len(column.values) != rows * source.width:
         _refuse_length(column, source, rows, path)
     if column.shape:
@@ -233,6 +239,11 @@ def _override(column: Column, feed: Input, index: int, source: Source, rows: int
     if present is not None and feed.has_null:
         values[~present] = np.nan
     return Override(index, source, values, present)
+
+
+def _check_dtype(column: Column, wanted: DType, path: str) -> None:
+    if column.dtype is not None and column.dtype is not wanted:
+        raise TypeMismatch(f"{column.name!r} is {wanted.name}, not {column.dtype.name}", field=f"{path}.data_type")
 
 
 def _check_shape(column: Column, source: Source, rows: int, path: str) -> None:
