@@ -1,0 +1,57 @@
+"""The demo's replay through real services, on models and a recording made in small by the pipeline's own parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from deploy.demo.flight_delay.online.comparison import Comparison, compare
+from deploy.demo.flight_delay.online.sample import ask_traced
+from deploy.demo.flight_delay.online.session import replay
+from deploy.demo.flight_delay.online.summary import problems, summarize
+from deploy.demo.flight_delay.replay import RECORDING, Recording
+from services.cli.options import Services
+
+DEPARTURES = 300
+PINS = {"1.0.0": "1.0.0", "1.1.0": ""}
+
+# skl2onnx hands booleans to a field of integers, which protobuf 6 still takes.
+pytestmark = pytest.mark.filterwarnings("default:Field onnx.AttributeProto.ints:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def comparison(services: Services, trained: Path) -> Comparison:
+    """The services after the replay of the whole recording."""
+    return compare(services, trained, DEPARTURES, lambda _: None)
+
+
+def test_every_version_scores_every_departure_online_as_offline(comparison: Comparison) -> None:
+    """To the last bit, as the same graph got the same bytes; so that there is no problem to report."""
+    summary = comparison.summary
+    assert [] == problems(summary)
+    assert [("1.0.0", DEPARTURES, 0.0), ("1.1.0", DEPARTURES, 0.0)] == [
+        (each.version, each.answers, each.max_score_difference) for each in summary.versions
+    ]
+    assert summary.versions[0].auc_online != summary.versions[1].auc_online
+    assert summary.rows_written > DEPARTURES
+
+
+def test_a_replay_that_sees_the_future_is_told(comparison: Comparison, services: Services, trained: Path) -> None:
+    """Played again over a store that is at its end already, the first departures read what they must not know."""
+    recording = Recording(trained / RECORDING)
+    played = uvloop.run(replay(services, recording, 50, PINS, lambda _: None))
+    found = problems(summarize(played, PINS, dict.fromkeys(PINS, 0.5)))
+    assert any("from their future" in problem for problem in found)
+    assert any("were not stored" in problem for problem in found)
+
+
+def test_the_sample_repeats_the_last_answer_and_is_traced_over_all_hops(
+    comparison: Comparison, services: Services
+) -> None:
+    """The store still is as the last departure found it; its trace has a span of each service on the way."""
+    sample = ask_traced(services, comparison.last)
+    assert comparison.last.scores["1.1.0"] == pytest.approx(sample.response.outputs[0].floats[0], abs=0)
+    on_the_way = {f"predictmesh-{name}" for name in ("gateway", "features", "model")}
+    assert on_the_way == {span["service"] for span in sample.trace.spans()}
