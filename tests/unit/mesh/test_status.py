@@ -112,9 +112,9 @@ async def test_error_reaches_the_caller(error: type[MeshError], probe: Probe, st
 
     probe.act = act
     with pytest.raises(MeshError) as unary:
-        await stub.Apply(registry_pb.ApplyRequest(), timeout=10)
+        await stub.Apply(registry_pb.ApplyRequest(), timeout=60)
     with pytest.raises(MeshError) as stream:
-        await anext(aiter(stub.WatchSnapshot(registry_pb.WatchSnapshotRequest(), timeout=10)))
+        await anext(aiter(stub.WatchSnapshot(registry_pb.WatchSnapshotRequest(), timeout=60)))
     assert seen(detailed(error)) == seen(unary.value) == seen(stream.value)
 
 
@@ -167,7 +167,7 @@ async def test_long_error_is_cut_to_what_peers_take(probe: Probe, stub: Any, len
 
     probe.act = act
     with pytest.raises(MeshError) as error:
-        await stub.Apply(registry_pb.ApplyRequest(), timeout=10)
+        await stub.Apply(registry_pb.ApplyRequest(), timeout=60)
     assert (Code.INVALID_ARGUMENT, Reason.INVALID_ARGUMENT) == (error.value.code, error.value.reason)
     kept = error.value.violations
     assert kept[0].field.startswith(f"resources[0].{letter}")
