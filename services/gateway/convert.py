@@ -33,6 +33,7 @@ MAX_PREDICTION_ID_BYTES = 64
 MAX_SECONDS = 253_402_300_799
 _VALUE_FIELDS = frozenset({"strings", "floats", "ints", "doubles", "bools", "uints", "blobs"})
 DATA_TYPES: dict[DType, int] = {dtype: data_type_pb2.DataType.Value(f"DATA_TYPE_{dtype.name}") for dtype in DType}
+_DTYPES = {number: dtype for dtype, number in DATA_TYPES.items()}
 
 
 def decode_predict(
@@ -81,6 +82,10 @@ def _column(tensor: Tensor, path: str, index: int) -> Column:
             column.null_rows = value
         elif field == "shape":
             column.shape = value
+        elif field == "data_type":
+            column.dtype = _DTYPES.get(value)
+            if column.dtype is None:
+                raise InvalidArgument(f"there is no data type {value}", field=f"{path}[{index}].data_type")
     return column
 
 
@@ -191,8 +196,10 @@ def _input_value(
 def _origin(
     prediction: Prediction, explanation: Explanation, row: int, index: int, feed: Input, place: int, source: Source
 ) -> int:
-    if (index, source.offset, row) in explanation.from_request or feed.plan_index is None:
+    if (index, source.offset, row) in explanation.from_request:
         return gateway_pb.VALUE_ORIGIN_REQUEST
+    if feed.plan_index is None:
+        return gateway_pb.VALUE_ORIGIN_NULL
     match explanation.origins[feed.plan_index][row * len(feed.sources) + place]:
         case ElementOrigin.ELEMENT_ORIGIN_STORE:
             return gateway_pb.VALUE_ORIGIN_STORE
@@ -240,7 +247,7 @@ def _endpoint_info(endpoint: Endpoint) -> gateway_pb.EndpointInfo:
             _spec(name, feed.dtype, () if source.width == 1 else (source.width,), feed.finite)
             for name, (feed, source) in target.required.items()
         ],
-        outputs=[_spec(output.name, output.dtype, output.shape, False) for output in target.outputs],
+        outputs=[_spec(output.name, output.dtype, output.shape, output.finite) for output in target.outputs],
         default_timeout_ms=int(endpoint.default_timeout_s * 1000),
         sample=_sample(endpoint, target),
     )

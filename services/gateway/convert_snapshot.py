@@ -120,7 +120,7 @@ def target_of(model: str, version: model_pb2.Version, views: Views) -> Target:
         entities=_key_places(entities, keys),
         inputs=tuple(inputs),
         outputs=tuple(
-            Output(spec.name, dtype_of(spec.data_type), tuple(spec.shape), math.prod(spec.shape))
+            Output(spec.name, dtype_of(spec.data_type), tuple(spec.shape), math.prod(spec.shape), spec.finite)
             for spec in version.signature.outputs
         ),
         views=tuple(used),

@@ -85,12 +85,13 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output of the model; `shape` is of one row."""
+    """One output of the model; `shape` is of one row. The model service fails rows that are not `finite`."""
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     width: int
+    finite: bool
 
 
 @dataclass(frozen=True, eq=False)
