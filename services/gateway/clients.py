@@ -133,6 +133,8 @@ def _inference(response: oip_pb.ModelInferResponse, target: Target, rows: int) -
     packed = {output.name: content for output, content in zip(response.outputs, contents, strict=True)}
     failed: dict[int, int] = {}
     if ROW_STATUS in packed:
+        if len(packed[ROW_STATUS]) != 4 * rows:
+            raise InvalidOutput(f"{target.model} {target.version} did not answer {rows} row statuses")
         codes = np.frombuffer(packed[ROW_STATUS], dtype="<i4")
         failed = {int(row): int(codes[row]) for row in np.flatnonzero(codes)}
     outputs = [_output(packed.get(output.name), output, rows, target) for output in target.outputs]
