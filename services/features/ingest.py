@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from services.features import metrics
 from services.features.codec import Values, ViewCodec
 from services.features.columns import Column, field_values, key_values
 from services.features.errors import LengthMismatch, RowsOutOfRange, UnknownField, UnknownKeyColumn, UnknownView
@@ -16,6 +15,7 @@ from services.features.keys import KeyEncoder, column_at_fault, encode_valid, en
 from services.features.stores import OnlineStore
 from services.features.views import Catalog, View
 from services.mesh.errors import InvalidArgument, MeshError, MissingField
+from services.mesh.telemetry import names
 
 Rejected = dict[int, MeshError]
 
@@ -81,8 +81,8 @@ class Ingest:
     async def apply(self, view: str, ttl_ms: int, keys: Sequence[bytes], rows: Sequence[bytes]) -> tuple[int, int]:
         """Write prepared rows of one view; return how many were written, and how many left alone."""
         taken = int((await self._store.put_many(keys, rows, ttl_ms)).sum())
-        metrics.WRITTEN_ROWS.labels(view).inc(taken)
-        metrics.SUPERSEDED_ROWS.labels(view).inc(len(rows) - taken)
+        names.FEATURE_WRITTEN_ROWS.labels(view).inc(taken)
+        names.FEATURE_SUPERSEDED_ROWS.labels(view).inc(len(rows) - taken)
         return taken, len(rows) - taken
 
     def prepare(self, batch: Batch) -> PreparedBatch:
@@ -99,7 +99,7 @@ class Ingest:
             path = f"{batch.path}.event_time_us[{place}]"
             rejected.setdefault(row, InvalidArgument("The event time is not after the epoch", field=path))
         packed = writer.codec.encode(times, values)
-        metrics.REJECTED_ROWS.labels(batch.view).inc(len(rejected))
+        names.FEATURE_REJECTED_ROWS.labels(batch.view).inc(len(rejected))
         store_keys = [key + writer.suffix for key in keys]
         if rejected:
             kept = [row for row in range(len(rows)) if row not in rejected]
@@ -120,9 +120,9 @@ class Ingest:
         """Check what concerns the batch as a whole: names, number of rows, number of event times."""
         if rows > self._max_rows:
             raise RowsOutOfRange(f"{rows} rows; 1 to {self._max_rows} are allowed", field=f"{batch.path}.keys")
-        names = {column.name for column in view.entity.columns}
+        columns = {column.name for column in view.entity.columns}
         for column in batch.keys.values():
-            if column.name not in names:
+            if column.name not in columns:
                 raise UnknownKeyColumn(f"Entity {view.entity.name!r} has no key {column.name!r}", field=column.path)
         for column in batch.values.values():
             if column.name not in view.field_index:
@@ -156,9 +156,9 @@ def _encode_keys(writer: _Writer, rows: Sequence[Hashable], batch: Batch) -> tup
         return [writer.encode(row) for row in rows], {}
     except MeshError:
         keys, errors = encode_valid(writer.encode, rows)
-    names = [column.name for column in writer.view.entity.columns]
+    columns = [column.name for column in writer.view.entity.columns]
     rejected: Rejected = {}
     for row, error in errors.items():
-        column = batch.keys[names[column_at_fault(rows[row])]]
+        column = batch.keys[columns[column_at_fault(rows[row])]]
         rejected[row] = type(error)(error.message, field=f"{column.path}.{column.filled}[{row}]")
     return keys, rejected

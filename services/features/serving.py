@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.features import metrics
 from services.features.codec import Decoded
 from services.features.columns import Column, key_values
 from services.features.compilation import CompiledEntity, CompiledPlan
@@ -19,7 +18,9 @@ from services.features.packing import FeatureValues, pack
 from services.features.plan import Plan
 from services.features.plans import Plans
 from services.features.stores import OnlineStore
+from services.features.views import FeatureState
 from services.mesh.errors import InvalidArgument, MissingField
+from services.mesh.telemetry import names
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Serving:
         stored = await self._store.get_many(keys) if keys else []
         blocks = self._decode(plan, groups, stored)
         values = pack(plan, blocks, query.as_of_us, want_origins=query.want_origins)
-        metrics.count_read(plan, len(values.ages_us) // 8, values)
+        _count(plan, values)
         return values
 
     def _keys(self, plan: CompiledPlan, query: Query) -> list[_Keys]:
@@ -111,7 +112,7 @@ class Serving:
     def _report(self, view: str, block: Decoded) -> None:
         """Count rows that could not be decoded, and log each cause once a view, so that the log stays readable."""
         for _, cause in block.faults:
-            metrics.CORRUPT_ROWS.labels(view, cause).inc()
+            names.FEATURE_CORRUPT_ROWS.labels(view, cause).inc()
             if (view, cause) not in self._reported:
                 self._reported.add((view, cause))
                 logger.warning(
@@ -154,3 +155,9 @@ def _spread(block: Decoded, place: npt.NDArray[np.intp]) -> Decoded:
         None if block.nulls is None else block.nulls[place],
         None if texts is None else [texts[index] for index in place.tolist()],
     )
+
+
+def _count(plan: CompiledPlan, values: FeatureValues) -> None:
+    names.FEATURE_VALUES_READ.inc(len(values.ages_us) // 8)
+    for _, view, state in values.statuses:
+        names.FEATURE_VALUES_NOT_FRESH.labels(plan.views[view].view.name, FeatureState(state).name.lower()).inc()

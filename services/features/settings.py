@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, PositiveInt, SecretStr, field_serializer
 
 from services.features.stores import Durability
 from services.mesh.settings import ServiceSettings
+
+# In user:SECRET@host, and in ?password=SECRET and ?sentinel_password=SECRET.
+_SECRETS = re.compile(r"(?P<before>://[^/?#:]*:(?=[^/?#]*@)|password=)[^/?#@&]+")
 
 
 class Settings(ServiceSettings):
@@ -47,7 +50,4 @@ class Settings(ServiceSettings):
 
     @field_serializer("redis_url", when_used="json")
     def _without_password(self, url: SecretStr) -> str:
-        parts = urlsplit(url.get_secret_value())
-        credentials, at, hosts = parts.netloc.rpartition("@")
-        user = credentials.partition(":")[0]
-        return urlunsplit(parts._replace(netloc=f"{user}:******@{hosts}" if at else hosts))
+        return _SECRETS.sub(r"\g<before>******", url.get_secret_value())

@@ -93,5 +93,5 @@ async def answering(timeout_s: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise StoreUnavailable(f"The feature store did not answer within {timeout_s:g} s") from error
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, RuntimeError) as error:  # RuntimeError: uvloop's, for a transport closed under a write
         raise StoreUnavailable("The feature store does not answer") from error

@@ -54,3 +54,16 @@ MODEL_COMPUTE_SECONDS = "predictmesh_model_compute_seconds"
 MODEL_BATCH_ROWS = "predictmesh_model_batch_rows"
 MODEL_ROWS_IN_FLIGHT = "predictmesh_model_rows_in_flight"
 MODEL_STATE = "predictmesh_model_state"
+
+FEATURE_VALUES_READ = Counter("predictmesh_feature_values_read", "Rows of feature views that were read.")
+FEATURE_VALUES_NOT_FRESH = Counter(
+    "predictmesh_feature_values_not_fresh", "Rows of feature views read that were not fresh.", ("view", "state")
+)
+FEATURE_CORRUPT_ROWS = Counter(
+    "predictmesh_feature_corrupt_rows", "Stored rows that cannot be decoded.", ("view", "cause")
+)
+FEATURE_WRITTEN_ROWS = Counter("predictmesh_feature_written_rows", "Rows that the store has taken.", ("view",))
+FEATURE_SUPERSEDED_ROWS = Counter(
+    "predictmesh_feature_superseded_rows", "Rows left alone because the store holds a later event.", ("view",)
+)
+FEATURE_REJECTED_ROWS = Counter("predictmesh_feature_rejected_rows", "Rows that could not be written.", ("view",))
