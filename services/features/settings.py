@@ -11,8 +11,8 @@ from pydantic import Field, PositiveInt, SecretStr, field_serializer
 from services.features.stores import Durability
 from services.mesh.settings import ServiceSettings
 
-# In user:SECRET@host, and in ?password=SECRET and ?sentinel_password=SECRET.
-_SECRETS = re.compile(r"(?P<before>://[^/?#:]*:(?=[^/?#]*@)|password=)[^/?#@&]+")
+_PASSWORD = re.compile(r"(://[^/?#:]*:)[^/?#]*@")
+_PASSWORD_IN_QUERY = re.compile(r"(password=)[^&]*")
 
 
 class Settings(ServiceSettings):
@@ -50,4 +50,5 @@ class Settings(ServiceSettings):
 
     @field_serializer("redis_url", when_used="json")
     def _without_password(self, url: SecretStr) -> str:
-        return _SECRETS.sub(r"\g<before>******", url.get_secret_value())
+        shown = _PASSWORD.sub(r"\1******@", url.get_secret_value())
+        return _PASSWORD_IN_QUERY.sub(r"\1******", shown)
