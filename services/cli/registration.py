@@ -20,6 +20,7 @@ from predictmesh.registry.v1.registry_service_pb2 import (
     UploadArtifactRequest,
 )
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.cli.artifacts import check_artifacts
 from services.cli.audit import actor
 from services.cli.errors import Failure, Mistake
 from services.cli.output import note
@@ -58,6 +59,7 @@ def register(registry: RegistryServiceStub, job: Registration, wait_s: float | N
         read_report_file(job.report, version)
     # Every file is read before the first byte is sent.
     version.artifacts.extend(_describe(runtime, path) for runtime, path in job.artifacts)
+    check_artifacts(model, version, job.artifacts)
     for artifact, (_, path) in zip(version.artifacts, job.artifacts, strict=True):
         _upload(registry, artifact, path, job.timeout_s)
     response = registry.RegisterVersion(

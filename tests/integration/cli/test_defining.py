@@ -78,13 +78,17 @@ def test_registering_again(world: World) -> None:
 
 
 def test_artifact_that_is_no_model(world: World) -> None:
-    """Bytes that are no model are told as such when a model process has tried them; the version serves nobody."""
+    """Bytes that are no model, and a model of another signature, are refused before anything is sent."""
     nonsense = world.file("nonsense.onnx", "nonsense")
-    options = (*world.version("3.0.0", 1)[:2], "--artifact", f"onnx={nonsense}", "--wait", "20s")
-    outcome = run("models", "register", *options, *world.at)
+    before = revision(world)
+    document, artifact = world.version("3.0.0", 1)[:2], world.version("3.0.0", 1)[2:]
+    outcome = run("models", "register", *document, "--artifact", f"onnx={nonsense}", *world.at)
     assert (2, 1) == (outcome.code, outcome.err.count("\n"))
-    assert "delay 3.0.0 is registered, but could not be loaded: onnx: " in outcome.err
-    succeed("models", "delete", "delay", "3.0.0", "--yes", *world.at)
+    assert "[INVALID_ARTIFACT]" in outcome.err
+    other = world.file("other.yaml", Path(str(document[1])).read_text().replace("{name: y,", "{name: z,"))
+    outcome = run("models", "register", "-f", other, *artifact, *world.at)
+    assert (2, True) == (outcome.code, "[SIGNATURE_MISMATCH]" in outcome.err)
+    assert before == revision(world)
 
 
 def test_delete(world: World) -> None:
