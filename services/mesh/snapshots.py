@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 
 logger = logging.getLogger(__name__)
-RECONNECT_S = (0.1, 2.0)
+# A registry that starts beside its readers is there in a moment; one that is down for long is not asked more often.
+RECONNECT_S = 0.05
+LONGEST_RECONNECT_S = 2.0
 # Clients of object stores try for minutes; the copy on disk is better by then.
 OBJECTS_TIMEOUT_S = 5.0
 
@@ -81,6 +83,7 @@ class SnapshotReader:
                 tasks.create_task(self._follow(self._registry))
 
     async def _follow(self, registry: RegistryServiceAsyncStub) -> None:
+        pause = RECONNECT_S
         while True:
             try:
                 await self._watch(registry)
@@ -88,8 +91,9 @@ class SnapshotReader:
                 logger.warning("the watch of the registry ended", extra={"cause": repr(error)})
             except Exception:
                 logger.exception("the watch of the registry failed")
+            pause = RECONNECT_S if self.reachable else min(2 * pause, LONGEST_RECONNECT_S)
             self._set_reachable(False)
-            await asyncio.sleep(random.uniform(*RECONNECT_S))  # noqa: S311 - jitter
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
 
     async def _watch(self, registry: RegistryServiceAsyncStub) -> None:
         known = self.current

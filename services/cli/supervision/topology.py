@@ -18,6 +18,13 @@ from services.cli.supervision.ports import Ports, at
 from services.cli.supervision.probes import http_probe, redis_probe
 from services.cli.targets import SERVICES
 
+GRPC = {
+    # gRPC's older poller wakes fewer threads for a call: a quarter less CPU where calls are far apart, as between services.
+    "GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener",
+    # What its core has to say, we say better.
+    "GRPC_VERBOSITY": "NONE",
+}
+
 # The monolith answers at the address that callers know.
 _PORTS_OF = {"monolith": "gateway"}
 
@@ -114,7 +121,7 @@ def _variables(service: str, settings: Mapping[str, str]) -> dict[str, str]:
 def _environment() -> dict[str, str]:
     """Return the environment without the addresses that are for this command; a service refuses what it does not know."""
     own = {f"PREDICTMESH_{service.upper()}_ADDRESS" for service in SERVICES}
-    return {name: value for name, value in os.environ.items() if name not in own}
+    return GRPC | {name: value for name, value in os.environ.items() if name not in own}
 
 
 def _valkey(options: Options) -> Program:
