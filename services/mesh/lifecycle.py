@@ -20,7 +20,7 @@ from services.mesh.http import HttpPort
 from services.mesh.interceptors import server_chain
 from services.mesh.methods import Servicer
 from services.mesh.server import MeshServer, PortTaken
-from services.mesh.settings import ServiceSettings, settings_from_arguments
+from services.mesh.settings import ServiceSettings, SettingsError, settings_from_arguments
 from services.mesh.telemetry import logs
 from services.mesh.telemetry.tracing import open_tracing
 
@@ -53,7 +53,7 @@ def main(settings_class: type[T], build: Build[T]) -> None:
     logs.configure(settings_class.service, settings.log_level)
     try:
         uvloop.run(_run(settings, build))
-    except PortTaken as error:
+    except (PortTaken, SettingsError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
 
