@@ -10,8 +10,8 @@ from services.gateway.convert import decode_predict, encode_endpoints, encode_ex
 from services.gateway.predict import PredictFlow
 from services.gateway.streams import answer_all
 from services.mesh import context as calls
-from services.mesh.deadline import Deadline
-from services.mesh.errors import MeshError, MissingField
+from services.mesh.deadline import LONGEST_S, Deadline
+from services.mesh.errors import InvalidArgument, MeshError, MissingField
 from services.mesh.methods import ServerContext
 from services.mesh.status import to_status
 
@@ -53,12 +53,17 @@ class PredictionServicer(PredictionServiceServicer):
     async def _answer(self, message: gateway_pb.PredictStreamRequest) -> gateway_pb.PredictStreamResponse:
         running = calls.current()
         assert running is not None
-        deadline = Deadline.after(message.timeout_ms / 1000) if message.timeout_ms > 0 else None
         try:
             if not message.id:
                 raise MissingField("a request of a stream needs an id", field="id")
-            call = decode_predict(message.request, running.metadata, deadline)
+            call = decode_predict(message.request, running.metadata, _deadline(message))
             response = encode_prediction(await self._flow.run(call))
         except MeshError as error:
             return gateway_pb.PredictStreamResponse(id=message.id, error=to_status(error))
         return gateway_pb.PredictStreamResponse(id=message.id, response=response)
+
+
+def _deadline(message: gateway_pb.PredictStreamRequest) -> Deadline | None:
+    if message.timeout_ms < 0:
+        raise InvalidArgument("timeout_ms is negative", field="timeout_ms")
+    return Deadline.after(min(message.timeout_ms / 1000, LONGEST_S)) if message.timeout_ms else None

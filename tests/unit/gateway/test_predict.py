@@ -9,8 +9,6 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
-from services.gateway.convert_snapshot import TableBuilder
-from services.gateway.predict import PredictFlow
 from services.gateway.prediction import DegradationReason, FeatureState
 from services.gateway.routing import RouteReason
 from services.mesh import context as calls
@@ -18,8 +16,9 @@ from services.mesh.context import CallContext, new_trace_id
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, MeshError, NotReady, Reason
 from services.mesh.telemetry.tracing import Tracing
-from tests.support.predictions import MemoryFeatures, MemoryModel, StoredRow, call, column, snapshot, version, view
+from tests.support.predictions import StoredRow, call, column, snapshot, version, view
 from tests.support.waiting import eventually
+from tests.unit.gateway.world import World
 
 RIDER = view("rider", "a:FP32", "n:INT64")
 BOUND = {"x:FP32": ["rider:a"], "n:INT64": ["rider:n"]}
@@ -27,27 +26,10 @@ DEFINED = snapshot(RIDER, versions=[version(BOUND), version(BOUND, number="1.1.0
 ONE = column("rider_id", "a")
 
 
-class World:
-    """A flow with what lies behind it."""
-
-    def __init__(self) -> None:
-        self.features = MemoryFeatures({"a": StoredRow({"rider:a": 2.0, "rider:n": 3})})
-        self.model = MemoryModel()
-        self.reachable = True
-        self.tables = TableBuilder()
-        self.flow = PredictFlow(
-            self.features,
-            self.model,
-            registry_reachable=lambda: self.reachable,
-            max_batch_rows=8,
-            max_queued_rows=100,
-        )
-
-
 @pytest.fixture
 def world() -> World:
     """A flow that has its definitions."""
-    made = World()
+    made = World({"a": StoredRow({"rider:a": 2.0, "rider:n": 3})})
     made.flow.use(made.tables.build(DEFINED))
     return made
 
@@ -98,7 +80,7 @@ async def test_pin(world: World) -> None:
 
 async def test_not_ready_before_the_first_definitions() -> None:
     """Without definitions nothing is known, so nothing is refused as unknown."""
-    flow = World().flow
+    flow = World({}).flow
     assert not flow.ready
     with pytest.raises(NotReady):
         await flow.run(call(ONE))

@@ -1,0 +1,148 @@
+"""The gateway's rpcs: what they take from the call, and streams whose requests stand for themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from predictmesh.gateway.v1 import prediction_service_pb2 as pb
+from predictmesh.gateway.v1.prediction_service_pb2_grpc import add_PredictionServiceServicer_to_server
+from predictmesh.types.v1.tensor_pb2 import Tensor
+from services.gateway.servicer import PredictionServicer
+from services.mesh.errors import DeadlineExceeded, MeshError, NotReady, Reason
+from services.mesh.interceptors import server_chain
+from services.mesh.local import LocalStub
+from services.mesh.methods import Servicer
+from services.mesh.telemetry.tracing import open_tracing
+from tests.support.predictions import StoredRow, snapshot, version, view
+from tests.support.waiting import eventually
+from tests.unit.gateway.world import World
+
+BOUND = {"x:FP32": ["rider:a"]}
+DEFINED = snapshot(view("rider", "a:FP32"), versions=[version(BOUND), version(BOUND, number="1.1.0")], live="1.0.0")
+
+
+@pytest.fixture
+def world() -> World:
+    """Rider a, whose value is 2, which makes 3."""
+    made = World({"a": StoredRow({"rider:a": 2.0})})
+    made.flow.use(made.tables.build(DEFINED))
+    return made
+
+
+def stub_of(world: World, limit: int = 4) -> Any:
+    """Return the gateway's methods in the chain of a server."""
+    servicer = Servicer(
+        add_PredictionServiceServicer_to_server, PredictionServicer(world.flow, max_stream_requests=limit)
+    )
+    return LocalStub(servicer, server_chain(open_tracing("gateway", endpoint="", sample_ratio=0), max_in_flight=9))
+
+
+def asking(rider: str = "a", **parts: Any) -> pb.PredictRequest:
+    """Return a request for one rider; none without a name."""
+    keys = [Tensor(name="rider_id", strings=[rider])] if rider else []
+    return pb.PredictRequest(endpoint="m", entities=keys, **parts)
+
+
+async def streamed(world: World, *messages: pb.PredictStreamRequest) -> dict[str, pb.PredictStreamResponse]:
+    """Return the answers of a stream by id."""
+
+    async def sent() -> AsyncIterator[pb.PredictStreamRequest]:
+        for message in messages:
+            yield message
+
+    async with asyncio.timeout(5):
+        return {answer.id: answer async for answer in stub_of(world).PredictStream(sent())}
+
+
+def reason(status: Status) -> str:
+    """Return the reason in a status."""
+    info = ErrorInfo()
+    assert status.details[0].Unpack(info)
+    return info.reason
+
+
+async def test_predict(world: World) -> None:
+    """The answer carries the trace that the call runs in."""
+    answer = await stub_of(world).Predict(asking(), metadata=(("traceparent", f"00-{'a' * 32}-{'b' * 16}-00"),))
+    assert [3.0] == list(answer.outputs[0].floats)
+    assert "a" * 32 == answer.provenance.trace_id
+
+
+async def test_version_header(world: World) -> None:
+    """A call's metadata pins the version."""
+    answer = await stub_of(world).Predict(asking(), metadata=(("x-model-version", "1.1.0"),))
+    assert "1.1.0" == answer.provenance.version
+
+
+async def test_deadline_of_the_call(world: World) -> None:
+    """The time that the caller gives is the request's."""
+    world.features.gate.clear()
+    with pytest.raises(DeadlineExceeded):
+        await stub_of(world).Predict(asking(), timeout=0.02)
+    await eventually(lambda: world.features.cancelled == 1)
+
+
+async def test_explain(world: World) -> None:
+    """An explanation comes with the prediction itself."""
+    answer = await stub_of(world).Explain(pb.ExplainRequest(request=asking()))
+    assert [2.0] == [each.value.floats[0] for each in answer.inputs]
+    assert [3.0] == list(answer.prediction.outputs[0].floats)
+
+
+async def test_list_endpoints(world: World) -> None:
+    """The endpoints of the table in use; without one there is nothing to list, and that is no empty list."""
+    assert ["m"] == [each.name for each in (await stub_of(world).ListEndpoints(pb.ListEndpointsRequest())).endpoints]
+    with pytest.raises(NotReady):
+        await stub_of(World({})).ListEndpoints(pb.ListEndpointsRequest())
+
+
+async def test_stream_answers_by_id(world: World) -> None:
+    """Each request has its answer or its error, and none ends the stream for the others."""
+    found = await streamed(
+        world,
+        pb.PredictStreamRequest(id="good", request=asking()),
+        pb.PredictStreamRequest(id="bad", request=asking("")),
+        pb.PredictStreamRequest(id="empty"),
+        pb.PredictStreamRequest(request=asking()),
+        pb.PredictStreamRequest(id="negative", request=asking(), timeout_ms=-1),
+        pb.PredictStreamRequest(id="long", request=asking(), timeout_ms=2**63 - 1),
+    )
+    assert [3.0] == list(found["good"].response.outputs[0].floats)
+    assert [3.0] == list(found["long"].response.outputs[0].floats)
+    assert {
+        "bad": Reason.MISSING_KEY,
+        "empty": Reason.UNKNOWN_ENDPOINT,
+        "": Reason.MISSING_FIELD,
+        "negative": Reason.INVALID_ARGUMENT,
+    } == {name: reason(answer.error) for name, answer in found.items() if answer.HasField("error")}
+
+
+async def test_requests_of_a_stream_have_their_own_time(world: World) -> None:
+    """One that is out of time is told so by its id; a stream that its caller leaves is computed no further."""
+    world.features.gate.clear()
+    forever = asyncio.Event()
+
+    async def sent() -> AsyncIterator[pb.PredictStreamRequest]:
+        yield pb.PredictStreamRequest(id="slow", request=asking(), timeout_ms=60_000)
+        yield pb.PredictStreamRequest(id="short", request=asking(), timeout_ms=20)
+        await forever.wait()
+
+    answers = stub_of(world).PredictStream(sent())
+    async with asyncio.timeout(5):
+        first = await anext(answers)
+    assert ("short", Reason.DEADLINE_EXCEEDED) == (first.id, reason(first.error))
+    await answers.aclose()
+    await eventually(lambda: world.features.cancelled == 1)
+
+
+async def test_errors_reach_the_caller(world: World) -> None:
+    """A fault of the request is raised as what it is."""
+    with pytest.raises(MeshError) as caught:
+        await stub_of(world).Predict(asking(""))
+    assert Reason.MISSING_KEY is caught.value.reason
