@@ -70,7 +70,8 @@ class Registry:
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reconnect at once."""
-    monkeypatch.setattr(snapshots, "RECONNECT_S", (0.0, 0.01))
+    monkeypatch.setattr(snapshots, "RECONNECT_S", 0.001)
+    monkeypatch.setattr(snapshots, "LONGEST_RECONNECT_S", 0.01)
 
 
 @pytest.fixture
