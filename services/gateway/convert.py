@@ -44,7 +44,7 @@ def decode_predict(
     explain: bool = False,
 ) -> PredictCall:
     """Return the call that a request asks for; what is wrong with the message alone is InvalidArgument."""
-    if len(request.prediction_id.encode()) > MAX_PREDICTION_ID_BYTES:
+    if request.prediction_id and len(request.prediction_id.encode()) > MAX_PREDICTION_ID_BYTES:
         raise InvalidArgument(f"prediction_id is longer than {MAX_PREDICTION_ID_BYTES} bytes", field="prediction_id")
     as_of_us = _microseconds(request.as_of) if request.HasField("as_of") else time.time_ns() // 1000
     return PredictCall(
@@ -70,6 +70,14 @@ def _microseconds(time_of: Timestamp) -> int:
 
 
 def _column(tensor: Tensor, path: str, index: int) -> Column:
+    fields = tensor.ListFields()
+    # The common case: a name and values.
+    if len(fields) == 2 and fields[1][0].name in _VALUE_FIELDS:
+        return Column(tensor.name, fields[1][0].name, list(fields[1][1]))
+    return _full_column(tensor, path, index)
+
+
+def _full_column(tensor: Tensor, path: str, index: int) -> Column:
     column = Column(tensor.name, "", [])
     for descriptor, value in tensor.ListFields():
         field = descriptor.name

@@ -118,18 +118,18 @@ def checked_keys(columns: list[Column], target: Target) -> list[list[str] | list
     for key, values in zip(target.keys, found, strict=True):
         if values is None:
             raise MissingKey(f"key column {key.name!r} is missing", field="entities", column=key.name)
-    for entity in target.entities:
-        if sum(longest[place] for place in entity) > MAX_KEY_BYTES:
-            _refuse_long(columns, target, entity)
+    if sum(longest) > MAX_KEY_BYTES:
+        _check_lengths(columns, target, longest)
     return cast("list[list[str] | list[int]]", found)
 
 
 def _checked_key(column: Column, key: KeyColumn, path: str) -> tuple[list[str] | list[int], int]:
     """Return the values, and how many bytes the longest of them has at most."""
     wanted = "ints" if key.is_int else "strings"
-    if column.kind not in {wanted, ""}:
+    if column.kind != wanted and column.kind:
         raise TypeMismatch(f"key column {key.name!r} takes {wanted}, not {column.kind}", field=f"{path}.{column.kind}")
-    _check_dtype(column, DType.INT64 if key.is_int else DType.BYTES, path)
+    if column.dtype is not None:
+        _check_dtype(column, DType.INT64 if key.is_int else DType.BYTES, path)
     if column.null_rows:
         raise MissingKey(f"key column {key.name!r} may not have null rows", field=f"{path}.null_rows")
     if column.shape and list(column.shape) != [len(column.values)]:
@@ -143,21 +143,25 @@ def _checked_key(column: Column, key: KeyColumn, path: str) -> tuple[list[str] |
         row = texts.index("")
         raise MissingKey(f"key {key.name!r} is empty in row {row}", field=f"{path}.strings[{row}]")
     # A character is at most four bytes, so the exact length is rarely needed.
-    return texts, 4 * max(map(len, texts), default=0)
+    return texts, 4 * max(map(len, texts)) if texts else 0
 
 
-def _refuse_long(columns: list[Column], target: Target, entity: tuple[int, ...]) -> None:
-    """Raise for the first row whose columns of one entity are too long together, going by the exact length."""
-    names = [target.keys[place].name for place in entity]
+def _check_lengths(columns: list[Column], target: Target, longest: list[int]) -> None:
+    """Raise if the columns of one entity are too long together; `longest` has an upper bound by key column."""
+    for entity in target.entities:
+        if sum(longest[place] for place in entity) > MAX_KEY_BYTES:
+            _check_rows(columns, [target.keys[place].name for place in entity])
+
+
+def _check_rows(columns: list[Column], names: list[str]) -> None:
     path = {column.name: f"entities[{position}].{column.kind}" for position, column in enumerate(columns)}
     values = {column.name: column.values for column in columns}
     for row, key in enumerate(zip(*(values[name] for name in names), strict=False)):
         sizes = [len(value.encode()) if isinstance(value, str) else INT_KEY_BYTES for value in key]
         if sum(sizes) > MAX_KEY_BYTES:
             longest = names[sizes.index(max(sizes))]
-            raise KeyTooLong(
-                f"key {' and '.join(names)} exceeds {MAX_KEY_BYTES} bytes in row {row}", field=f"{path[longest]}[{row}]"
-            )
+            message = f"key {' and '.join(names)} exceeds {MAX_KEY_BYTES} bytes in row {row}"
+            raise KeyTooLong(message, field=f"{path[longest]}[{row}]")
 
 
 def row_count(keys: list[list[str] | list[int]], features: list[Column], target: Target) -> int:
@@ -225,7 +229,8 @@ def _override(column: Column, feed: Input, index: int, source: Source, rows: int
             f"feature {column.name!r} is {feed.dtype.name}; got {column.kind or 'no values'}",
             field=f"{path}.{column.kind}" if column.kind else path,
         )
-    _check_dtype(column, feed.dtype, path)
+    if column.dtype is not None:
+        _check_dtype(column, feed.dtype, path)
     if len(column.values) != rows * source.width:
         _refuse_length(column, source, rows, path)
     if column.shape:
