@@ -9,9 +9,10 @@ from functools import cache
 from opentelemetry.util.types import AttributeValue
 from prometheus_client import Histogram
 
+from services.gateway.checks import member_of
 from services.gateway.lane import Features, Lane, Model
 from services.gateway.prediction import Degradation, DegradationReason, Prediction
-from services.gateway.request import PredictCall, member_of
+from services.gateway.request import PredictCall
 from services.gateway.routing import RoutingTable
 from services.gateway.target import Target
 from services.mesh import context as calls

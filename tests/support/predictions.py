@@ -14,9 +14,10 @@ from predictmesh.registry.v1 import endpoint_pb2, feature_view_pb2, model_pb2
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from predictmesh.types.v1.data_type_pb2 import DataType
 from services.gateway.assembly import pack, unpacked, zeros
+from services.gateway.checks import member_of
 from services.gateway.convert_snapshot import target_of
 from services.gateway.prediction import NOT_STORED, FeatureRows, FeatureState, Inference, Outcome
-from services.gateway.request import Column, Member, PredictCall, member_of
+from services.gateway.request import Column, Member, PredictCall
 from services.gateway.target import DType, Input, Output, SourceKind, Target
 from services.mesh.context import CallContext, current
 from services.mesh.deadline import Deadline

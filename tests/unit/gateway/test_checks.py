@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.gateway.request import MAX_KEY_BYTES, Column, Member
+from services.gateway.checks import MAX_KEY_BYTES
+from services.gateway.request import Column, Member
 from services.gateway.target import DType, Target
 from services.mesh.errors import Code, MeshError, Reason
 from tests.support.predictions import column, member, target, view
