@@ -87,12 +87,14 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> MeshError:
     if status is not None:
         return from_status(status)
     code = _code(error.code().value[0])
+    if code is Code.CANCELLED:
+        # Not by us, or a CancelledError would have come: a server that goes down ends so what it has not taken up.
+        code = Code.UNAVAILABLE
     return RemoteError(code, _reason(code, ""), error.details() or code.name)
 
 
 # Reasons for what gRPC itself refuses, without our details.
 _BARE = {
-    Code.CANCELLED: Reason.CANCELLED,
     Code.DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
     Code.UNAVAILABLE: Reason.UPSTREAM_UNAVAILABLE,
     Code.RESOURCE_EXHAUSTED: Reason.OVERLOADED,

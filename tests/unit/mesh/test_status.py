@@ -186,7 +186,6 @@ def rpc_error(code: grpc.StatusCode, details: str | None, *trailing: tuple[str, 
         (grpc.StatusCode.DEADLINE_EXCEEDED, Reason.DEADLINE_EXCEEDED),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.OVERLOADED),
         (grpc.StatusCode.UNIMPLEMENTED, Reason.UNKNOWN_METHOD),
-        (grpc.StatusCode.CANCELLED, Reason.CANCELLED),
         (grpc.StatusCode.UNKNOWN, Reason.INTERNAL),
     ],
 )
@@ -194,6 +193,12 @@ def test_bare_codes_of_grpc_get_a_reason(code: grpc.StatusCode, reason: Reason) 
     """What gRPC itself refuses has no details; its code says enough."""
     error = from_rpc_error(rpc_error(code, "refused"))
     assert (code.name, reason, "refused") == (error.code.name, reason, error.message)
+
+
+def test_call_that_the_server_ended_may_be_repeated() -> None:
+    """A server that goes down cancels what it has not taken up; to the caller it is out of reach."""
+    error = from_rpc_error(rpc_error(grpc.StatusCode.CANCELLED, "CANCELLED"))
+    assert (Code.UNAVAILABLE, Reason.UPSTREAM_UNAVAILABLE) == (error.code, error.reason)
 
 
 @pytest.mark.parametrize(
