@@ -12,7 +12,7 @@ from tritonclient.grpc import service_pb2 as oip_pb
 from predictmesh.features.v1 import features_service_pb2 as features_pb
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.gateway.assembly import unpacked
-from services.gateway.errors import InvalidOutput
+from services.gateway.errors import InvalidOutput, VersionNotLoaded
 from services.gateway.prediction import FeatureRows, FeatureState, Inference
 from services.mesh.deadline import Deadline
 from services.mesh.errors import MeshError, Reason
@@ -27,6 +27,9 @@ REMAINING_MS = "pm_rows"
 RUNTIME = "pm_runtime"
 # A definition reaches the gateway and the feature service each by its own watch, so one may be ahead of the other.
 VIEW_WAITS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+# Calls that bring the plan once some replica did not know it. The repeated call alone would not do: as calls take
+# turns, it goes to the next replica, and the first one would never learn.
+PLAN_CALLS = 16
 
 
 class FeatureClient:
@@ -34,6 +37,7 @@ class FeatureClient:
 
     def __init__(self, stub: FeatureServiceAsyncStub) -> None:
         self._stub = stub
+        self._bringing_plan: dict[bytes, int] = {}
         self.hop = Hop("features")
 
     async def get(
@@ -55,16 +59,25 @@ class FeatureClient:
             as_of_us=as_of_us,
             want_origins=want_origins,
         )
-
+        assert isinstance(target.plan, features_pb.FeaturePlan)
+        if self._bringing_plan and self._brings_plan(target.plan_id):
+            request.plan.CopyFrom(target.plan)
         try:
             response = await self._call(request, deadline)
         except MeshError as error:
             if error.reason is not Reason.UNKNOWN_PLAN:
                 raise
-            assert isinstance(target.plan, features_pb.FeaturePlan)
+            self._bringing_plan[target.plan_id] = PLAN_CALLS
             request.plan.CopyFrom(target.plan)
             response = await self._call(request, deadline)
         return _feature_rows(response)
+
+    def _brings_plan(self, plan_id: bytes) -> bool:
+        """Say whether the next call brings the plan, and count it."""
+        left = self._bringing_plan.pop(plan_id, 0)
+        if left > 1:
+            self._bringing_plan[plan_id] = left - 1
+        return left > 0
 
     async def _call(
         self, request: features_pb.GetFeaturesRequest, deadline: Deadline
@@ -115,7 +128,13 @@ class ModelClient:
         request.parameters[REMAINING_MS].string_param = ",".join(map(str, remaining_ms))
 
         async def attempt(timeout: float) -> oip_pb.ModelInferResponse:
-            return await self._infer(request, timeout=timeout)
+            try:
+                return await self._infer(request, timeout=timeout)
+            except MeshError as error:
+                if error.reason not in {Reason.UNKNOWN_MODEL, Reason.UNKNOWN_VERSION}:
+                    raise
+                # Our definitions have it, so that replica is behind; another may not be.
+                raise VersionNotLoaded(f"{target.model}@{target.version} is not known there yet") from error
 
         return _inference(await self.hop.call(attempt, deadline), target, rows)
 

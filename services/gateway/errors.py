@@ -83,6 +83,12 @@ class StaleFeature(MeshError):
     code, reason = Code.FAILED_PRECONDITION, Reason.STALE_FEATURE
 
 
+class VersionNotLoaded(MeshError):
+    """The replica that was asked does not know the version yet."""
+
+    code, reason = Code.UNAVAILABLE, Reason.VERSION_NOT_LOADED
+
+
 class InvalidOutput(MeshError):
     """The model answered something that its signature does not allow."""
 
