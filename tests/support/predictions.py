@@ -132,6 +132,7 @@ class MemoryFeatures:
         self.rows = rows or {}
         self.calls: list[Sequence[Sequence[object]]] = []
         self.as_of_us: list[Sequence[int]] = []
+        self.deadlines: list[Deadline] = []
         self.contexts: list[CallContext | None] = []
         self.failures: list[MeshError] = []
         self.cancelled = 0
@@ -149,6 +150,7 @@ class MemoryFeatures:
     ) -> FeatureRows:
         self.calls.append(keys)
         self.as_of_us.append(as_of_us)
+        self.deadlines.append(deadline)
         self.contexts.append(current())
         try:
             await self.gate.wait()

@@ -123,6 +123,7 @@ async def test_each_row_has_the_time_of_its_request(lane: Lane, features: Memory
     first, second, third = model.remaining_ms[0]
     assert 0 < first <= 1000
     assert 99_000 < second == third <= 100_000
+    assert late.deadline.at == features.deadlines[0].at, "the calls have the longest time of all"
 
 
 async def test_a_request_without_stored_values_is_one_hop(features: MemoryFeatures, model: MemoryModel) -> None:
@@ -158,11 +159,14 @@ async def test_deadline_of_one(lane: Lane, features: MemoryFeatures) -> None:
 
 
 async def test_deadline_that_has_passed(lane: Lane, features: MemoryFeatures) -> None:
-    """Nothing is asked for a request that came too late, and it takes no place in the queue."""
+    """A request that came too late is told so, however full the queue is, and takes no place in it."""
+    first = await hold(features, lane)
+    waiting = submitted(lane, *(asking("b", "c") for _ in range(5)))
+    await asyncio.sleep(0)
     with pytest.raises(DeadlineExceeded):
         await lane.answer(asking("a", seconds=-1))
-    assert [[2.0]] == await settled(*submitted(lane, asking("a")))
-    assert [[["a"]]] == features.calls
+    features.gate.set()
+    await settled(first, *waiting)
 
 
 async def test_batch_nobody_waits_for(lane: Lane, features: MemoryFeatures, model: MemoryModel) -> None:
