@@ -106,9 +106,14 @@ class Sandbox:
         await self.until_served(response.revision)
 
     async def until_runtime(
-        self, model: str, version: str, state: RuntimeState.ValueType = RuntimeState.RUNTIME_STATE_READY
+        self,
+        model: str,
+        version: str,
+        state: RuntimeState.ValueType = RuntimeState.RUNTIME_STATE_READY,
+        *,
+        processes: int = 1,
     ) -> str:
-        """Wait until a model process reports a version in a state; return what it says of it."""
+        """Wait until so many model processes report a version in a state; return what one says of it."""
         found: list[RuntimeStatus] = []
 
         async def reported() -> bool:
@@ -119,7 +124,7 @@ class Sandbox:
                 for status in instance.runtimes
                 if status.model == self.full(model) and status.version == version and status.state == state
             ]
-            return bool(found)
+            return len(found) >= processes
 
         await eventually(reported, f"{model}@{version} in {RuntimeState.Name(state)}")
         return found[0].message

@@ -1,0 +1,53 @@
+"""A mesh of separate processes for the tests of this folder, whole again before each of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.support.onnx_models import linear
+from tests.worlds.mesh import connect
+from tests.worlds.parts import Parts, parts
+from tests.worlds.resources import field, view
+from tests.worlds.sandbox import Sandbox
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of this folder in one loop, that of the mesh."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
+    """The processes."""
+    async with parts(tmp_path_factory.mktemp("outage")) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def whole(running: Parts) -> Parts:
+    """The processes, all of them running."""
+    await running.up()
+    return running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own(whole: Parts) -> AsyncIterator[Sandbox]:
+    """Endpoint `ride` of model `ride`, version 1.0.0 by the alias champion: ten times the rider's number, as stored."""
+    async with connect(whole.addresses) as mesh:
+        made = Sandbox(mesh)
+        await made.view(view("rider", field("tens"), entity="rider", keys={"rider_id": "STRING"}))
+        await made.model("ride")
+        await made.register("ride", "1.0.0", linear(1.0, width=1), {"x": ["rider:tens"]})
+        await made.until_runtime("ride", "1.0.0", processes=len(whole.models))
+        await made.model("ride", champion="1.0.0")
+        await made.endpoint("ride", "ride", alias="champion")
+        keys = {"rider_id": [f"r{number}" for number in range(10)]}
+        await made.write("rider", keys, {"tens": [10.0 * number for number in range(10)]})
+        yield made
