@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from predictmesh.features.v1 import features_service_pb2 as features_pb
 from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
@@ -18,6 +19,7 @@ from services.mesh.lifecycle import Service
 from services.mesh.local import LocalStub
 from services.mesh.settings import SettingsError
 from services.mesh.telemetry.tracing import open_tracing
+from services.model import server as model_server
 from services.monolith.server import build
 from services.monolith.settings import Settings
 from services.registry.definitions import Artifact, Signature
@@ -39,6 +41,8 @@ def of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"PREDICTMESH_{service.upper()}_OBJECTS", f"file://{tmp_path}/objects")
         monkeypatch.setenv(f"PREDICTMESH_{service.upper()}_DATA_DIR", f"{tmp_path}/{service}")
     monkeypatch.setenv("PREDICTMESH_FEATURES_REDIS_URL", "memory://")
+    # Another world of the same run may have a model service in this process.
+    monkeypatch.setattr(model_server, "REGISTRY", CollectorRegistry())
 
 
 @pytest.fixture
