@@ -57,6 +57,8 @@ class Lane:
         self._features = features
         self._model = model
         self._coalescer: Coalescer[Member] = Coalescer(self._travel, max_rows=max_rows, max_queued_rows=max_queued_rows)
+        # Read when it is scraped: the path of a request does nothing for it.
+        names.QUEUE_ROWS.labels(target.model, target.version).set_function(lambda: self._coalescer.queued_rows)
         hop_duration, batch_rows = names.HOP_DURATION, names.BATCH_ROWS
         self._features_duration = hop_duration.labels("features")
         self._model_duration = hop_duration.labels("model")

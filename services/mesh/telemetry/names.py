@@ -33,7 +33,7 @@ DEGRADATIONS = Counter(
 )
 HOP_DURATION = Histogram("predictmesh_hop_duration_seconds", "Time of a batch in one hop.", ("hop",), buckets=DURATIONS)
 BATCH_ROWS = Histogram("predictmesh_batch_rows", "Rows that travelled together.", ("hop",), buckets=ROWS)
-QUEUE_ROWS = Gauge("predictmesh_queue_rows", "Rows waiting for a batch to leave.", ("endpoint",))
+QUEUE_ROWS = Gauge("predictmesh_queue_rows", "Rows waiting for a batch to leave.", ("model", "model_version"))
 FEATURE_AGE = Histogram(
     "predictmesh_feature_age_seconds", "Oldest age of a view in an answer.", ("view",), buckets=AGES
 )
