@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.support.onnx_models import linear
+from tests.worlds.loop import share_loop
 from tests.worlds.mesh import connect
 from tests.worlds.parts import Parts, parts
 from tests.worlds.resources import field, view
@@ -16,11 +16,8 @@ from tests.worlds.sandbox import Sandbox
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of this folder in one loop, that of the mesh."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+    """Run the tests of this folder in the loop of the mesh."""
+    share_loop(items, __file__)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import pytest_asyncio
 
 from tests.support.onnx_models import linear, reciprocal
+from tests.worlds.loop import share_loop
 from tests.worlds.models import echo
 from tests.worlds.resources import field, view
 from tests.worlds.sandbox import Sandbox
@@ -16,11 +15,8 @@ RIDER = {"rider_id": "STRING"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of this folder in the loop that the shared mesh lives in."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+    """Run the tests of this folder in the loop of the mesh."""
+    share_loop(items, __file__)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
