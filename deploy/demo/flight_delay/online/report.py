@@ -34,9 +34,9 @@ def print_summary(summary: Summary) -> None:
         ],
     )
     click.echo(
-        "online, offline: AUC of these departures, as the services answered and as the pipeline scored them; max diff: "
-        f"of two such scores;\nwhole: AUC of all {summary.departures_whole:,} departures of October to December, offline."
-        " It tells how good a model is; a shorter window\ndepends on the weather of its days."
+        "offline: AUC of the same departures as the pipeline scored them; max diff: of the two scores of one departure\n"
+        f"whole: offline AUC of all {summary.departures_whole:,} departures of October to December; "
+        "that of a shorter window depends on its weather"
     )
     click.echo()
     print_pairs(
