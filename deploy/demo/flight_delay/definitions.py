@@ -16,6 +16,8 @@ import yaml
 from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
+RECORDING = "replay.npz"
+"""Name of the recording among the pipeline's outputs."""
 _COUNTER = re.compile(r"(late|delay|weight)_(\d+)([hd])")
 _UNIT_S = {"h": 3600, "d": 86400}
 _SERVES_STALE = "serve"

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from deploy.demo.flight_delay import data, histories, recording
-from deploy.demo.flight_delay.definitions import Version, View, read_versions, read_views
+from deploy.demo.flight_delay.definitions import RECORDING, Version, View, read_versions, read_views
 from deploy.demo.flight_delay.estimators import ESTIMATORS, Sample
 from deploy.demo.flight_delay.graph import preprocessing
 from deploy.demo.flight_delay.profiles import training_profile
-from deploy.demo.flight_delay.replay import RECORDING
 from deploy.demo.flight_delay.table import model_inputs, source_columns
 from deploy.demo.flight_delay.welding import weld
 

@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Columns = dict[str, NDArray[Any]]
-RECORDING = "replay.npz"
-"""Name of the recording among the pipeline's outputs."""
 
 T = TypeVar("T")
 

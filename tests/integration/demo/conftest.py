@@ -10,12 +10,11 @@ import onnx
 import pytest
 
 from deploy.demo.flight_delay import data, graph, histories, recording
-from deploy.demo.flight_delay.definitions import read_versions, read_views
+from deploy.demo.flight_delay.definitions import RECORDING, read_versions, read_views
 from deploy.demo.flight_delay.estimators import Sample, perceptron
 from deploy.demo.flight_delay.online.running import running
 from deploy.demo.flight_delay.pipeline import score
 from deploy.demo.flight_delay.profiles import training_profile
-from deploy.demo.flight_delay.replay import RECORDING
 from deploy.demo.flight_delay.table import model_inputs, source_columns
 from deploy.demo.flight_delay.welding import weld
 from services.cli.options import Services

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from deploy.demo.flight_delay.definitions import RECORDING
 from deploy.demo.flight_delay.online.comparison import Comparison, compare
 from deploy.demo.flight_delay.online.sample import ask_traced
 from deploy.demo.flight_delay.online.session import replay
 from deploy.demo.flight_delay.online.summary import problems, summarize
-from deploy.demo.flight_delay.replay import RECORDING, Recording
+from deploy.demo.flight_delay.replay import Recording
 from services.cli.options import Services
 
 DEPARTURES = 300

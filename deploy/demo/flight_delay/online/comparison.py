@@ -8,11 +8,11 @@ from pathlib import Path
 
 import uvloop
 
-from deploy.demo.flight_delay.definitions import read_versions
+from deploy.demo.flight_delay.definitions import RECORDING, read_versions
 from deploy.demo.flight_delay.online.definitions import define
 from deploy.demo.flight_delay.online.session import load, replay
 from deploy.demo.flight_delay.online.summary import Summary, summarize
-from deploy.demo.flight_delay.replay import RECORDING, Departure, Recording
+from deploy.demo.flight_delay.replay import Departure, Recording
 from deploy.demo.flight_delay.train import read_metrics
 from services.cli.options import Services
 from services.cli.progress import Progress
