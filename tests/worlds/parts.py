@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.valkey import Valkey, free_port, valkey
+from tests.support.valkey import Valkey, valkey
 from tests.worlds.mesh import Addresses
+from tests.worlds.ports import port_row
 from tests.worlds.sandbox import eventually
 
 STOP_LIMIT_S = 20.0
@@ -28,8 +29,8 @@ class Part:
     service: str
     directory: Path
     settings: Mapping[str, str] = field(default_factory=dict)
-    grpc_port: int = field(default_factory=free_port)
-    http_port: int = field(default_factory=free_port)
+    grpc_port: int = field(default_factory=port_row)
+    http_port: int = field(default_factory=port_row)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -168,7 +169,7 @@ def _stopped(parts: Parts) -> Iterator[None]:
 @asynccontextmanager
 async def parts(directory: Path) -> AsyncIterator[Parts]:
     """Run the processes, and a store that keeps what it has written, for the time of the context."""
-    with valkey("--appendonly", "yes", "--appendfsync", "everysec", port=free_port()) as store:
+    with valkey("--appendonly", "yes", "--appendfsync", "everysec", port=port_row()) as store:
         made = _laid_out(directory, store)
         with _stopped(made):
             await made.up()

@@ -6,7 +6,6 @@ import json
 import os
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.valkey import free_port
 from tests.worlds.mesh import Addresses
+from tests.worlds.ports import port_row
 
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
@@ -50,7 +49,7 @@ def command(*arguments: str) -> list[str]:
 @contextmanager
 def up(directory: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Up]:
     """Run `predictmesh up` on free ports for the time of the context; what it logs is in `directory`/log."""
-    line = command("up", "--data", str(directory / "data"), "--port-base", str(port_base()), *arguments)
+    line = command("up", "--data", str(directory / "data"), "--port-base", str(port_row(PORTS)), *arguments)
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(
             line, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **(env or {})}
@@ -74,20 +73,3 @@ def _ready_line(process: subprocess.Popen[str], log: Path) -> Mapping[str, Any]:
             return found
     process.kill()
     raise AssertionError(f"not ready; its log:\n{log.read_text()}")
-
-
-def port_base() -> int:
-    """Return the first of as many free ports as `up` takes."""
-    for _ in range(100):
-        base = free_port()
-        if base + PORTS < 65_536 and all(_free(port) for port in range(base, base + PORTS)):
-            return base
-    raise AssertionError("no row of free ports")
-
-
-def _free(port: int) -> bool:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
