@@ -34,8 +34,9 @@ demo: setup ## Train on real flights, serve, and replay the test window
 up: setup ## Run all services in the foreground
 	@$(BIN)/predictmesh up
 
-test: setup ## Run the unit, contract and integration tests
+test: setup ## Run the unit, contract and integration tests, and those of predictions once more on processes
 	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --mesh=processes tests/integration/predict tests/contract/wire
 
 check: setup ## Run every check that is not a test, all of them even when one fails
 	@$(MAKE) --no-print-directory --keep-going lint types boundaries contract stubs
