@@ -45,11 +45,11 @@ async def build(
             )
         if features is None:
             features = await stack.enter_async_context(
-                open_stub(settings.features, FeatureServiceStub, max_message_bytes=limit)
+                open_stub(settings.features, FeatureServiceStub, max_message_bytes=limit, only_serving=True)
             )
         if inference is None:
             inference = await stack.enter_async_context(
-                open_stub(settings.model, GRPCInferenceServiceStub, max_message_bytes=limit)
+                open_stub(settings.model, GRPCInferenceServiceStub, max_message_bytes=limit, only_serving=True)
             )
         reader = SnapshotReader(
             registry,

@@ -29,10 +29,13 @@ KEEPALIVE_S = 30
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 
-def channel_options(max_message_bytes: int) -> list[tuple[str, str | int]]:
+def channel_options(max_message_bytes: int, *, only_serving: bool = False) -> list[tuple[str, str | int]]:
     """Return the options of every channel: spread over all addresses, notice dead peers, come back soon."""
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if only_serving:
+        config["healthCheckConfig"] = {"serviceName": ""}
     return [
-        ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+        ("grpc.service_config", json.dumps(config)),
         ("grpc.enable_retries", 0),  # retries are ours: mesh/resilience.py
         ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
         ("grpc.keepalive_timeout_ms", 5_000),
@@ -46,10 +49,19 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, str | int]]:
 
 @asynccontextmanager
 async def open_stub(
-    target: str, stub: Callable[[grpc.aio.Channel], S], *, max_message_bytes: int = MAX_MESSAGE_BYTES
+    target: str,
+    stub: Callable[[grpc.aio.Channel], S],
+    *,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    only_serving: bool = False,
 ) -> AsyncIterator[S]:
-    """Open a channel to `target` and yield the stub over it, whose failed calls raise MeshErrors."""
-    async with grpc.aio.insecure_channel(target, options=channel_options(max_message_bytes)) as channel:
+    """Open a channel to `target` and yield the stub over it, whose failed calls raise MeshErrors.
+
+    With `only_serving` no call goes to a replica whose health service says that it is not ready, or not any more; one
+    without a health service is taken to be ready.
+    """
+    options = channel_options(max_message_bytes, only_serving=only_serving)
+    async with grpc.aio.insecure_channel(target, options=options) as channel:
         yield RemoteStub(stub(channel))  # type: ignore[misc]  # it has the stub's methods
 
 
