@@ -6,6 +6,7 @@ Only the caller of a hop retries, only UNAVAILABLE, and only calls that may be r
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, DeadlineExceeded, MeshError, Reason, UpstreamUnavailable
 from services.mesh.telemetry import names
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Attempt = Callable[[float], Awaitable[T]]
 RETRY_WAIT_S = (0.005, 0.025)
@@ -148,6 +150,9 @@ class Hop:
             answer = await attempt(remaining)
         except BaseException as error:
             self._note(error, probe=probe)
+            if isinstance(error, MeshError) and error.reason is Reason.UPSTREAM_UNAVAILABLE:
+                # What gRPC says of it names addresses, which are not for callers.
+                raise UpstreamUnavailable(f"{self.name} cannot be reached", hop=self.name) from error
             raise
         self.breaker.succeeded()
         return answer
@@ -158,6 +163,9 @@ class Hop:
             if probe:
                 self.breaker.abandoned()
         elif error.code is Code.UNAVAILABLE and error.reason not in _OF_A_VERSION:
+            before = self.breaker.state
             self.breaker.failed()
+            if before == pybreaker.STATE_CLOSED != self.breaker.state:
+                logger.warning("the circuit breaker opened", extra={"hop": self.name, "cause": error.message})
         else:
             self.breaker.succeeded()
