@@ -98,7 +98,7 @@ async def test_each_request_has_its_own_provenance(mixed: Sandbox) -> None:
 
 
 async def ask_all(
-    own: Sandbox, endpoint: str, requests: list[gateway_pb.PredictRequest]
+    own: Sandbox, requests: list[gateway_pb.PredictRequest]
 ) -> list[gateway_pb.PredictResponse | Failure]:
     """Send all at once; return answers and failures in their order."""
 
@@ -115,7 +115,7 @@ async def test_refused_rows_are_those_of_their_request(mixed: Sandbox) -> None:
     """A view that rejects old values fails its rows alone, in the request that asked for them."""
     rows = [[n, (n + 60) % COUNT] for n in range(0, COUNT, 3)]
     requests = [mixed.request("strict", {"rider_id": [f"r{n}" for n in pair]}) for pair in rows]
-    for pair, answer in zip(rows, await ask_all(mixed, "strict", requests), strict=True):
+    for pair, answer in zip(rows, await ask_all(mixed, requests), strict=True):
         stale = [index for index, n in enumerate(pair) if n > LIMIT_S]
         if len(stale) == 2:
             assert isinstance(answer, Failure)
@@ -131,7 +131,7 @@ async def test_an_input_that_the_runtime_fails_on(own: Sandbox) -> None:
     """A row that makes the model fail fails alone: its neighbours in the request and in the batch are answered."""
     await own.serve("table", lookup(4), {"x": ["request:x"]})
     requests = [own.request("table", {}, {"x": [3, 99] if n % 5 == 0 else [n % 4]}) for n in range(60)]
-    for n, answer in enumerate(await ask_all(own, "table", requests)):
+    for n, answer in enumerate(await ask_all(own, requests)):
         assert isinstance(answer, gateway_pb.PredictResponse)
         if n % 5 == 0:
             ((row, error),) = [(each.row, status_failure(each.status)) for each in answer.row_errors]
@@ -146,7 +146,7 @@ async def test_an_output_that_the_signature_refuses(own: Sandbox) -> None:
     """The same for an output that is not finite where it must be."""
     await own.serve("inverse", reciprocal(), {"x": ["request:x"]})
     requests = [own.request("inverse", {}, {"x": [float(n % 3)]}) for n in range(60)]
-    for n, answer in enumerate(await ask_all(own, "inverse", requests)):
+    for n, answer in enumerate(await ask_all(own, requests)):
         if n % 3 == 0:
             assert isinstance(answer, Failure)
             assert "INTERNAL" == answer.code
