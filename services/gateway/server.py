@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
@@ -43,14 +44,11 @@ async def build(
             registry = await stack.enter_async_context(
                 open_stub(settings.registry, RegistryServiceStub, max_message_bytes=limit)
             )
+        open_hop = partial(open_stub, max_message_bytes=limit, only_serving=True, exchange=True)
         if features is None:
-            features = await stack.enter_async_context(
-                open_stub(settings.features, FeatureServiceStub, max_message_bytes=limit, only_serving=True)
-            )
+            features = await stack.enter_async_context(open_hop(settings.features, FeatureServiceStub))
         if inference is None:
-            inference = await stack.enter_async_context(
-                open_stub(settings.model, GRPCInferenceServiceStub, max_message_bytes=limit, only_serving=True)
-            )
+            inference = await stack.enter_async_context(open_hop(settings.model, GRPCInferenceServiceStub))
         reader = SnapshotReader(
             registry,
             subscriber="gateway",

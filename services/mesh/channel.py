@@ -15,6 +15,7 @@ from prometheus_client import Histogram
 
 from services.mesh.context import current
 from services.mesh.errors import Code, MeshError
+from services.mesh.exchange.client import Exchanges, Unsupported
 from services.mesh.feeding import fed, fed_stream
 from services.mesh.local import Metadata, call_metadata
 from services.mesh.outcome import Outcome
@@ -54,25 +55,34 @@ async def open_stub(
     *,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     only_serving: bool = False,
+    exchange: bool = False,
 ) -> AsyncIterator[S]:
     """Open a channel to `target` and yield the stub over it, whose failed calls raise MeshErrors.
+
+    With `exchange` unary calls go over streams that stay open, where the server is one of ours: for calls on the path of
+    predictions.
 
     With `only_serving` no call goes to a replica whose health service says that it is not ready, or not any more; one
     without a health service is taken to be ready.
     """
     options = channel_options(max_message_bytes, only_serving=only_serving)
     async with grpc.aio.insecure_channel(target, options=options) as channel:
-        yield RemoteStub(stub(channel))  # type: ignore[misc]  # it has the stub's methods
+        exchanges = Exchanges(channel) if exchange else None
+        try:
+            yield RemoteStub(stub(channel), exchanges)  # type: ignore[misc]  # it has the stub's methods
+        finally:
+            if exchanges is not None:
+                exchanges.close()
 
 
 class RemoteStub:
     """A generated stub whose calls carry the running call's trace and raise MeshErrors."""
 
-    def __init__(self, stub: object) -> None:
+    def __init__(self, stub: object, exchanges: Exchanges | None = None) -> None:
         for name, call in vars(stub).items():
             path = call._method.decode()  # noqa: SLF001 - the stub has no other word of its methods' paths
             if isinstance(call, grpc.aio.UnaryUnaryMultiCallable):
-                setattr(self, name, _unary(call, path))
+                setattr(self, name, _unary(call if exchanges is None else _exchanged(call, path, exchanges), path))
             elif isinstance(call, grpc.aio.StreamUnaryMultiCallable):
                 setattr(self, name, fed(_unary(_said_by_server(call), path)))
             elif isinstance(call, grpc.aio.UnaryStreamMultiCallable):
@@ -104,6 +114,20 @@ def _unary(call: Any, path: str) -> Callable[..., Any]:
             raise
         finally:
             _duration(path, code).observe(time.perf_counter() - start)
+
+    return invoke
+
+
+def _exchanged(call: Any, path: str, exchanges: Exchanges) -> Callable[..., Any]:
+    serialize, deserialize = call._request_serializer, call._response_deserializer  # noqa: SLF001
+
+    async def invoke(request: Any, *, timeout: float | None, metadata: Metadata) -> Any:
+        if exchanges.supported:
+            try:
+                return deserialize(await exchanges.call(path, serialize(request), timeout, metadata))
+            except Unsupported:
+                pass
+        return await call(request, timeout=timeout, metadata=metadata)
 
     return invoke
 

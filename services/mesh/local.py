@@ -12,7 +12,7 @@ from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded
 from services.mesh.feeding import fed, fed_stream
 from services.mesh.interceptors.context import REQUEST_ID, TRACEPARENT
-from services.mesh.methods import Interceptor, Method, Servicer, StreamCall, UnaryCall, intercepted
+from services.mesh.methods import Interceptor, Method, Servicer, StreamCall, intercepted
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -59,14 +59,18 @@ class LocalContext:
 
 def _callable(method: Method) -> Callable[..., Any]:
     if method.unary is not None:
-        unary = _unary(method, method.unary)
+        unary = local_unary(method)
         return fed(unary) if method.request_streaming else unary
     assert method.stream is not None
     stream = _stream(method.stream)
     return fed_stream(stream) if method.request_streaming else stream
 
 
-def _unary(method: Method, call: UnaryCall) -> Callable[..., Awaitable[Any]]:
+def local_unary(method: Method) -> Callable[..., Awaitable[Any]]:
+    """Return a unary method as its stub would have it."""
+    assert method.unary is not None
+    call = method.unary
+
     async def invoke(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
         context = _context(timeout, metadata)
         if timeout is None:

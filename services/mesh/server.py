@@ -13,8 +13,10 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
+from predictmesh.mesh.v1 import exchange_service_pb2 as pb
 from services.mesh.channel import KEEPALIVE_S
 from services.mesh.errors import MeshError
+from services.mesh.exchange.server import Exchange
 from services.mesh.interceptors.errors import tolerant
 from services.mesh.methods import Interceptor, Method, Servicer, StreamCall, UnaryCall, intercepted
 from services.mesh.settings import ServiceSettings
@@ -32,6 +34,8 @@ class MeshServer:
         self._server = grpc.aio.server(options=_options(settings))
         self._health = HealthServicer()
         self._services: list[str] = []
+        self._methods: list[Method] = []
+        self._exchange: Exchange | None = None
         address = f"{settings.host}:{settings.grpc_port}"
         try:
             port = self._server.add_insecure_port(address)
@@ -48,9 +52,12 @@ class MeshServer:
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
             self._server.add_registered_method_handlers(name, handlers)
             self._services.append(name)
+            self._methods += methods
 
     async def start(self) -> None:
         """Listen. Health says NOT_SERVING until `set_serving`."""
+        self._exchange = Exchange(self._methods)
+        self._server.add_generic_rpc_handlers((_exchange_handler(self._exchange),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (*self._services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
@@ -68,6 +75,8 @@ class MeshServer:
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those under way end within `grace_s`, then end them."""
+        if self._exchange is not None:
+            self._exchange.drain()
         await self._server.stop(grace_s)
 
 
@@ -92,6 +101,16 @@ def _handler(method: Method) -> grpc.RpcMethodHandler[Any, Any]:
     assert method.stream is not None
     make = grpc.stream_stream_rpc_method_handler if method.request_streaming else grpc.unary_stream_rpc_method_handler
     return make(_streaming(method.stream), deserialize, method.serialize)
+
+
+def _exchange_handler(exchange: Exchange) -> grpc.GenericRpcHandler:
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+        exchange.serve,  # a coroutine that writes by itself
+        tolerant(pb.ExchangeRequest.FromString),
+        pb.ExchangeResponse.SerializeToString,
+    )
+    name = pb.DESCRIPTOR.services_by_name["ExchangeService"].full_name
+    return grpc.method_handlers_generic_handler(name, {"Exchange": handler})
 
 
 def _answering(call: UnaryCall) -> UnaryCall:

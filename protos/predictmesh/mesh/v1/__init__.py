@@ -1,0 +1,1 @@
+"""Generated stubs of the protobuf package predictmesh.mesh.v1."""
