@@ -28,7 +28,14 @@ def encoder(entity: Entity) -> KeyEncoder:
     prefix = f"pm:{{{entity.name}:".encode()
     if len(entity.columns) == 1:
         column = _COLUMN_ENCODERS[entity.columns[0].type]
-        return lambda value: prefix + _base64url(column(value)) + b"}:"
+        # A batch encodes hundreds of these: one call less each is seen.
+        return lambda value: (
+            b"%b%b}:"
+            % (
+                prefix,
+                b2a_base64(column(value), newline=False).translate(_URLSAFE).rstrip(b"="),
+            )
+        )
     columns = [_COLUMN_ENCODERS[each.type] for each in entity.columns]
 
     def encode(values: Hashable) -> bytes:

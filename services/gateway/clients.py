@@ -56,7 +56,7 @@ class FeatureClient:
                 Tensor(name=key.name, ints=values) if key.is_int else Tensor(name=key.name, strings=values)  # type: ignore[arg-type]
                 for key, values in zip(target.keys, keys, strict=True)
             ],
-            as_of_us=as_of_us,
+            as_of_us=_once(as_of_us),
             want_origins=want_origins,
         )
         assert isinstance(target.plan, features_pb.FeaturePlan)
@@ -125,7 +125,7 @@ class ModelClient:
             inputs=[_described(feed, rows) for feed in target.inputs],
             raw_input_contents=tensors,
         )
-        request.parameters[REMAINING_MS].string_param = ",".join(map(str, remaining_ms))
+        request.parameters[REMAINING_MS].string_param = ",".join(map(str, _once(remaining_ms)))
 
         async def attempt(timeout: float) -> oip_pb.ModelInferResponse:
             try:
@@ -137,6 +137,11 @@ class ModelClient:
                 raise VersionNotLoaded(f"{target.model}@{target.version} is not known there yet") from error
 
         return _inference(await self.hop.call(attempt, deadline), target, rows)
+
+
+def _once(values: Sequence[int]) -> Sequence[int]:
+    """Return what the services take for rows that all have the same: the value alone."""
+    return values[:1] if values.count(values[0]) == len(values) else values
 
 
 def _described(feed: Input, rows: int) -> oip_pb.ModelInferRequest.InferInputTensor:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.trace import SpanContext, SpanKind
@@ -126,7 +126,7 @@ class Lane:
         else:
             columns = range(len(self.target.keys))
             keys = [list(chain.from_iterable(member.keys[column] for member in members)) for column in columns]  # type: ignore[misc]
-        as_of = [member.as_of_us for member in members for _ in range(member.rows)]
+        as_of = list(chain.from_iterable(repeat(member.as_of_us, member.rows) for member in members))
         want_origins = any(member.explain for member in members)
         return await self._features.get(self.target, keys, as_of, deadline, want_origins=want_origins)
 
@@ -198,7 +198,8 @@ def _fail(members: Sequence[Member], error: MeshError) -> None:
 
 def _remaining_ms(members: Sequence[Member]) -> list[int]:
     now = time.monotonic()
-    return [max(0, int((member.deadline.at - now) * 1000)) for member in members for _ in range(member.rows)]
+    left = [(max(0, int((member.deadline.at - now) * 1000)), member.rows) for member in members]
+    return list(chain.from_iterable(repeat(ms, rows) for ms, rows in left))
 
 
 def _call_of(members: Sequence[Member]) -> calls.CallContext | None:

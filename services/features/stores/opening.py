@@ -20,6 +20,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from services.features.stores import Durability, OnlineStore
 from services.features.stores.checks import check_server, server_info
+from services.features.stores.connections import packed_by_hiredis
 from services.features.stores.memory import MemoryStore
 from services.features.stores.redis import RedisStore
 from services.features.stores.redis_cluster import RedisClusterStore
@@ -96,7 +97,7 @@ async def _initialize(client: RedisCluster) -> None:
 
 def _standalone(stack: AsyncExitStack, url: str, options: StoreOptions) -> Redis:
     try:
-        client: Redis = Redis.from_url(url, **options.of_client(), retry=_retry())
+        client = packed_by_hiredis(Redis.from_url(url, **options.of_client(), retry=_retry()))
     except (ValueError, TypeError) as error:
         raise InvalidArgument(f"The URL of the store cannot be used: {error}", field="redis_url") from error
     stack.push_async_callback(client.aclose)
@@ -136,7 +137,7 @@ def _sentinel(stack: AsyncExitStack, url: str, options: StoreOptions) -> Redis:
         retry=_retry(),
     )
     stack.push_async_callback(client.aclose)
-    return client
+    return packed_by_hiredis(client)
 
 
 def _address(host: str) -> tuple[str, int]:

@@ -161,8 +161,10 @@ def _row_times(request: oip.ModelInferRequest, rows: int) -> RowTimes | None:
         left_ms = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise InvalidArgument(f"not milliseconds separated by commas: {error}", field=path) from error
+    if len(left_ms) == 1:
+        left_ms *= rows
     if len(left_ms) != rows:
-        raise LengthMismatch(f"{len(left_ms)} times for {rows} rows", field=path)
+        raise LengthMismatch(f"{len(left_ms)} times for {rows} rows; give one, or one a row", field=path)
     if not math.isfinite(sum(left_ms)):
         raise InvalidArgument("a time is not finite", field=path)
     return RowTimes(time.monotonic(), left_ms)

@@ -151,7 +151,7 @@ FAULTS: dict[str, tuple[Callable[[Request], object], Reason, str]] = {
     "fewer contents than inputs": (lambda r: r.raw_input_contents.pop(), Reason.LENGTH_MISMATCH, "raw_input_contents"),
     "the wrong field": (_typed_in_the_wrong_field, Reason.SHAPE_MISMATCH, "inputs[0].contents.fp32_contents"),
     "shared memory": (_shared_memory, Reason.INVALID_ARGUMENT, "inputs[0].parameters[shared_memory_region]"),
-    "too few times": (_rows_text("10"), Reason.LENGTH_MISMATCH, "parameters[pm_rows]"),
+    "too many times": (_rows_text("10,10,10"), Reason.LENGTH_MISMATCH, "parameters[pm_rows]"),
     "a time in words": (_rows_text("10,x"), Reason.INVALID_ARGUMENT, "parameters[pm_rows]"),
     "a time that is no number": (_rows_text("10,nan"), Reason.INVALID_ARGUMENT, "parameters[pm_rows]"),
     "no times": (_rows_text(""), Reason.INVALID_ARGUMENT, "parameters[pm_rows]"),
@@ -181,6 +181,15 @@ def test_row_times_are_read() -> None:
     times = decode_infer(request, SIGNATURE, 10).times
     assert times is not None
     assert [12, -3.5] == times.left_ms
+
+
+def test_one_time_is_every_row_s() -> None:
+    """Rows of one request have the same time left, which is sent once."""
+    request = _request()
+    request.parameters["pm_rows"].string_param = "12"
+    times = decode_infer(request, SIGNATURE, 10).times
+    assert times is not None
+    assert [12, 12] == times.left_ms
 
 
 def test_requested_outputs_are_answered_in_the_callers_order() -> None:
