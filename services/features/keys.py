@@ -8,12 +8,15 @@ from __future__ import annotations
 import struct
 from binascii import b2a_base64
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import lru_cache
 
 from services.features.errors import KeyTooLong, MissingKey
 from services.features.views import Entity, KeyType
 from services.mesh.errors import MeshError
 
 KEY_LIMIT_BYTES = 256
+# Of each entity, encoded: a few keys are in most requests, and to encode one costs as much as to read it. About a megabyte.
+KEYS_KEPT = 8192
 
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
 _LENGTHS = [struct.pack("<H", length) for length in range(KEY_LIMIT_BYTES + 1)]
@@ -44,7 +47,7 @@ def encoder(entity: Entity) -> KeyEncoder:
             raise KeyTooLong(f"The key columns exceed {KEY_LIMIT_BYTES} bytes together")
         return prefix + _base64url(b"".join(parts)) + b"}:"
 
-    return encode
+    return lru_cache(KEYS_KEPT)(encode)
 
 
 def rows_of(columns: Sequence[Sequence[Hashable]]) -> Sequence[Hashable]:
