@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import Histogram
 
 from services.mesh.context import current
+from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, MeshError
 from services.mesh.exchange.client import Exchanges, Unsupported
 from services.mesh.feeding import fed, fed_stream
@@ -67,12 +68,12 @@ async def open_stub(
     """
     options = channel_options(max_message_bytes, only_serving=only_serving)
     async with grpc.aio.insecure_channel(target, options=options) as channel:
-        exchanges = Exchanges(channel) if exchange else None
+        exchanges = Exchanges(channel, max_message_bytes=max_message_bytes) if exchange else None
         try:
             yield RemoteStub(stub(channel), exchanges)  # type: ignore[misc]  # it has the stub's methods
         finally:
             if exchanges is not None:
-                exchanges.close()
+                await exchanges.close()
 
 
 class RemoteStub:
@@ -122,12 +123,12 @@ def _exchanged(call: Any, path: str, exchanges: Exchanges) -> Callable[..., Any]
     serialize, deserialize = call._request_serializer, call._response_deserializer  # noqa: SLF001
 
     async def invoke(request: Any, *, timeout: float | None, metadata: Metadata) -> Any:
-        if exchanges.supported:
-            try:
-                return deserialize(await exchanges.call(path, serialize(request), timeout, metadata))
-            except Unsupported:
-                pass
-        return await call(request, timeout=timeout, metadata=metadata)
+        deadline = None if timeout is None else Deadline.after(timeout)
+        try:
+            return deserialize(await exchanges.call(path, serialize(request), timeout, metadata))
+        except Unsupported:
+            left = None if deadline is None else deadline.remaining()
+            return await call(request, timeout=left, metadata=metadata)
 
     return invoke
 

@@ -36,6 +36,7 @@ class MeshServer:
         self._services: list[str] = []
         self._methods: list[Method] = []
         self._exchange: Exchange | None = None
+        self._max_message_bytes = settings.max_message_bytes
         address = f"{settings.host}:{settings.grpc_port}"
         try:
             port = self._server.add_insecure_port(address)
@@ -56,7 +57,7 @@ class MeshServer:
 
     async def start(self) -> None:
         """Listen. Health says NOT_SERVING until `set_serving`."""
-        self._exchange = Exchange(self._methods)
+        self._exchange = Exchange(self._methods, max_message_bytes=self._max_message_bytes)
         self._server.add_generic_rpc_handlers((_exchange_handler(self._exchange),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(

@@ -3,81 +3,125 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
 import grpc
 
 from predictmesh.mesh.v1.exchange_service_pb2 import Call, ExchangeRequest, ExchangeResponse
-from services.mesh.errors import MeshError, UnknownMethod
+from services.mesh.errors import MeshError, Overloaded, UnknownMethod
 from services.mesh.interceptors.errors import Malformed, tolerant
 from services.mesh.local import local_unary
 from services.mesh.methods import Method
 from services.mesh.status import to_status
 
+logger = logging.getLogger(__name__)
+Answer = Callable[[int, Call], Coroutine[None, None, ExchangeResponse]]
+# What the message around a response takes at most.
+ENVELOPE_BYTES = 32
+
 
 class Exchange:
     """Answers streams of calls with `methods`, which have their interceptors around them."""
 
-    def __init__(self, methods: Iterable[Method]) -> None:
+    def __init__(self, methods: Iterable[Method], *, max_message_bytes: int) -> None:
         unary = [method for method in methods if method.unary is not None and not method.request_streaming]
         self._calls = {method.path: local_unary(method) for method in unary}
         self._parsers = {method.path: tolerant(method.deserialize) for method in unary}
         self._serializers = {method.path: method.serialize for method in unary}
-        self._draining = asyncio.Event()
+        self._max_response_bytes = max_message_bytes - ENVELOPE_BYTES
+        self._streams: set[_Stream] = set()
+        self._draining = False
 
     def drain(self) -> None:
-        """End every stream when the calls under way on it are answered."""
-        self._draining.set()
+        """Ask the callers to end their streams. Calls are answered until they do."""
+        self._draining = True
+        for stream in self._streams:
+            stream.drain()
 
     async def serve(
         self, requests: AsyncIterator[ExchangeRequest | Malformed], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """Answer the calls of one stream until its caller ends it, or this server drains."""
-        under_way: dict[int, asyncio.Task[None]] = {}
-        reading = asyncio.create_task(self._read(requests, context, under_way))
-        draining = asyncio.create_task(self._draining.wait())
+        """Answer the calls of one stream until its caller ends it."""
+        stream = _Stream(requests, self._answer)
+        self._streams.add(stream)
+        if self._draining:
+            stream.drain()
         try:
-            await asyncio.wait((reading, draining), return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.gather(*under_way.values(), return_exceptions=True)
+            while (response := await stream.responses.get()) is not None:
+                await context.write(response)
         finally:
-            for task in (reading, draining, *under_way.values()):
-                task.cancel()
+            self._streams.discard(stream)
+            stream.close()
 
-    async def _read(
-        self,
-        requests: AsyncIterator[ExchangeRequest | Malformed],
-        context: grpc.aio.ServicerContext[Any, Any],
-        under_way: dict[int, asyncio.Task[None]],
-    ) -> None:
-        # gRPC takes one message at a time.
-        writing = asyncio.Lock()
+    async def _answer(self, number: int, call: Call) -> ExchangeResponse:
+        try:
+            return ExchangeResponse(id=number, response=await self._invoke(call))
+        except MeshError as error:
+            return ExchangeResponse(id=number, error=to_status(error))
+        except Exception as error:
+            # What the chain around the method does not see: what it answers is not the message that it should be.
+            logger.exception("unexpected error", extra={"method": call.method})
+            return ExchangeResponse(id=number, error=to_status(error))
 
-        async def answer(number: int, call: Call) -> None:
-            try:
-                response = await self._answer(number, call)
-                async with writing:
-                    await context.write(response)
-            finally:
-                del under_way[number]
+    async def _invoke(self, call: Call) -> bytes:
+        invoke = self._calls.get(call.method)
+        if invoke is None:
+            raise UnknownMethod(f"there is no unary method {call.method}", method=call.method)
+        request = self._parsers[call.method](call.request)
+        timeout = call.timeout_us / 1e6 if call.timeout_us else None
+        response = await invoke(request, timeout=timeout, metadata=tuple(call.metadata.items()))
+        data = self._serializers[call.method](response)
+        if len(data) > self._max_response_bytes:
+            # As gRPC would answer a call by itself. Here it would end the stream, and every other call on it.
+            raise Overloaded(f"the response has {len(data)} bytes, more than {self._max_response_bytes}")
+        return data
 
+
+class _Stream:
+    """The calls of one stream. None in `responses` is the end: of the requests, and of all calls."""
+
+    def __init__(self, requests: AsyncIterator[ExchangeRequest | Malformed], answer: Answer) -> None:
+        self.responses: asyncio.Queue[ExchangeResponse | None] = asyncio.Queue()
+        self._answer = answer
+        self._under_way: dict[int, asyncio.Task[ExchangeResponse]] = {}
+        self._reading = asyncio.create_task(self._read(requests))
+        self._reading.add_done_callback(self._end_if_idle)
+
+    def drain(self) -> None:
+        """Ask the caller to end the stream."""
+        self.responses.put_nowait(ExchangeResponse(draining=True))
+
+    def close(self) -> None:
+        """Cancel what is under way."""
+        for task in (self._reading, *self._under_way.values()):
+            task.cancel()
+
+    async def _read(self, requests: AsyncIterator[ExchangeRequest | Malformed]) -> None:
         async for request in requests:
             if isinstance(request, Malformed):
                 # Whoever speaks another language is not one of ours.
                 return
+            running = self._under_way.get(request.id)
             if request.HasField("call"):
-                under_way[request.id] = asyncio.create_task(answer(request.id, request.call))
-            elif request.id in under_way:
-                under_way[request.id].cancel()
+                if running is not None:
+                    return  # nor is who uses a number twice
+                self._start(request.id, request.call)
+            elif request.cancel and running is not None:
+                running.cancel()
 
-    async def _answer(self, number: int, call: Call) -> ExchangeResponse:
-        try:
-            invoke = self._calls.get(call.method)
-            if invoke is None:
-                raise UnknownMethod(f"there is no unary method {call.method}", method=call.method)
-            request = self._parsers[call.method](call.request)
-            timeout = call.timeout_us / 1e6 if call.timeout_us else None
-            response = await invoke(request, timeout=timeout, metadata=tuple(call.metadata.items()))
-            return ExchangeResponse(id=number, response=self._serializers[call.method](response))
-        except MeshError as error:
-            return ExchangeResponse(id=number, error=to_status(error))
+    def _start(self, number: int, call: Call) -> None:
+        def done(task: asyncio.Task[ExchangeResponse]) -> None:
+            del self._under_way[number]
+            if not task.cancelled():
+                self.responses.put_nowait(task.result())
+            self._end_if_idle()
+
+        # It is not written from the task: a caller who cancels would break off a message that is on its way.
+        task = self._under_way[number] = asyncio.create_task(self._answer(number, call))
+        task.add_done_callback(done)
+
+    def _end_if_idle(self, _: object = None) -> None:
+        if self._reading.done() and not self._under_way:
+            self.responses.put_nowait(None)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*predictmesh/mesh/v1/exchange_service.proto\x12\x13predictmesh.mesh.v1\x1a\x17google/rpc/status.proto\"b\n\x0f\x45xchangeRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12)\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x19.predictmesh.mesh.v1.CallH\x00\x12\x10\n\x06\x63\x61ncel\x18\x03 \x01(\x08H\x00\x42\x06\n\x04kind\"\xa7\x01\n\x04\x43\x61ll\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x12\n\ntimeout_us\x18\x03 \x01(\x03\x12\x39\n\x08metadata\x18\x04 \x03(\x0b\x32\'.predictmesh.mesh.v1.Call.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x10\x45xchangeResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\x08response\x18\x02 \x01(\x0cH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result2n\n\x0f\x45xchangeService\x12[\n\x08\x45xchange\x12$.predictmesh.mesh.v1.ExchangeRequest\x1a%.predictmesh.mesh.v1.ExchangeResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*predictmesh/mesh/v1/exchange_service.proto\x12\x13predictmesh.mesh.v1\x1a\x17google/rpc/status.proto\"b\n\x0f\x45xchangeRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12)\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x19.predictmesh.mesh.v1.CallH\x00\x12\x10\n\x06\x63\x61ncel\x18\x03 \x01(\x08H\x00\x42\x06\n\x04kind\"\xa7\x01\n\x04\x43\x61ll\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x12\n\ntimeout_us\x18\x03 \x01(\x03\x12\x39\n\x08metadata\x18\x04 \x03(\x0b\x32\'.predictmesh.mesh.v1.Call.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"u\n\x10\x45xchangeResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\x08response\x18\x02 \x01(\x0cH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x12\n\x08\x64raining\x18\x04 \x01(\x08H\x00\x42\x08\n\x06result2n\n\x0f\x45xchangeService\x12[\n\x08\x45xchange\x12$.predictmesh.mesh.v1.ExchangeRequest\x1a%.predictmesh.mesh.v1.ExchangeResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALL_METADATAENTRY']._serialized_start=313
   _globals['_CALL_METADATAENTRY']._serialized_end=360
   _globals['_EXCHANGERESPONSE']._serialized_start=362
-  _globals['_EXCHANGERESPONSE']._serialized_end=459
-  _globals['_EXCHANGESERVICE']._serialized_start=461
-  _globals['_EXCHANGESERVICE']._serialized_end=571
+  _globals['_EXCHANGERESPONSE']._serialized_end=479
+  _globals['_EXCHANGESERVICE']._serialized_start=481
+  _globals['_EXCHANGESERVICE']._serialized_end=591
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ class ExchangeRequest(_message.Message):
     CALL_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """The caller's number for the call, unique on the stream."""
+    """The caller's number for the call, above 0, unique on the stream."""
     cancel: _builtins.bool
     """Nobody waits for call `id` any more. It is not answered, unless that is under way already. True."""
     @_builtins.property
@@ -88,7 +88,7 @@ class Call(_message.Message):
     request: _builtins.bytes
     """The request, serialized."""
     timeout_us: _builtins.int
-    """Time from arrival until the caller gives up, in microseconds. 0: no deadline."""
+    """Time from arrival until the caller gives up, in microseconds. 0: no deadline; negative: it has passed."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Metadata, as the call would have by itself."""
@@ -111,17 +111,20 @@ Global___Call: _TypeAlias = Call  # noqa: Y015
 
 @_typing.final
 class ExchangeResponse(_message.Message):
-    """The answer to a call."""
+    """The answer to a call, or the wish that there be no more calls."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """The call's number."""
+    """The call's number; 0 if it is not about one."""
     response: _builtins.bytes
     """The response, serialized."""
+    draining: _builtins.bool
+    """The server drains: make no more calls on this stream, and end it after the last answer. True."""
     @_builtins.property
     def error(self) -> _status_pb2.Status:
         """Why there is none."""
@@ -132,12 +135,13 @@ class ExchangeResponse(_message.Message):
         id: _builtins.int = ...,
         response: _builtins.bytes = ...,
         error: _status_pb2.Status | None = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "error", b"error", "response", b"response", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id", "response", b"response", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "error", b"error", "id", b"id", "response", b"response", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "error"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "error", "draining"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

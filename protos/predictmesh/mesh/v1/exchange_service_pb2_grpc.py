@@ -49,8 +49,8 @@ class ExchangeServiceServicer:
     """
 
     def Exchange(self, request_iterator, context):
-        """Answers calls of the server's unary methods as they are made, in any order, by id. The server ends the stream when
-        it drains, after the last answer.
+        """Answers calls of the server's unary methods as they are made, in any order, by id. A server that drains says so; it
+        answers every call until the caller ends the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

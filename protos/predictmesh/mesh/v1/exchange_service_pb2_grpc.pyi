@@ -36,8 +36,8 @@ class ExchangeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExchangeServiceAsyncStub: ...
     Exchange: _grpc.StreamStreamMultiCallable[_exchange_service_pb2.ExchangeRequest, _exchange_service_pb2.ExchangeResponse]
-    """Answers calls of the server's unary methods as they are made, in any order, by id. The server ends the stream when
-    it drains, after the last answer.
+    """Answers calls of the server's unary methods as they are made, in any order, by id. A server that drains says so; it
+    answers every call until the caller ends the stream.
     """
 
 @_typing.type_check_only
@@ -48,8 +48,8 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Exchange: _aio.StreamStreamMultiCallable[_exchange_service_pb2.ExchangeRequest, _exchange_service_pb2.ExchangeResponse]  # type: ignore[assignment]
-    """Answers calls of the server's unary methods as they are made, in any order, by id. The server ends the stream when
-    it drains, after the last answer.
+    """Answers calls of the server's unary methods as they are made, in any order, by id. A server that drains says so; it
+    answers every call until the caller ends the stream.
     """
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -63,8 +63,8 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_exchange_service_pb2.ExchangeRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_exchange_service_pb2.ExchangeResponse], _abc.AsyncIterator[_exchange_service_pb2.ExchangeResponse]]:
-        """Answers calls of the server's unary methods as they are made, in any order, by id. The server ends the stream when
-        it drains, after the last answer.
+        """Answers calls of the server's unary methods as they are made, in any order, by id. A server that drains says so; it
+        answers every call until the caller ends the stream.
         """
 
 def add_ExchangeServiceServicer_to_server(servicer: ExchangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
