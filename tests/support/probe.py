@@ -22,7 +22,7 @@ from services.mesh.server import MeshServer
 from services.mesh.settings import ServiceSettings
 from services.mesh.telemetry.tracing import Tracing
 
-World = Literal["local", "grpc"]
+World = Literal["local", "grpc", "exchange"]
 
 
 class Settings(ServiceSettings):
@@ -109,12 +109,12 @@ async def server(
 
 
 @asynccontextmanager
-async def remote(address: str) -> AsyncIterator[Any]:
-    """Open a stub with the methods of both services."""
+async def remote(address: str, **options: Any) -> AsyncIterator[Any]:
+    """Open a stub with the methods of both services; `options` are those of `open_stub`."""
     async with AsyncExitStack() as stack:
         both = SimpleNamespace()
         for made in (registry_grpc.RegistryServiceStub, features_grpc.FeatureServiceStub):
-            vars(both).update(vars(await stack.enter_async_context(open_stub(address, made))))
+            vars(both).update(vars(await stack.enter_async_context(open_stub(address, made, **options))))
         yield both
 
 
@@ -122,11 +122,11 @@ async def remote(address: str) -> AsyncIterator[Any]:
 async def calling(
     world: World, probe: Probe, *, tracing: Tracing | None = None, max_in_flight: int = 100
 ) -> AsyncIterator[Any]:
-    """Yield a stub whose calls reach the probe through the whole chain, over a real channel or in process."""
-    if world == "grpc":
+    """Yield a stub whose calls reach the probe through the whole chain, over real channels or in process."""
+    if world != "local":
         async with (
             server(probe, tracing=tracing, max_in_flight=max_in_flight) as serving,
-            remote(serving.address) as stub,
+            remote(serving.address, exchange=world == "exchange") as stub,
         ):
             yield stub
     else:

@@ -1,4 +1,4 @@
-"""A call behaves alike over gRPC and in process: results, errors, deadlines, cancellation, limits."""
+"""A call behaves alike over gRPC, over a stream of calls, and in process: results, errors, deadlines, cancellation, limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def probe() -> Probe:
     return new_probe()
 
 
-@pytest.fixture(params=["grpc", "local"])
+@pytest.fixture(params=["grpc", "exchange", "local"])
 def world(request: pytest.FixtureRequest) -> World:
     """How the servicer is called."""
     chosen: World = request.param
