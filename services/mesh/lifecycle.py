@@ -12,10 +12,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import uvloop
 
+from services.mesh.errors import InvalidArgument, MeshError
 from services.mesh.http import HttpPort
 from services.mesh.interceptors import server_chain
 from services.mesh.methods import Servicer
@@ -48,14 +49,23 @@ Build = Callable[[T], AbstractAsyncContextManager[Service]]
 
 
 def main(settings_class: type[T], build: Build[T]) -> None:
-    """Run one service as this process until a signal; exits with 2 when its settings or ports cannot be used."""
+    """Run one service as this process until a signal; exits with 2 when its settings or ports cannot be used.
+
+    Exits with 1 when something else keeps it from starting, such as a store that does not answer.
+    """
     settings = settings_from_arguments(settings_class)
     logs.configure(settings_class.service, settings.log_level)
     try:
         uvloop.run(_run(settings, build))
-    except (PortTaken, SettingsError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    except (PortTaken, SettingsError, InvalidArgument) as error:
+        _fail(error, 2)
+    except MeshError as error:
+        _fail(error, 1)
+
+
+def _fail(error: Exception, status: int) -> NoReturn:
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(status)
 
 
 async def _run(settings: T, build: Build[T]) -> None:

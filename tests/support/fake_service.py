@@ -36,6 +36,8 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     """Serve until SIGTERM."""
     journal("start")
+    if BEHAVIOUR == "unusable":
+        sys.exit(2)
     if BEHAVIOUR == "broken":
         sys.exit(3)
     server = HTTPServer(("127.0.0.1", PORT), Handler)

@@ -42,7 +42,8 @@ def main(plan: dict[str, Any]) -> None:
     try:
         asyncio.run(supervisor.run())
     except Failure as failure:
-        sys.exit(f"error: {failure.message}")
+        sys.stderr.write(f"error: {failure.message}\n")
+        sys.exit(failure.exit_code)
 
 
 if __name__ == "__main__":

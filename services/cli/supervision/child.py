@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.cli.errors import Failure
+from services.cli.errors import Failure, Mistake
 from services.cli.supervision import leash
 from services.cli.supervision.probes import Probe
 
 logger = logging.getLogger(__name__)
 _LEASH = str(Path(leash.__file__))
+_UNUSABLE = 2  # the exit code of a service that cannot use its settings or ports
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,17 @@ class Child:
         )
 
     async def keep(self) -> None:
-        """Start the process again whenever it ends, until cancelled. Failure if it ends before it was ever ready."""
+        """Start the process again whenever it ends, until cancelled. Failure if it ends before it was ever ready.
+
+        A Mistake where its exit code says that its settings cannot be used.
+        """
         delay_s = self.backoff.first_s
         while True:
             started = time.monotonic()
             status = await self._end()
             if not self.was_ready:
-                raise Failure(f"{self.program.name} ended with {status} before it was ready; its output is above")
+                kind = Mistake if self._process is not None and self._process.returncode == _UNUSABLE else Failure
+                raise kind(f"{self.program.name} ended with {status} before it was ready; its output is above")
             if time.monotonic() - started > self.backoff.forget_s:
                 delay_s = self.backoff.first_s
             logger.error("%s ended with %s; starting it again in %g s", self.program.name, status, delay_s)

@@ -167,3 +167,12 @@ async def test_unknown_variable_is_one_line_and_exit_code_2() -> None:
         _, said = await process.communicate()
     assert (2, 1) == (process.returncode, len(said.decode().splitlines()))
     assert "PREDICTMESH_PROBE_NOPE" in said.decode()
+
+
+@pytest.mark.parametrize(("fault", "code"), [("setting", 2), ("peer", 1)])
+async def test_service_that_cannot_be_built_is_one_line(fault: str, code: int) -> None:
+    """What a service refuses while it starts is told without a traceback; exit code 2 if a setting is to blame."""
+    process = await start(FAULT=fault)
+    async with asyncio.timeout(LIMIT_S):
+        _, said = await process.communicate()
+    assert (code, [f"error: a fault of the {fault}"]) == (process.returncode, said.decode().splitlines())

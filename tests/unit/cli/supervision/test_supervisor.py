@@ -168,6 +168,13 @@ def test_broken_service(start: Any) -> None:
     assert all_gone(run.pids())
 
 
+def test_unusable_settings(start: Any) -> None:
+    """The exit code of a service that cannot use its settings is that of the whole."""
+    code, err = start({"gateway": "unusable"}).end()
+    assert 2 == code
+    assert "error: gateway ended with status 2 before it was ready; its output is above" in err
+
+
 def test_never_ready(start: Any) -> None:
     """A service that does not get ready in time is named with its own reason."""
     run = start({"model": "never_ready"}, ready_s=1.0)
