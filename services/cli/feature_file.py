@@ -14,13 +14,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from predictmesh.registry.v1.feature_view_pb2 import FeatureView, KeyType
+from predictmesh.registry.v1.feature_view_pb2 import FeatureField, FeatureView, KeyType
 from services.cli.errors import Mistake
-from services.cli.values import DATA_TYPES
+from services.cli.values import DATA_TYPES, type_name
 
 BATCH_ROWS = 1_000
 _READ_ROWS = 10 * BATCH_ROWS
 _MICROSECONDS = pa.timestamp("us")
+# Arrow makes infinity of what is larger, and says nothing.
+_LARGEST = {DATA_TYPES["FP16"]: 65_504.0, DATA_TYPES["FP32"]: 3.4028234663852886e38}
 _ARROW_TYPES = {
     DATA_TYPES["BOOL"]: pa.bool_(), DATA_TYPES["UINT8"]: pa.uint8(), DATA_TYPES["UINT16"]: pa.uint16(),
     DATA_TYPES["UINT32"]: pa.uint32(), DATA_TYPES["UINT64"]: pa.uint64(), DATA_TYPES["INT8"]: pa.int8(),
@@ -103,7 +105,9 @@ class FeatureFile:
         return re.sub(r"In CSV column #(\d+)", lambda match: f"column {names[int(match[1])]}", str(error))
 
     def _open_csv(self) -> Any:  # noqa: ANN401 - pyarrow has no types
-        return pa.csv.open_csv(self._path, convert_options=pa.csv.ConvertOptions(column_types=self._types))
+        # In double precision, so that what is too large for single precision is seen.
+        types = {name: pa.float64() if kind == pa.float32() else kind for name, kind in self._types.items()}
+        return pa.csv.open_csv(self._path, convert_options=pa.csv.ConvertOptions(column_types=types))
 
     def _chunks(self) -> Iterator[Any]:
         if not self._is_csv:
@@ -113,6 +117,8 @@ class FeatureFile:
             yield from reader
 
     def _checked(self, part: Any, first: int) -> Rows:  # noqa: ANN401
+        for field in self._view.fields:
+            self._refuse_overflow(part.column(field.name), field, first)
         columns = {name: part.column(name).cast(kind) for name, kind in self._types.items()}
         for key in self._view.entity.keys:
             self._refuse_empty(columns[key.name], key.name, first)
@@ -131,11 +137,22 @@ class FeatureFile:
             empty = pc.or_kleene(empty, pc.equal(column, ""))
         self._refuse(empty, f"{name} is empty", first)
 
+    def _refuse_overflow(self, column: Any, field: FeatureField, first: int) -> None:  # noqa: ANN401
+        values = column.flatten() if field.length and pa.types.is_list(column.type) else column
+        if field.data_type not in _LARGEST or not pa.types.is_floating(values.type):
+            return
+        too_large = pc.and_(pc.is_finite(values), pc.greater(pc.abs(values), _LARGEST[field.data_type]))
+        why = f"{field.name} is outside of {type_name(field.data_type)}"
+        if values is column:
+            self._refuse(too_large, why, first)
+        elif pc.any(too_large).as_py():
+            raise Mistake(f"{self._path}, {_span(first, column)}: an element of {why}")
+
     def _check_lists(self, column: Any, name: str, length: int, first: int) -> None:  # noqa: ANN401
         wrong = pc.not_equal(pc.list_value_length(column), length)
         self._refuse(wrong, f"{name} must have {length} elements", first)
         if column.flatten().null_count:
-            raise Mistake(f"{self._path}, rows {first} to {first + len(column) - 1}: an element of {name} is null")
+            raise Mistake(f"{self._path}, {_span(first, column)}: an element of {name} is null")
 
     def _refuse(self, wrong: Any, why: str, first: int) -> None:  # noqa: ANN401
         index = wrong.index(pa.scalar(True)).as_py()
@@ -151,6 +168,10 @@ class FeatureFile:
         raise Mistake(
             f"{self._path}: {self._event_time} is {column.type} (give RFC 3339, or microseconds since the epoch)"
         )
+
+
+def _span(first: int, column: Any) -> str:  # noqa: ANN401
+    return f"rows {first} to {first + len(column) - 1}"
 
 
 def _column_types(view: FeatureView) -> dict[str, Any]:

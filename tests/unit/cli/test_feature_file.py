@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,19 @@ def test_one_event_time_for_all(tmp_path: Path) -> None:
     assert [5] == list(batch(csv(tmp_path, "tail,hour,late\nN1,7,1\nN2,8,2\n"), view(), 5).event_time_us)
 
 
+@pytest.mark.parametrize("kind", ["FP16", "FP32"])
+def test_infinity_is_no_overflow(tmp_path: Path, kind: str) -> None:
+    """Infinity is written as such; only a finite number can be too large."""
+    (late,) = batch(csv(tmp_path, "tail,hour,late\nN1,7,inf\n"), view(("late", kind, 0)), 5).values
+    assert [math.inf] == list(late.floats)
+
+
+def test_half_precision_is_smaller(tmp_path: Path) -> None:
+    """What FP32 holds may be too large for FP16."""
+    with pytest.raises(Mistake, match="row 1: late is outside of FP16"):
+        batch(csv(tmp_path, "tail,hour,late\nN1,7,70000\n"), view(("late", "FP16", 0)), 5)
+
+
 def test_batches(tmp_path: Path) -> None:
     """A long file comes in batches, which know where they begin."""
     rows = list(FeatureFile(parquet(tmp_path, late=[0.0] * (2 * BATCH_ROWS + 1)), view(), "event_time").rows())
@@ -111,6 +125,7 @@ HEAD = "tail,hour,late,event_time\n"
         (HEAD + "N1,7,1,5\n,8,1,5\n", "row 2: tail is empty"),
         (HEAD + "N1,7,1,5\nN1,,1,5\n", "row 2: hour is empty"),
         (HEAD + "N1,7,1,5\nN1,8,1,\n", "row 2: event_time is empty"),
+        (HEAD + "N1,7,1,5\nN1,8,1e60,5\n", "row 2: late is outside of FP32"),
         (HEAD + "N1,7,1,noon\n", "event_time is string"),
         (HEAD + "N1,7,1,5,9\n", "after row 0: .*Expected 4 columns, got 5"),
         ("", "missing: tail, hour, late, event_time"),
@@ -128,6 +143,7 @@ def test_wrong_csv(tmp_path: Path, text: str, message: str) -> None:
         ({"vector": [[1.0, 2.0], [1.0]]}, "row 2: vector must have 2 elements"),
         ({"vector": [[1.0, None]]}, "rows 1 to 1: an element of vector is null"),
         ({"vector": ["a"]}, "after row 0: "),
+        ({"vector": [[1.0, 2.0], [1.0, -1e60]]}, "rows 1 to 2: an element of vector is outside of FP32"),
         ({"vector": [[1.0, 2.0]], "hour": [2.5]}, "after row 0: "),
         ({"vector": [[1.0, 2.0]], "event_time": ["2013"]}, "event_time is string"),
     ],
