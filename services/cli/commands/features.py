@@ -79,6 +79,7 @@ def get(
 ) -> None:
     """Show what is stored in VIEW for a key: every field, its origin and its age."""
     view = fetch_view(services, view_name, timeout_s)
+    _check_names(view, entities)
     keys = key_columns(view.entity.keys, entities)
     as_of_us = as_of.ToMicroseconds() if as_of else time.time_ns() // 1_000
     with connect(services.grpc("features"), FeatureServiceStub) as features:
@@ -88,6 +89,16 @@ def get(
         print_json([asdict(value) for value in found])
     else:
         print_table(["row", "field", "value", "origin", "age", "state"], [_value_row(value) for value in found])
+
+
+def _check_names(view: FeatureView, entities: Pairs) -> None:
+    """Raise for a key column of another view: the service would leave it aside."""
+    known = [key.name for key in view.entity.keys]
+    for name, _ in entities:
+        if name not in known:
+            raise Mistake(
+                f"view {view.name} has no key column {name!r}; it has {', '.join(known)} [UNKNOWN_ENTITY] (--entity)"
+            )
 
 
 def _value_row(value: StoredValue) -> tuple[object, ...]:

@@ -55,6 +55,13 @@ def test_wrong_file(world: World, text: str, message: str) -> None:
     assert message in outcome.err
 
 
+def test_key_of_another_view(world: World) -> None:
+    """A key column that the view does not have is named with those that it has."""
+    outcome = run("features", "get", "plane", *KEY, "--entity", "planet=mars", *world.at)
+    assert (2, "") == (outcome.code, outcome.out)
+    assert "view plane has no key column 'planet'; it has tail, slot [UNKNOWN_ENTITY]" in outcome.err
+
+
 def test_rejected_rows(world: World) -> None:
     """Rows that the service refuses are told by their number; the others are written; exit code 2."""
     path = world.files / "long.parquet"
