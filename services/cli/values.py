@@ -37,8 +37,17 @@ def check(value: object, data_type: DataType.ValueType) -> object:
         valid = isinstance(value, int) and not isinstance(value, bool)
     if not valid:
         raise ValueError(f"{value!r} is no {type_name(data_type)}")
+    if isinstance(value, str):
+        _check_text(value)
     _check_range(value, data_type)
     return value
+
+
+def _check_text(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{value!r} is not UTF-8") from None
 
 
 def _check_range(value: object, data_type: DataType.ValueType) -> None:

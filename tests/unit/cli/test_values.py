@@ -52,6 +52,12 @@ def test_text_that_does_not_fit(text: str, name: str) -> None:
         parse(text, DATA_TYPES[name])
 
 
+def test_text_that_is_not_utf8() -> None:
+    """Bytes of the command line that are no text are refused as such."""
+    with pytest.raises(ValueError, match=r"'N\\udcff' is not UTF-8"):
+        parse("N\udcff", DATA_TYPES["BYTES"])
+
+
 @pytest.mark.parametrize("value", [True, "1", None, [1]])
 def test_numbers_are_numbers(value: object) -> None:
     """YAML's true, quoted digits, nothing and lists are no numbers."""
