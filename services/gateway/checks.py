@@ -128,9 +128,11 @@ def checked_features(columns: list[Column], target: Target, rows: int) -> list[O
     for position, column in enumerate(columns):
         places = target.overridable.get(column.name)
         if places is None:
+            # Stored values, which a request may replace, are many, and a long text is cut.
+            taken = sorted(target.overridable, key=lambda name: ":" in name)
             raise UnknownFeature(
                 f"{target.model} {target.version} takes no feature {column.name!r}; it takes "
-                f"{', '.join(target.overridable) or 'none'}",
+                f"{', '.join(taken) or 'none'}",
                 field=f"features[{position}].name",
             )
         if column.name in seen:

@@ -247,6 +247,13 @@ async def test_features_that_are_not_taken() -> None:
     refused(Reason.MISSING_FIELD, "features", aim, keys, features=(column("rider:trips", 1.0),))
 
 
+async def test_request_time_features_are_named_first() -> None:
+    """Of what a model takes, the stored values that a request may replace come last: there are many of them."""
+    aim = target({"x:FP32:3": ["rider:trips", "hour", "minute"]}, RIDER)
+    with pytest.raises(MeshError, match=r"takes no feature 'other'; it takes hour, minute, rider:trips$"):
+        member(aim, column("rider_id", "a"), features=(column("other", 1.0),))
+
+
 async def test_requests_without_keys() -> None:
     """A model of request-time values alone takes its rows from them, and knows no key column."""
     aim = target({"v:FP32:2": ["v"], "w:INT64": ["w"]})
