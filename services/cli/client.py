@@ -58,6 +58,11 @@ def failure(error: grpc.RpcError | grpc.aio.AioRpcError, target: Target) -> Fail
             )
         if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return Mistake(f"the {target.service} refuses the message: {call.details()} (send fewer or smaller rows)")
+        if call.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return Mistake(
+                f"{target.address} ({target.source}) is no {target.service} [UNKNOWN_METHOD] "
+                f"(--{target.service} names another address)"
+            )
         if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Failure(f"no answer of the {target} in time [DEADLINE_EXCEEDED] (--timeout allows more)")
     return from_mesh_error(from_rpc_error(call))

@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     from services.mesh.errors import FieldViolation, MeshError
 
 REMEDIES = {
+    "DEADLINE_EXCEEDED": "--timeout allows more",
     "IN_USE": "delete or change what names it first",
     "OVERLOADED": "try again later",
     "REVISION_CONFLICT": "someone else changed the registry: look again, then repeat",
     "UNKNOWN_ALIAS": "`predictmesh models show` lists a model's aliases",
     "UNKNOWN_ARTIFACT": "`predictmesh models register` uploads it",
     "UNKNOWN_ENDPOINT": "`predictmesh endpoints` lists them",
-    "UNKNOWN_MODEL": "`predictmesh models list` lists them",
-    "UNKNOWN_VERSION": "`predictmesh models show` lists a model's versions",
+    "UNKNOWN_MODEL": "`predictmesh models list` lists them, `predictmesh apply` makes one",
+    "UNKNOWN_VERSION": "`predictmesh models show` lists a model's versions, `predictmesh models register` adds one",
     "UNKNOWN_VIEW": "`predictmesh features views` lists them",
     "VERSION_NOT_READY": "`predictmesh status` shows what is loaded; --allow-unready overrides",
 }
@@ -56,7 +57,8 @@ def from_mesh_error(error: MeshError) -> Failure:
 
 def _place(violation: FieldViolation, message: str) -> str:
     """Return what `message` does not say yet of where the fault is, and why."""
-    path = "" if message.startswith(f"{violation.field}:") else violation.field
+    said = any(part.startswith(f"{violation.field}:") for part in message.split("; "))
+    path = "" if said else violation.field
     # A long description arrives cut.
     description = "" if violation.description.removesuffix("...") in message else violation.description
     return ": ".join(filter(None, (path, description)))

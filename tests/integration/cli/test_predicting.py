@@ -125,6 +125,13 @@ def test_bad_requests(world: World, command: str, arguments: tuple[str, ...], re
     assert text in outcome.err
 
 
+def test_gateway_that_is_another_service(world: World) -> None:
+    """The address of another service is a mistake, told with the option that names it."""
+    outcome = run("predict", "delay", *ROW, "--gateway", world.up.line["features"], *world.at)
+    assert (2, 1) == (outcome.code, outcome.err.count("\n"))
+    assert f"{world.up.line['features']} (--gateway) is no gateway [UNKNOWN_METHOD]" in outcome.err
+
+
 def test_gateway_that_is_not_there(world: World) -> None:
     """A gateway out of reach is no mistake of the request: exit code 1, and what to look at."""
     outcome = run("predict", "delay", *ROW, "--gateway", "127.0.0.1:1", *world.at)

@@ -40,6 +40,18 @@ def test_what_the_message_says_is_not_said_again() -> None:
     )
 
 
+def test_places_that_the_message_gives_are_not_given_again() -> None:
+    """Several faults stand in one message, each behind its place."""
+    violations = [FieldViolation("a.yaml, b", "is wrong"), FieldViolation("a.yaml, c", "is so, too")]
+    error = RemoteError(
+        Code.INVALID_ARGUMENT,
+        Reason.INVALID_ARGUMENT,
+        "a.yaml, b: is wrong; a.yaml, c: is so, too",
+        violations=violations,
+    )
+    assert "error: a.yaml, b: is wrong; a.yaml, c: is so, too [INVALID_ARGUMENT]" == one_line(from_mesh_error(error))
+
+
 @pytest.mark.parametrize("kind", [Failure, Mistake])
 def test_one_line_stays_one(kind: type[Failure]) -> None:
     """Whatever text a cause brings along, the report has no second line."""
