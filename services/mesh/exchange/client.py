@@ -12,7 +12,8 @@ import grpc
 from predictmesh.mesh.v1.exchange_service_pb2 import Call, ExchangeRequest, ExchangeResponse
 from predictmesh.mesh.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from services.mesh.errors import DeadlineExceeded, ShuttingDown, UpstreamUnavailable
-from services.mesh.status import from_rpc_error, from_status
+from services.mesh.outcome import Outcome
+from services.mesh.status import from_status
 
 # The channel's round robin places streams, not calls. Several of them, renewed, find every replica, new ones too.
 STREAMS = 4
@@ -70,6 +71,7 @@ class _Exchange:
 
     def __init__(self, stream: Stream, on_end: Callable[[_Exchange], None]) -> None:
         self._stream = stream
+        self._outcome = Outcome(stream)
         self._opened = time.monotonic()
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[ExchangeResponse]] = {}
@@ -133,7 +135,7 @@ class _Exchange:
             while isinstance(response := await self._stream.read(), ExchangeResponse):
                 self._take(response)
         except grpc.aio.AioRpcError as error:
-            raised = error
+            raised = self._outcome.error(error)
         finally:
             self._end(raised)
 
@@ -176,7 +178,5 @@ def _end_of_stream(raised: grpc.aio.AioRpcError | None) -> Exception:
         return ShuttingDown("the stream of calls has ended")
     if raised.code() is grpc.StatusCode.UNIMPLEMENTED:
         return Unsupported()
-    if raised.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # A message too large, but which one, nobody says.
-        return UpstreamUnavailable(f"the stream of calls has ended: {raised.details()}")
-    return from_rpc_error(raised)
+    # Its code is that of the stream, and says nothing of the call.
+    return UpstreamUnavailable(raised.details() or raised.code().name)
