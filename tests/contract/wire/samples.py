@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 import predictmesh.features.v1.features_service_pb2
 import predictmesh.gateway.v1.prediction_service_pb2
+import predictmesh.mesh.v1.exchange_service_pb2
 import predictmesh.model.v1.model_service_pb2
 import predictmesh.registry.v1.registry_service_pb2
 
@@ -20,6 +21,8 @@ SERVICES = (
     predictmesh.model.v1.model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     predictmesh.registry.v1.registry_service_pb2.DESCRIPTOR.services_by_name["RegistryService"],
 )
+# On every port, for services of ours alone.
+EXCHANGE = predictmesh.mesh.v1.exchange_service_pb2.DESCRIPTOR.services_by_name["ExchangeService"]
 OURS = "predictmesh."
 
 
@@ -27,7 +30,10 @@ def message_types() -> list[Descriptor]:
     """Every message of ours that an rpc takes or gives, and those inside them, by name."""
     found: dict[str, Descriptor] = {}
     waiting = [
-        kind for service in SERVICES for method in service.methods for kind in (method.input_type, method.output_type)
+        kind
+        for service in (*SERVICES, EXCHANGE)
+        for method in service.methods
+        for kind in (method.input_type, method.output_type)
     ]
     while waiting:
         kind = waiting.pop()
