@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import grpc
@@ -34,21 +34,14 @@ def connect(target: Target, stub: Callable[[grpc.Channel], Stub]) -> Iterator[St
             raise failure(error, target) from error
 
 
-@asynccontextmanager
-async def connect_async(target: Target, stub: Callable[[grpc.aio.Channel], Stub]) -> AsyncIterator[Stub]:
-    """Open an asynchronous stub of `target`. Failed calls raise `grpc.aio.AioRpcError` for the caller to judge."""
-    async with grpc.aio.insecure_channel(target.address, options=OPTIONS) as channel:
-        yield stub(channel)
-
-
 def open_channel(target: Target) -> grpc.Channel:
     """Return a channel to `target`, to be closed by the caller. Failed calls raise `grpc.RpcError`."""
     return grpc.insecure_channel(target.address, options=OPTIONS)
 
 
-def failure(error: grpc.RpcError | grpc.aio.AioRpcError, target: Target) -> Failure:
+def failure(error: grpc.RpcError, target: Target) -> Failure:
     """Return what a failed call means to the person who made it."""
-    # Both kinds have the same methods; only one of them is typed with them.
+    # It has the same methods, but is not typed with them.
     call = cast("grpc.aio.AioRpcError", error)
     if not any(key == _DETAILS for key, _ in call.trailing_metadata() or ()):
         if call.code() is grpc.StatusCode.UNAVAILABLE:
