@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -187,7 +188,7 @@ def _version_row(model: str, version: Version, reports: Sequence[InstanceReport]
     return (
         version.version,
         ", ".join(_states(model, version.version, reports)) or "not loaded",
-        ", ".join(f"{artifact.runtime} {artifact.size_bytes / 1024:.0f} KiB" for artifact in version.artifacts),
+        ", ".join(f"{artifact.runtime} {math.ceil(artifact.size_bytes / 1024)} KiB" for artifact in version.artifacts),
         ", ".join(
             f"{name} {value:.4g}" if abs(value) < 1 else f"{name} {value:g}"
             for name, value in sorted(version.metrics.items())
