@@ -170,3 +170,21 @@ async def test_ends_that_disagree_on_sizes(answering: Probe, one_stream: None, e
             innocent = await failure(slow)
         assert {Code.UNAVAILABLE} == {error.value.code, innocent.code}
         assert 5 == await apply(stub)
+
+
+class Wrong(Probe):
+    """Answers Apply with what is no message."""
+
+    async def Apply(self, request: Any, context: Any) -> Any:
+        return object() if request.actor == "wrong" else await super().Apply(request, context)
+
+
+async def test_answer_that_is_no_message(one_stream: None, caplog: pytest.LogCaptureFixture) -> None:
+    """A fault of the handler's that only shows when its answer is written: INTERNAL at once, and a line in the log."""
+    async with server(Wrong()) as serving, exchanging(serving.address) as stub, asyncio.timeout(LIMIT_S):  # type: ignore[abstract]
+        with pytest.raises(MeshError) as error:
+            await apply(stub, actor="wrong")
+        assert 5 == await apply(stub)
+    assert (Code.INTERNAL, Reason.INTERNAL) == (error.value.code, error.value.reason)
+    assert ["unexpected error"] == [each.message for each in caplog.records if each.levelname == "ERROR"]
+    caplog.clear()
