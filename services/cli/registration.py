@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,21 @@ class Registered:
     model: str
     response: RegisterVersionResponse
     ready: Sequence[RuntimeStatus]
+
+
+_PATHS = re.compile(
+    r"\bversion\.bindings(?P<input>\[\d+\])(?P<source>\.sources\[\d+\])?[a-z_.]*"
+    r"|\b(?:version\.)?signature\.(?=inputs|outputs)|\bversion\.(?=version\b)"
+)
+
+
+def in_file(text: str, file: Path) -> str:
+    """Return `text` with every path into the request replaced by the place in the Version's file that it came from."""
+
+    def place(match: re.Match[str]) -> str:
+        return f"{file}, " + (f"inputs{match['input']}{match['source'] or ''}" if match["input"] else "")
+
+    return _PATHS.sub(place, text)
 
 
 def register(registry: RegistryServiceStub, job: Registration, wait_s: float | None) -> Registered:

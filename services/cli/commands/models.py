@@ -22,11 +22,11 @@ from predictmesh.registry.v1.registry_service_pb2 import (
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.cli.audit import actor, reason_option
 from services.cli.client import connect
-from services.cli.errors import Mistake
+from services.cli.errors import Failure, Mistake
 from services.cli.labels import words
 from services.cli.options import Assignment, Duration, Services, connects, json_option, timeout_option
 from services.cli.output import plain, print_json, print_table, print_yaml
-from services.cli.registration import Registration, print_registered, register
+from services.cli.registration import Registration, in_file, print_registered, register
 from services.cli.resources.models import show_model
 from services.cli.resources.versions import show_version
 
@@ -124,8 +124,11 @@ def register_version(
     job = Registration(file=file, artifacts=[(runtime, Path(path)) for runtime, path in artifacts], **options)
     # What is only checked will not be served.
     wait_s = None if job.dry_run else wait_s
-    with connect(services.grpc("registry"), RegistryServiceStub) as registry:
-        done = register(registry, job, wait_s)
+    try:
+        with connect(services.grpc("registry"), RegistryServiceStub) as registry:
+            done = register(registry, job, wait_s)
+    except Failure as failure:
+        raise type(failure)(in_file(failure.message, file)) from failure
     if as_json:
         print_json(plain(done.response) | ({"runtimes": [plain(status) for status in done.ready]} if wait_s else {}))
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import DEFINITIONS, ENDPOINT, World
+from tests.integration.cli.conftest import DEFINITIONS, ENDPOINT, VERSION, World
 from tests.support.commands import run, succeed
 from tests.worlds.up import up
 
@@ -75,6 +75,23 @@ def test_registering_again(world: World) -> None:
     assert "was registered before" in succeed("models", "register", *world.version("1.0.0", 1), *world.at)
     outcome = run("models", "register", *world.version("1.0.0", 3), *world.at)
     assert (2, True) == (outcome.code, "[ALREADY_EXISTS]" in outcome.err)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "place"),
+    [
+        ("plane:late", "plane:early", "inputs[0].sources[0]: view plane has no field 'early'"),
+        ("version: 7.0.0", "version: seven", "version: 'seven' is not MAJOR.MINOR.PATCH"),
+        ("shape: [1]", "shape: [2]", "outputs[0].shape)"),
+    ],
+)
+def test_refused_version(world: World, right: str, wrong: str, place: str) -> None:
+    """What is wrong with a version is found in its file, not in the message that it became."""
+    file = world.file("wrong.yaml", VERSION.replace("VERSION", "7.0.0").replace(right, wrong))
+    artifact = world.version("7.0.0", 1)[2:]
+    outcome = run("models", "register", "-f", file, *artifact, *world.at)
+    assert (2, "", 1) == (outcome.code, outcome.out, outcome.err.count("\n"))
+    assert f"{file}, {place}" in outcome.err
 
 
 def test_artifact_that_is_no_model(world: World) -> None:
