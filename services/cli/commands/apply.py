@@ -56,7 +56,8 @@ def command(
 ) -> None:
     """Create or update views, models and endpoints from YAML files.
 
-    All files are one change: it is made as a whole, or not at all. What differs is printed field by field.
+    All files are one change: it is made as a whole, or not at all. What differs is printed field by field. A new model
+    comes first, without aliases: then `predictmesh models register` adds its versions, which aliases and routes name.
     """
     documents = read_resources(files)
     request = ApplyRequest(

@@ -134,7 +134,9 @@ def write(
 ) -> None:
     """Write the rows of a file to VIEW.
 
-    The whole file is checked before anything is sent. For one key the row with the latest event time stays, in any order.
+    Columns and values of the whole file are checked before anything is sent. A row that the service refuses then, such
+    as one with too long a key, is told by its number, and the others are written. For one key the row with the latest
+    event time stays, in any order.
     """
     # They need pyarrow, which takes as long to import as all the rest.
     from services.cli.feature_file import FeatureFile
