@@ -139,12 +139,6 @@ class MissingField(MeshError):
     code, reason = Code.INVALID_ARGUMENT, Reason.MISSING_FIELD
 
 
-class Cancelled(MeshError):
-    """The caller has gone."""
-
-    code, reason = Code.CANCELLED, Reason.CANCELLED
-
-
 class DeadlineExceeded(MeshError):
     """The call's time is over."""
 
