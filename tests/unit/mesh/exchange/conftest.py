@@ -13,7 +13,6 @@ from services.mesh.server import MeshServer
 from tests.support.exchanging import new_answering
 from tests.support.probe import Probe, new_probe, server
 
-
 EXPECTED = (
     # gRPC says this of any handler, its own too, that is still ending when the loop of the test does,
     "not handled by _handle_exceptions",
