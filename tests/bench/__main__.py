@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import rivals, workload, writes
+from tests.bench.pressure import Pressed, press
 from tests.bench.report import Figure, Run, of, show, write
 from tests.bench.rivals import Rival
 
-CALLERS = (1, 8, 32, 64)
+# Calls in a run by the number of callers: a second or more for each rival.
+CALLS = {1: 800, 8: 3000, 32: 6000, 64: 6000}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class World:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3, help="counted time of each run")
+    parser.add_argument("--seconds", type=float, default=3, help="counted time of the runs with 256 rows")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each rival under each load")
     parser.add_argument("--out", type=Path, default=Path("tests/bench/results/latest.json"))
     arguments = parser.parse_args()
@@ -57,9 +59,9 @@ def _measure(directory: Path, seconds: float, repeats: int) -> tuple[list[Run], 
     with _world(directory, made, request) as world:
         memory = rivals.memory_mib([pid for pids in world.mesh.pids.values() for pid in pids])
         for _ in range(repeats):
-            for callers in CALLERS:
-                runs += [_load(rival, callers, 1, seconds) for rival in world.all]
-            runs.append(_load(world.mesh, 1, 256, seconds))
+            for callers, calls in CALLS.items():
+                runs += [_press(rival, work, callers, calls) for rival in world.all]
+            runs.append(_load(world.mesh, 256, seconds))
         rates = [asyncio.run(writes.rows_per_second(world.mesh.features, batches=100)) for _ in range(repeats)]
     starts = [rivals.start_to_answer(directory / "mesh", request) for _ in range(min(3, repeats))]
     return runs, [*_figures(runs), *_others(runs, rates, memory, starts)]
@@ -78,19 +80,27 @@ def _world(directory: Path, made: Path, request: bytes) -> Iterator[World]:
         yield World(stack.enter_context(rivals.ceiling()), naive, monolith, mesh)
 
 
-def _load(rival: Rival, callers: int, rows: int, seconds: float) -> Run:
-    pids = {pid: service for service, found in rival.pids.items() for pid in found}
-    command = [sys.executable, "-m", "tests.bench.load", rival.target, "--callers", str(callers), "--rows", str(rows),
-               "--seconds", str(seconds), *(["--empty"] if rival.name == "ceiling" else []),
-               "--pids", *map(str, pids)]  # fmt: skip
+def _press(rival: Rival, work: workload.Workload, callers: int, calls: int) -> Run:
+    found = press(rival, [request for request, _ in work.requests(1)], callers, calls)
+    return _run(rival, callers, 1, found)
+
+
+def _load(rival: Rival, rows: int, seconds: float) -> Run:
+    """One caller, whose every answer is checked: for large answers the client's cost matters little."""
+    pids = [pid for found in rival.pids.values() for pid in found]
+    command = [sys.executable, "-m", "tests.bench.load", rival.target, "--callers", "1", "--rows", str(rows),
+               "--seconds", str(seconds), "--pids", *map(str, pids)]  # fmt: skip
     found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     if found["wrong"] or found["failed"] or not found["answered"]:
-        raise SystemExit(f"{rival.name} at {callers} callers: {found}")
-    cpu: dict[str, float] = {}
-    for pid, used in found["cpu_us"].items():
-        cpu[pids[int(pid)]] = cpu.get(pids[int(pid)], 0) + used
-    print(f"{rival.name:>10} {callers:>3} callers {rows:>3} rows: {found['per_second']:8,.0f}/s", file=sys.stderr)
-    return Run(rival.name, callers, rows, found["per_second"], found["p50_ms"], found["p99_ms"], cpu)
+        raise SystemExit(f"{rival.name} with {rows} rows: {found}")
+    cpu = {int(pid): used for pid, used in found["cpu_us"].items()}
+    return _run(rival, 1, rows, Pressed(found["answered"], found["per_second"], found["p50_ms"], found["p99_ms"], cpu))
+
+
+def _run(rival: Rival, callers: int, rows: int, found: Pressed) -> Run:
+    print(f"{rival.name:>10} {callers:>3} callers {rows:>3} rows: {found.per_second:8,.0f}/s", file=sys.stderr)
+    cpu = {service: sum(found.cpu_us[pid] for pid in pids) for service, pids in rival.pids.items()}
+    return Run(rival.name, callers, rows, found.per_second, found.p50_ms, found.p99_ms, cpu)
 
 
 def _figures(runs: Sequence[Run]) -> list[Figure]:

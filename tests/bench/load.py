@@ -49,8 +49,11 @@ def _right(response: PredictResponse, expected: workload.Floats) -> bool:
 class Load:
     """Callers in a closed loop, and what they have counted."""
 
-    def __init__(self, call: Callable[..., Any], requests: Sequence[tuple[bytes, Any]], check: Check) -> None:
+    def __init__(
+        self, call: Callable[..., Any], requests: Sequence[tuple[bytes, Any]], check: Check, pause: float
+    ) -> None:
         self._call = call
+        self._pause = pause
         self._requests = requests
         self._check = check
         self._counting = False
@@ -81,6 +84,8 @@ class Load:
         while not self._over:
             request, expected = self._requests[index % len(self._requests)]
             index += 1
+            if self._pause:
+                await asyncio.sleep(self._pause)
             start = time.perf_counter()
             try:
                 response = await self._call(request, timeout=5)
@@ -96,11 +101,13 @@ class Load:
 async def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     async with grpc.aio.insecure_channel(arguments.target) as channel:
         if arguments.empty:
-            load = Load(channel.unary_unary(EMPTY, None, bytes), [(b"", b"")], bytes.__eq__)
+            load = Load(channel.unary_unary(EMPTY, None, bytes), [(b"", b"")], bytes.__eq__, arguments.pause)
         else:
             with tempfile.TemporaryDirectory() as directory:
                 requests = workload.make(Path(directory)).requests(arguments.rows)
-            load = Load(channel.unary_unary(PREDICT, None, PredictResponse.FromString), requests, _right)
+            load = Load(
+                channel.unary_unary(PREDICT, None, PredictResponse.FromString), requests, _right, arguments.pause
+            )
         return await load.run(arguments.callers, arguments.seconds, arguments.pids)
 
 
@@ -111,6 +118,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--rows", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=0, help="seconds between an answer and the next call")
     parser.add_argument("--empty", action="store_true", help="call the ceiling server")
     parser.add_argument("--pids", type=int, nargs="*", default=[], help="processes whose CPU to report")
     print(json.dumps(uvloop.run(_run(parser.parse_args()))))

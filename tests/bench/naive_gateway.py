@@ -15,6 +15,8 @@ from services.mesh.lifecycle import main
 class Immediate:
     """Stands in for the Coalescer: each member is a batch of its own."""
 
+    queued_rows = 0
+
     def __init__(self, run: Callable[[list[Member]], Awaitable[None]], **_: int) -> None:
         self._run = run
         self._under_way: set[asyncio.Task[None]] = set()

@@ -25,10 +25,14 @@ VIEWS = ("rider", "driver", "zone")
 
 @dataclass(frozen=True)
 class Rival:
-    """Where it answers, and its processes by name of service (load generator and Valkey are not among them)."""
+    """Where it answers, and its processes by name of service (load generator and Valkey are not among them).
+
+    `http` is the gateway's port for metrics; the ceiling has none.
+    """
 
     name: str
     target: str
+    http: str
     pids: dict[str, list[int]]
     features: str = ""
 
@@ -46,7 +50,9 @@ def running_up(name: str, data: Path, *options: str) -> Iterator[Rival]:
                 raise RuntimeError(f"{name} did not start; see {log.name}")
             ready = json.loads(line)
             pids = {service: found for service, found in ready["pids"].items() if service != "valkey"}
-            yield Rival(name, ready["gateway"], pids, ready["features"])
+            if len({pid for found in pids.values() for pid in found}) == 1:
+                pids = {"all in one": pids["gateway"]}
+            yield Rival(name, ready["gateway"], ready["http"]["gateway"], pids, ready["features"])
         finally:
             process.terminate()
             process.wait(START_LIMIT_S)
@@ -68,10 +74,10 @@ def define(data: Path, workload: Path) -> None:
 def naive(mesh: Rival, data: Path) -> Iterator[Rival]:
     """Run a gateway that does not coalesce in front of the services of `mesh`."""
     up = json.loads((data / "up.json").read_text())
-    grpc_port = _free_ports()
+    grpc_port, http_port = _free_ports(), _free_ports()
     environment = os.environ | {
         "PREDICTMESH_GATEWAY_GRPC_PORT": str(grpc_port),
-        "PREDICTMESH_GATEWAY_HTTP_PORT": "0",
+        "PREDICTMESH_GATEWAY_HTTP_PORT": str(http_port),
         "PREDICTMESH_GATEWAY_DATA_DIR": str(data.parent / "naive"),
         "PREDICTMESH_GATEWAY_OBJECTS": f"file://{data / 'objects'}",
         "PREDICTMESH_GATEWAY_REGISTRY": up["registry"],
@@ -81,7 +87,8 @@ def naive(mesh: Rival, data: Path) -> Iterator[Rival]:
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{up['traces']['otlp']}",
     }
     with _process("tests.bench.naive_gateway", environment) as pid:
-        yield Rival("naive mesh", f"127.0.0.1:{grpc_port}", mesh.pids | {"gateway": [pid]})
+        target, http = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
+        yield Rival("naive mesh", target, http, mesh.pids | {"gateway": [pid]})
 
 
 @contextmanager
@@ -89,7 +96,9 @@ def ceiling() -> Iterator[Rival]:
     """Run the server whose one method does nothing."""
     port = _free_ports()
     with _process("tests.bench.ceiling", dict(os.environ), str(port)) as pid:
-        yield Rival("ceiling", f"127.0.0.1:{port}", {"server": [pid]})
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            grpc.channel_ready_future(channel).result(START_LIMIT_S)
+        yield Rival("ceiling", f"127.0.0.1:{port}", "", {"server": [pid]})
 
 
 @contextmanager
