@@ -1,7 +1,7 @@
 """Natural batching: what arrives while a batch is under way leaves together as the next.
 
-Nobody waits when none is under way, and no timer delays a batch for company. One batch under way measured best; one that
-has been out for longer than nearly all before it no longer holds the others back.
+Nobody waits when none is under way and the event loop is at rest, and no timer delays a batch for company. One batch under
+way measured best; one that has been out for longer than nearly all before it no longer holds the others back.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 0.05
 # The timers of an event loop are no finer than a millisecond; uvloop fires those below at once.
 LEAST_PATIENCE_S = 0.002
+# A turn of the event loop that takes no longer has done nothing but look for work.
+IDLE_TURN_S = 30e-6
+# What a batch waits at most for the loop to come to rest.
+LONGEST_BOARDING_S = 4e-3
 
 
 class Waiting(Protocol):
@@ -84,8 +88,7 @@ class Coalescer(Generic[W]):
         task.add_done_callback(self._arrived)
 
     async def _travel(self) -> None:
-        # Whoever arrives in the same turn of the loop comes along.
-        await asyncio.sleep(0)
+        await self._board()
         batch = self._take()
         if not batch:
             return
@@ -100,6 +103,16 @@ class Coalescer(Generic[W]):
         finally:
             late.cancel()
             self._durations.observe(time.monotonic() - start)
+
+    async def _board(self) -> None:
+        """Let in who is at the door: as long as the loop has other work, a batch gains nothing by leaving at once."""
+        start = turn = time.monotonic()
+        while self.queued_rows < self._max_rows:
+            await asyncio.sleep(0)
+            now = time.monotonic()
+            if now - turn < IDLE_TURN_S or now - start > LONGEST_BOARDING_S:
+                return
+            turn = now
 
     def _take(self) -> list[W]:
         batch: list[W] = []
