@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -83,6 +84,14 @@ async def turns(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def loop_at_rest() -> Iterator[None]:
+    """Take every turn of the loop for one at rest: how long one takes is the machine's affair."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coalescing, "IDLE_TURN_S", math.inf)
+        yield
+
+
 def coalescer(
     road: Road, *, max_rows: int = 8, max_queued_rows: int = 100, max_under_way: int = 4
 ) -> Coalescer[Member]:
@@ -105,6 +114,30 @@ async def test_single_request_leaves_at_once() -> None:
     assert [1] == [len(batch) for batch in road.batches]
     road.arrive(0)
     assert "answered" == await member.answer
+
+
+async def test_whoever_arrives_while_the_loop_is_busy_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the loop has other work a batch stays, until it is full."""
+    monkeypatch.setattr(coalescing, "IDLE_TURN_S", 0)
+    monkeypatch.setattr(coalescing, "LONGEST_BOARDING_S", math.inf)
+    road = Road()
+    batches = coalescer(road, max_rows=2)
+    batches.submit(Member())
+    await turns()
+    assert [] == road.batches
+    batches.submit(Member())
+    assert [2] == [len(batch) for batch in await road.wait_for(1)]
+    road.arrive(0)
+
+
+async def test_a_busy_loop_holds_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is not full leaves when it has stayed for the longest time."""
+    monkeypatch.setattr(coalescing, "IDLE_TURN_S", 0)
+    monkeypatch.setattr(coalescing, "LONGEST_BOARDING_S", 0)
+    road = Road()
+    coalescer(road).submit(Member())
+    assert [1] == [len(batch) for batch in await road.wait_for(1)]
+    road.arrive(0)
 
 
 async def test_arrivals_of_one_turn_leave_together() -> None:
