@@ -65,6 +65,10 @@ class Lane:
         self._batch_rows = batch_rows.labels("predict")
         self._ages = [names.FEATURE_AGE.labels(view) for view in target.views]
 
+    def retire(self) -> None:
+        """Take the lane out of the metrics, which would keep it for ever; what is under way ends as it began."""
+        names.QUEUE_ROWS.remove(self.target.model, self.target.version)
+
     async def answer(self, member: Member) -> Outcome:
         """Return the member's outcome when its batch is back; DeadlineExceeded as soon as its own time is over."""
         remaining = member.deadline.remaining()

@@ -61,7 +61,8 @@ class PredictFlow:
     def use(self, table: RoutingTable) -> None:
         """Route by `table` from now on. Batches under way end as they began."""
         live = {target for endpoint in table.endpoints.values() for target in endpoint.versions.values()}
-        self._lanes = {target: lane for target, lane in self._lanes.items() if target in live}
+        for target in self._lanes.keys() - live:
+            self._lanes.pop(target).retire()
         self._table = table
 
     async def run(self, call: PredictCall) -> Prediction:
