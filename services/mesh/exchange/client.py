@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 
 import grpc
@@ -12,6 +12,7 @@ import grpc
 from predictmesh.mesh.v1.exchange_service_pb2 import Call, ExchangeRequest, ExchangeResponse
 from predictmesh.mesh.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from services.mesh.errors import DeadlineExceeded, ShuttingDown, UpstreamUnavailable
+from services.mesh.local import Metadata
 from services.mesh.outcome import Outcome
 from services.mesh.status import from_status
 
@@ -19,7 +20,6 @@ from services.mesh.status import from_status
 STREAMS = 4
 RENEWED_AFTER_S = 5.0
 
-Metadata = Sequence[tuple[str, str | bytes]]
 Stream = grpc.aio.StreamStreamCall[ExchangeRequest, ExchangeResponse]
 
 
