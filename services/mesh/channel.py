@@ -38,8 +38,6 @@ def channel_options(max_message_bytes: int, *, only_serving: bool = False) -> li
         config["healthCheckConfig"] = {"serviceName": ""}
     return [
         ("grpc.service_config", json.dumps(config)),
-        # Channels would share connections by address, and so the waiting time of one that knew an earlier server there.
-        ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_retries", 0),  # retries are ours: mesh/resilience.py
         ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
         ("grpc.keepalive_timeout_ms", 5_000),
