@@ -98,6 +98,10 @@ async def serving(service: Service, settings: ServiceSettings) -> AsyncIterator[
     def ready() -> str:
         return "draining" if draining.is_set() else service.ready()
 
+    def announced() -> str:
+        # Peers go by the health service, so that nobody may be told earlier.
+        return ready() or ("" if server.serving else "about to serve")
+
     def status() -> dict[str, object]:
         return {
             "name": service.name,
@@ -109,7 +113,7 @@ async def serving(service: Service, settings: ServiceSettings) -> AsyncIterator[
         }
 
     try:
-        http = HttpPort(settings.host, settings.http_port, ready=ready, status=status)
+        http = HttpPort(settings.host, settings.http_port, ready=announced, status=status)
     except OSError as error:
         raise PortTaken(f"cannot listen on {settings.host}:{settings.http_port}: {error.strerror}") from error
     with http:

@@ -33,6 +33,7 @@ class MeshServer:
     def __init__(self, settings: ServiceSettings) -> None:
         self._server = grpc.aio.server(options=_options(settings))
         self._health = HealthServicer()
+        self.serving = False
         self._services: list[str] = []
         self._methods: list[Method] = []
         self._exchange: Exchange | None = None
@@ -73,6 +74,7 @@ class MeshServer:
         state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *self._services):
             await self._health.set(service, state)
+        self.serving = serving
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those under way end within `grace_s`, then end them."""
