@@ -19,13 +19,14 @@ def check_artifacts(model: str, version: Version, artifacts: Sequence[tuple[str,
     """
     from services.model.convert import decode_catalog
     from services.model.runtimes.onnx import OnnxRuntime
+    from services.model.versions import Placement
 
     (decoded,) = decode_catalog(Snapshot(models=[Model(name=model, versions=[version])]))[model]
     runtime = OnnxRuntime(threads=1, intra_op_threads=1)
     try:
-        for name, path in artifacts:
+        for artifact, (name, path) in zip(decoded.artifacts, artifacts, strict=True):
             if name == runtime.name:
-                asyncio.run(runtime.load(decoded, path))
+                asyncio.run(runtime.load(Placement(decoded, artifact), path))
     except MeshError as error:
         raise from_mesh_error(error) from error
     finally:

@@ -105,7 +105,7 @@ class Batcher:
     async def _compute(self, call: InferCall) -> Answer:
         started = time.perf_counter_ns()
         try:
-            outputs = await self._model.infer(call.inputs)
+            outputs = await self._model.infer(call.inputs, 3600.0)
             self.counters.computed(call.rows, time.perf_counter_ns() - started)
             return self._checked(call, outputs)
         except _FAULTS_OF_ROWS as error:

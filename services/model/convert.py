@@ -49,7 +49,10 @@ def _version(model: str, version: registry_pb.Version) -> Version:
         version=version.version,
         digest=version.digest,
         signature=Signature(_specs(version.signature.inputs), _specs(version.signature.outputs)),
-        artifacts=tuple(Artifact(artifact.runtime, artifact.sha256) for artifact in version.artifacts),
+        artifacts=tuple(
+            Artifact(artifact.runtime, artifact.sha256, artifact.format or "onnx", artifact.target)
+            for artifact in version.artifacts
+        ),
     )
 
 

@@ -50,8 +50,9 @@ class Loader:
         if runtime is None:
             known = ", ".join(self._runtimes)
             raise UnknownRuntime(f"no runtime {placement.artifact.runtime!r} in this process, it has: {known}")
-        path = await self._artifacts.path(placement.artifact.sha256)
-        model = await runtime.load(placement.version, path)
+        sha256 = placement.artifact.sha256
+        path = await self._artifacts.path(sha256) if sha256 else None
+        model = await runtime.load(placement, path)
         return await self._warmed(placement, runtime, model)
 
     async def _warmed(self, placement: Placement, runtime: Runtime, model: LoadedModel) -> Serving:

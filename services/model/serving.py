@@ -29,6 +29,11 @@ class Serving:
         return self.placement.version
 
     @property
+    def platform(self) -> str:
+        """What computes it, as the protocol's metadata names it."""
+        return self._model.platform
+
+    @property
     def counters(self) -> Counters:
         """What it has done so far."""
         return self._batcher.counters

@@ -54,10 +54,12 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """Bytes of a version for one runtime, by their SHA-256 (hex)."""
+    """Bytes of a version for one runtime, by their SHA-256 (hex), or the `target` of a server that has the model."""
 
     runtime: str
     sha256: str
+    format: str = "onnx"
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from services.model.versions import Signature, TensorSpec
 
 # The first batch of a size is slow, so each size comes twice; two sizes tell the fixed cost from the cost of a row.
 _ROWS = (1, 32, 1, 32)
+TIMEOUT_S = 60.0
+"""Time for one batch of a warm-up: a GPU compiles kernels at the first."""
 
 
 async def warm_up(model: LoadedModel, signature: Signature, most_rows: int) -> None:
@@ -21,7 +23,7 @@ async def warm_up(model: LoadedModel, signature: Signature, most_rows: int) -> N
 async def _run(model: LoadedModel, signature: Signature, rows: int) -> None:
     inputs = {spec.name: blank(spec.datatype, spec.batch_shape(rows)) for spec in signature.inputs}
     try:
-        outputs = await model.infer(inputs)
+        outputs = await model.infer(inputs, TIMEOUT_S)
     except MeshError as error:
         detail = f"{error.message}: {error.__cause__}" if error.__cause__ else error.message
         raise RuntimeFailed(f"a warm-up batch of {rows} rows of zeros failed: {detail}") from error

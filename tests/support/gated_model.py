@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.model.datatypes import Array
-from services.model.versions import Version
+from services.model.versions import Placement
 
 
 class GatedModel:
     """Answers y = x + `offset` once `gate` is open, and notes what it was asked and whether it is closed."""
+
+    platform = "gated"
+    ahead = 0
 
     def __init__(self, offset: float = 0, parallel: int = 1) -> None:
         self.parallel = parallel
@@ -21,11 +24,14 @@ class GatedModel:
         self.closed = False
         self._offset = offset
 
-    async def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    async def infer(self, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
         assert not self.closed, "a closed model was asked"
         self.batches.append(inputs["x"].tolist())
         await self.gate.wait()
         return {"y": inputs["x"] + inputs["x"].dtype.type(self._offset)}
+
+    async def revive(self) -> None:
+        pass
 
     async def close(self) -> None:
         self.closed = True
@@ -35,7 +41,6 @@ class GatedRuntime:
     """Loads GatedModels, whose offset is the content of the artifact; `failures` are raised first, `gate` delays."""
 
     name = "onnx"
-    platform = "gated"
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -44,7 +49,7 @@ class GatedRuntime:
         self.loaded: list[GatedModel] = []
         self.loading = 0
 
-    async def load(self, version: Version, artifact: Path) -> GatedModel:
+    async def load(self, placement: Placement, artifact: Path | None) -> GatedModel:
         self.loading += 1
         try:
             await self.gate.wait()
@@ -52,6 +57,7 @@ class GatedRuntime:
             self.loading -= 1
         if self.failures:
             raise self.failures.pop(0)
+        assert artifact is not None
         model = GatedModel(float(artifact.read_text()))
         self.loaded.append(model)
         return model

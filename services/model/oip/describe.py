@@ -29,7 +29,7 @@ def encode_metadata(serving: Serving, versions: Sequence[str]) -> oip.ModelMetad
     return oip.ModelMetadataResponse(
         name=serving.version.model,
         versions=versions,
-        platform=serving.runtime.platform,
+        platform=serving.platform,
         inputs=_tensors(signature.inputs),
         outputs=_tensors(signature.outputs),
     )
@@ -41,7 +41,7 @@ def encode_config(serving: Serving, batch_rows: int) -> oip.ModelConfigResponse:
     return oip.ModelConfigResponse(
         config=config.ModelConfig(
             name=serving.version.model,
-            platform=serving.runtime.platform,
+            platform=serving.platform,
             max_batch_size=batch_rows,
             input=[
                 config.ModelInput(name=spec.name, data_type=_config_type(spec), dims=spec.shape)

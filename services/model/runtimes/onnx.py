@@ -17,7 +17,7 @@ from services.model.cost import BatchCost
 from services.model.datatypes import BYTES, Array
 from services.model.errors import InvalidArtifact, RuntimeFailed
 from services.model.runtimes.signature import DeclaredTensor, check_signature
-from services.model.versions import Signature, Version
+from services.model.versions import Placement, Signature
 
 _DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -46,15 +46,17 @@ class OnnxRuntime:
     """Loads ONNX models; all of them share one pool of threads."""
 
     name = "onnx"
-    platform = "onnxruntime_onnx"
 
     def __init__(self, threads: int, intra_op_threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="onnx")
         self._threads = threads
         self._intra_op_threads = intra_op_threads
 
-    async def load(self, version: Version, artifact: Path) -> OnnxModel:
+    async def load(self, placement: Placement, artifact: Path | None) -> OnnxModel:
         """Load a model in a thread of its own, so that no batch waits for it."""
+        if artifact is None:
+            raise InvalidArtifact("ONNX Runtime needs an artifact")
+        version = placement.version
         session = await asyncio.to_thread(self._open, artifact)
         check_signature(version.signature, _declared(session.get_inputs()), _declared(session.get_outputs()))
         return OnnxModel(session, version.signature, self._pool, self._threads)
@@ -80,6 +82,9 @@ class OnnxRuntime:
 class OnnxModel:
     """One session, which any number of threads may run at once."""
 
+    platform = "onnxruntime_onnx"
+    ahead = 0
+
     def __init__(
         self, session: ort.InferenceSession, signature: Signature, pool: ThreadPoolExecutor, parallel: int
     ) -> None:
@@ -91,7 +96,7 @@ class OnnxModel:
         self._text_inputs = tuple(spec.name for spec in signature.inputs if spec.datatype == BYTES)
         self._text_outputs = tuple(spec.name for spec in signature.outputs if spec.datatype == BYTES)
 
-    async def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    async def infer(self, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:  # noqa: ARG002 - it cannot be stopped
         """Run one batch: at once when it is expected to be short, else in a thread."""
         rows = len(next(iter(inputs.values())))
         if self._text_inputs:
@@ -104,6 +109,9 @@ class OnnxModel:
         for name in self._text_outputs:
             outputs[name] = _to_bytes(outputs[name])
         return outputs
+
+    async def revive(self) -> None:
+        """Nothing is lost while the process lives."""
 
     async def close(self) -> None:
         """Let the session go; a cancelled batch that a thread still runs keeps it until it ends."""

@@ -16,7 +16,7 @@ from services.model.datatypes import BYTES, DTYPES, Array
 from services.model.errors import InvalidArtifact, RuntimeFailed, SignatureMismatch
 from services.model.runtimes import LoadedModel, Runtime
 from services.model.runtimes.onnx import OnnxRuntime
-from services.model.versions import Signature, TensorSpec
+from services.model.versions import Placement, Signature, TensorSpec
 from services.model.warmup import warm_up
 from tests.support.onnx_models import DATATYPES, OnnxModel, deep, identity, linear, lookup, several
 
@@ -48,7 +48,8 @@ class Load:
     async def __call__(self, model: OnnxModel, signature: Signature | None = None) -> LoadedModel:
         path = self._directory / model.sha256
         path.write_bytes(model.content)
-        return await self._runtime.load(replace(model.version(), signature=signature or model.signature), path)
+        version = replace(model.version(), signature=signature or model.signature)
+        return await self._runtime.load(Placement(version, version.artifacts[0]), path)
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def _values(datatype: str) -> Array:
 async def test_every_type_goes_in_and_comes_out(load: Load, datatype: str) -> None:
     """Values, type and shape are those that went in."""
     model = await load(identity(datatype, (2,)))
-    answered = (await model.infer({"x": _values(datatype)}))["y"]
+    answered = (await model.infer({"x": _values(datatype)}, 10))["y"]
     assert _values(datatype).tolist() == answered.tolist()
     assert DTYPES[datatype] == answered.dtype
     await model.close()
@@ -77,7 +78,7 @@ async def test_several_inputs_and_outputs_are_told_apart(load: Load) -> None:
     """Each by its name."""
     model = await load(several())
     pair = np.array([[1, 2]], np.float32)
-    answered = await model.infer({"text": np.array([b"w"], object), "b": pair, "a": pair * 10})
+    answered = await model.infer({"text": np.array([b"w"], object), "b": pair, "a": pair * 10}, 10)
     assert {"total": [[11, 22]], "word": [b"w"]} == {name: values.tolist() for name, values in answered.items()}
     await model.close()
 
@@ -87,7 +88,7 @@ async def test_rows_are_computed_each_for_itself(load: Load, rows: int) -> None:
     """The answer of a row does not depend on its neighbours."""
     model = await load(linear(scale=2, width=1))
     values = np.arange(rows, dtype=np.float32)[:, None]
-    assert (values * 2).tolist() == (await model.infer({"x": values}))["y"].tolist()
+    assert (values * 2).tolist() == (await model.infer({"x": values}, 10))["y"].tolist()
     await model.close()
 
 
@@ -96,7 +97,7 @@ async def test_slow_batches_do_not_hold_up_the_event_loop(load: Load) -> None:
     wide = deep()
     model = await load(wide)
     await warm_up(model, wide.signature, most_rows=256)
-    batch = asyncio.create_task(model.infer({"x": np.ones((256, 16), np.float32)}))
+    batch = asyncio.create_task(model.infer({"x": np.ones((256, 16), np.float32)}, 10))
     turns = 0
     while not batch.done():
         turns += 1
@@ -108,7 +109,7 @@ async def test_slow_batches_do_not_hold_up_the_event_loop(load: Load) -> None:
 async def test_batches_at_once_get_their_own_answers(load: Load) -> None:
     """As many as the model takes, and more."""
     model = await load(linear(width=1))
-    batches = [model.infer({"x": np.full((2, 1), value, np.float32)}) for value in range(20)]
+    batches = [model.infer({"x": np.full((2, 1), value, np.float32)}, 10) for value in range(20)]
     answers = [answer["y"].tolist() for answer in await asyncio.gather(*batches)]
     assert [[[value], [value]] for value in range(20)] == answers
     await model.close()
@@ -118,10 +119,10 @@ async def test_a_failure_on_the_input_is_told_and_passes(load: Load) -> None:
     """The next batch is answered."""
     model = await load(lookup(4))
     with pytest.raises(RuntimeFailed) as failed:
-        await model.infer({"x": np.array([99], np.int64)})
+        await model.infer({"x": np.array([99], np.int64)}, 10)
     assert "99" not in failed.value.message
     assert failed.value.__cause__ is not None
-    assert [20] == (await model.infer({"x": np.array([2], np.int64)}))["y"].tolist()
+    assert [20] == (await model.infer({"x": np.array([2], np.int64)}, 10))["y"].tolist()
     await model.close()
 
 
@@ -129,7 +130,7 @@ async def test_text_that_is_not_utf8_is_the_callers_fault(load: Load) -> None:
     """It is refused, and not answered as other text."""
     model = await load(identity(BYTES))
     with pytest.raises(InvalidArgument):
-        await model.infer({"x": np.array([b"\xff"], object)})
+        await model.infer({"x": np.array([b"\xff"], object)}, 10)
     await model.close()
 
 
@@ -163,5 +164,5 @@ async def test_two_versions_of_a_model_stand_side_by_side(load: Load) -> None:
     first, second = await load(linear(1)), await load(linear(2))
     rows = {"x": np.ones((1, 16), np.float32)}
     await first.close()
-    assert [[32]] == (await second.infer(rows))["y"].tolist()
+    assert [[32]] == (await second.infer(rows, 10))["y"].tolist()
     await second.close()

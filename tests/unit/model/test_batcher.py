@@ -14,7 +14,7 @@ from services.model.batcher import Batcher, Limits
 from services.model.calls import Answer, InferCall, RowTimes
 from services.model.errors import InvalidOutput, NonFiniteValue, RuntimeFailed
 from services.model.runtimes.onnx import OnnxRuntime
-from services.model.versions import Signature, TensorSpec
+from services.model.versions import Placement, Signature, TensorSpec
 from tests.support.gated_model import GatedModel
 from tests.support.onnx_models import OnnxModel, identity, lookup, reciprocal
 from tests.support.waiting import eventually
@@ -29,7 +29,9 @@ async def _batcher(model: OnnxModel, directory: Path) -> AsyncIterator[Batcher]:
     path.write_bytes(model.content)
     runtime = OnnxRuntime(threads=1, intra_op_threads=1)
     try:
-        yield Batcher(await runtime.load(model.version(), path), model.signature, LIMITS)
+        version = model.version()
+        loaded = await runtime.load(Placement(version, version.artifacts[0]), path)
+        yield Batcher(loaded, model.signature, LIMITS)
     finally:
         runtime.close()
 

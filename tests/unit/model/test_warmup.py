@@ -39,7 +39,7 @@ async def test_a_model_that_fails_says_so() -> None:
     """The runtime's own words are in the message, for the people who look at the status."""
 
     class Failing(GatedModel):
-        async def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        async def infer(self, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
             raise RuntimeFailed("failed") from ValueError("index 7 is out of bounds")
 
     with pytest.raises(RuntimeFailed, match="1 rows of zeros failed: failed: index 7"):

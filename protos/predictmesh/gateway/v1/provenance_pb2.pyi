@@ -70,6 +70,14 @@ class _DegradationReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deg
     """The value is newer than as_of."""
     DEGRADATION_REASON_REGISTRY_UNREACHABLE: _DegradationReason.ValueType  # 5
     """The registry is out of reach; the definitions may be old."""
+    DEGRADATION_REASON_RUNTIME_FAILED: _DegradationReason.ValueType  # 6
+    """The runtime of first choice (the subject) failed, or cannot be reached; the next one computed."""
+    DEGRADATION_REASON_RUNTIME_SLOW: _DegradationReason.ValueType  # 7
+    """The runtime of first choice (the subject) did not answer in the time that it could be given; the next one computed."""
+    DEGRADATION_REASON_RUNTIME_SATURATED: _DegradationReason.ValueType  # 8
+    """The runtime of first choice (the subject) had no room before the deadline; the next one computed."""
+    DEGRADATION_REASON_RUNTIME_NOT_READY: _DegradationReason.ValueType  # 9
+    """The runtime of first choice (the subject) has not loaded the version, or not yet; the next one computed."""
 
 class DegradationReason(_DegradationReason, metaclass=_DegradationReasonEnumTypeWrapper):
     """Why an answer is less than it could be."""
@@ -86,6 +94,14 @@ DEGRADATION_REASON_FEATURE_AHEAD: DegradationReason.ValueType  # 4
 """The value is newer than as_of."""
 DEGRADATION_REASON_REGISTRY_UNREACHABLE: DegradationReason.ValueType  # 5
 """The registry is out of reach; the definitions may be old."""
+DEGRADATION_REASON_RUNTIME_FAILED: DegradationReason.ValueType  # 6
+"""The runtime of first choice (the subject) failed, or cannot be reached; the next one computed."""
+DEGRADATION_REASON_RUNTIME_SLOW: DegradationReason.ValueType  # 7
+"""The runtime of first choice (the subject) did not answer in the time that it could be given; the next one computed."""
+DEGRADATION_REASON_RUNTIME_SATURATED: DegradationReason.ValueType  # 8
+"""The runtime of first choice (the subject) had no room before the deadline; the next one computed."""
+DEGRADATION_REASON_RUNTIME_NOT_READY: DegradationReason.ValueType  # 9
+"""The runtime of first choice (the subject) has not loaded the version, or not yet; the next one computed."""
 Global___DegradationReason: _TypeAlias = DegradationReason  # noqa: Y015
 
 @_typing.final
@@ -112,7 +128,7 @@ class Provenance(_message.Message):
     route_reason: Global___RouteReason.ValueType
     """Why this version."""
     runtime: _builtins.str
-    """Runtime that computed, e.g. onnx."""
+    """Runtime that computed, e.g. onnx; the one of the first row, where a degradation says that others came from elsewhere."""
     batch_rows: _builtins.int
     """Rows that travelled together, those of other callers included."""
     trace_id: _builtins.str

@@ -325,22 +325,32 @@ class Artifact(_message.Message):
     RUNTIME_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
     runtime: _builtins.str
-    """Runtime that loads it: onnx (and with later releases tensorrt_plan, pytorch, ...)."""
+    """Runtime that loads it: triton (NVIDIA Triton), onnx (ONNX Runtime in the model process), or oip (a server elsewhere)."""
     sha256: _builtins.str
-    """SHA-256 of the bytes, hex; its address in object storage."""
+    """SHA-256 of the bytes, hex; its address in object storage. Empty for runtime oip, whose server has the model."""
     size_bytes: _builtins.int
     """Length in bytes. Given by the registry."""
+    format: _builtins.str
+    """What the bytes are: onnx, tensorrt_plan, pytorch, python or ensemble. Empty: onnx."""
+    target: _builtins.str
+    """Server of the Open Inference Protocol that has the model, HOST:PORT[/MODEL[/VERSION]]; without MODEL it is named as
+    here, without VERSION the server chooses. Only for runtime oip.
+    """
     def __init__(
         self,
         *,
         runtime: _builtins.str = ...,
         sha256: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
+        format: _builtins.str = ...,
+        target: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["runtime", b"runtime", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "runtime", b"runtime", "sha256", b"sha256", "size_bytes", b"size_bytes", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
