@@ -15,6 +15,10 @@ DEGRADATIONS = {
     DegradationReason.DEGRADATION_REASON_FEATURE_STALE_DEFAULTED: "older than the view allows, defaults taken",
     DegradationReason.DEGRADATION_REASON_FEATURE_AHEAD: "newer than as_of",
     DegradationReason.DEGRADATION_REASON_REGISTRY_UNREACHABLE: "registry out of reach, definitions may be old",
+    DegradationReason.DEGRADATION_REASON_RUNTIME_FAILED: "runtime failed, the next one computed",
+    DegradationReason.DEGRADATION_REASON_RUNTIME_SLOW: "runtime too slow, the next one computed",
+    DegradationReason.DEGRADATION_REASON_RUNTIME_SATURATED: "runtime full, the next one computed",
+    DegradationReason.DEGRADATION_REASON_RUNTIME_NOT_READY: "runtime not ready, the next one computed",
 }
 
 

@@ -13,16 +13,20 @@ from predictmesh.features.v1 import features_service_pb2 as features_pb
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.gateway.assembly import unpacked
 from services.gateway.errors import InvalidOutput, VersionNotLoaded
-from services.gateway.prediction import FeatureRows, FeatureState, Inference
+from services.gateway.prediction import FeatureRows, FeatureState, Inference, RuntimeSource
+from services.gateway.runtimes import sources_of
 from services.mesh.deadline import Deadline
 from services.mesh.errors import MeshError, Reason
 from services.mesh.resilience import Hop
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
     from services.gateway.target import Input, Output, Target
 
 ROW_STATUS = "pm_row_status"
+ROW_SOURCE = "pm_row_source"
 REMAINING_MS = "pm_rows"
 RUNTIME = "pm_runtime"
 # A definition reaches the gateway and the feature service each by its own watch, so one may be ahead of the other.
@@ -162,7 +166,22 @@ def _inference(response: oip_pb.ModelInferResponse, target: Target, rows: int) -
         codes = np.frombuffer(packed[ROW_STATUS], dtype="<i4")
         failed = {int(row): int(codes[row]) for row in np.flatnonzero(codes)}
     outputs = [_output(packed.get(output.name), output, rows, target) for output in target.outputs]
-    return Inference(outputs, failed, response.parameters[RUNTIME].string_param)
+    return Inference(outputs, failed, *_computed_by(response, packed.get(ROW_SOURCE), rows, target))
+
+
+def _computed_by(
+    response: oip_pb.ModelInferResponse, packed: bytes | None, rows: int, target: Target
+) -> tuple[tuple[RuntimeSource, ...], npt.NDArray[np.uint8] | None]:
+    """Return the sources of the answer, and each row's where there are several."""
+    try:
+        sources = sources_of(response.parameters[RUNTIME].string_param)
+    except ValueError as error:
+        raise InvalidOutput(f"{target.model} {target.version} did not say what computed it: {error}") from error
+    if len(sources) == 1:
+        return sources, None
+    if packed is None or len(packed) != rows or max(packed) >= len(sources):
+        raise InvalidOutput(f"{target.model} {target.version} did not say what computed each of {rows} rows")
+    return sources, np.frombuffer(packed, dtype=np.uint8)
 
 
 def _output(packed: bytes | None, output: Output, rows: int, target: Target) -> np.ndarray:

@@ -34,6 +34,10 @@ class DegradationReason(Enum):
     FEATURE_STALE_DEFAULTED = 3
     FEATURE_AHEAD = 4
     REGISTRY_UNREACHABLE = 5
+    RUNTIME_FAILED = 6
+    RUNTIME_SLOW = 7
+    RUNTIME_SATURATED = 8
+    RUNTIME_NOT_READY = 9
 
 
 @dataclass(slots=True)
@@ -61,13 +65,26 @@ class FeatureRows:
     origins: list[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class RuntimeSource:
+    """A runtime that computed rows; with a `reason` where it did so `instead_of` the one of first choice."""
+
+    runtime: str
+    reason: DegradationReason | None = None
+    instead_of: str = ""
+
+
 @dataclass(slots=True)
 class Inference:
-    """The model service's answer for a batch: arrays [rows, ...] by output; codes of rows that failed, by row."""
+    """The model service's answer for a batch: arrays [rows, ...] by output; codes of rows that failed, by row.
+
+    `row_source` is the index of each row's source, UINT8 [rows]; None where all rows are of the one source.
+    """
 
     outputs: list[npt.NDArray[np.generic]]
     failed_rows: dict[int, int]
-    runtime: str
+    sources: tuple[RuntimeSource, ...]
+    row_source: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from services.gateway.assembly import brings_view, pack, row_errors, unpacked, zero
@@ -52,15 +52,35 @@ def outcome_of(
             degradations = _degradations(target, member, start, features)
     if member.overrides or (features is not None and (features.statuses or features.missing)):
         errors = row_errors(target, member, start, features)
-    for row, code in inference.failed_rows.items():
-        if first <= row < first + member.rows:
-            errors.setdefault(row - first, _row_error(code))
+    if inference.failed_rows:
+        _add_failed(errors, inference.failed_rows, first, member.rows)
     if len(errors) == member.rows:
         return errors[min(errors)]
     outputs = [output[first : first + member.rows] for output in inference.outputs]
     if errors:
         outputs = [_blanked(output, spec.dtype, errors) for output, spec in zip(outputs, target.outputs, strict=True)]
-    return Outcome(outputs, errors, ages, degradations, inference.runtime)
+    runtime = inference.sources[0].runtime
+    if inference.row_source is not None or inference.sources[0].reason is not None:
+        runtime, fallbacks = _fallbacks(inference, first, member.rows)
+        degradations += fallbacks
+    return Outcome(outputs, errors, ages, degradations, runtime)
+
+
+def _add_failed(errors: dict[int, MeshError], failed: Mapping[int, int], first: int, count: int) -> None:
+    for row, code in failed.items():
+        if first <= row < first + count:
+            errors.setdefault(row - first, _row_error(code))
+
+
+def _fallbacks(inference: Inference, first: int, count: int) -> tuple[str, list[Degradation]]:
+    """Return the runtime of the first of the rows, and a degradation for each source that stood in for another."""
+    own = [0] * count if inference.row_source is None else inference.row_source[first : first + count].tolist()
+    found = []
+    for index, source in enumerate(inference.sources):
+        if source.reason is not None and index in own:
+            rows = [row for row, each in enumerate(own) if each == index]
+            found.append(Degradation(source.reason, source.instead_of, [] if len(rows) == count else rows))
+    return inference.sources[own[0]].runtime, found
 
 
 def _blanked(output: npt.NDArray[np.generic], dtype: DType, rows: Iterable[int]) -> npt.NDArray[np.generic]:

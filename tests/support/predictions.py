@@ -16,7 +16,15 @@ from predictmesh.types.v1.data_type_pb2 import DataType
 from services.gateway.assembly import pack, unpacked, zeros
 from services.gateway.checks import member_of
 from services.gateway.convert_snapshot import target_of
-from services.gateway.prediction import NOT_STORED, FeatureRows, FeatureState, Inference, Outcome
+from services.gateway.prediction import (
+    NOT_STORED,
+    DegradationReason,
+    FeatureRows,
+    FeatureState,
+    Inference,
+    Outcome,
+    RuntimeSource,
+)
 from services.gateway.request import Column, Member, PredictCall
 from services.gateway.target import DType, Input, Output, SourceKind, Target
 from services.mesh.context import CallContext, current
@@ -24,7 +32,7 @@ from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, MeshError, Reason, RemoteError
 
 AS_OF_US = 1_700_000_000_000_000
-POISON, LATE, BROKEN = b"poison", b"late", b"broken"
+POISON, LATE, BROKEN, ELSEWHERE = b"poison", b"late", b"broken", b"elsewhere"
 
 
 def view(name: str = "rider", *fields: str, schema_id: int = 1, entity: str = "", **keys: str) -> Any:
@@ -215,8 +223,8 @@ def _origin(source: Any, row: StoredRow) -> int:
 class MemoryModel:
     """The model service: each output of a row depends on all inputs of that row, and on nothing else.
 
-    A BYTES input of a row that says so makes the row late or broken, or fails the whole call (poison). Closed `gate`
-    holds calls.
+    A BYTES input of a row that says so makes the row late or broken, lets the next runtime compute it (elsewhere), or
+    fails the whole call (poison). Closed `gate` holds calls.
     """
 
     def __init__(self) -> None:
@@ -241,7 +249,16 @@ class MemoryModel:
         if any(POISON in text for text in texts):
             raise RemoteError(Code.INTERNAL, Reason.RUNTIME_FAILED, "the runtime failed")
         failed = {row: _CODES[mark] for row, text in enumerate(texts) for mark in _CODES if mark in text}
-        return Inference([_answer(output, arrays, texts) for output in target.outputs], failed, "memory")
+        outputs = [_answer(output, arrays, texts) for output in target.outputs]
+        return Inference(outputs, failed, *computed_by([ELSEWHERE in text for text in texts]))
+
+
+def computed_by(elsewhere: Sequence[bool]) -> tuple[tuple[RuntimeSource, ...], npt.NDArray[np.uint8] | None]:
+    """The sources of rows of which some were computed by the second runtime, and each row's if they differ."""
+    sources = (RuntimeSource("memory"), RuntimeSource("disk", DegradationReason.RUNTIME_FAILED, "memory"))
+    if len(set(elsewhere)) == 1:
+        return sources[elsewhere[0] :][:1], None
+    return sources, np.array(elsewhere, np.uint8)
 
 
 _CODES = {LATE: int(Code.DEADLINE_EXCEEDED), BROKEN: int(Code.INTERNAL)}

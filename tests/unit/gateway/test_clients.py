@@ -16,7 +16,14 @@ from predictmesh.features.v1 import features_service_pb2 as pb
 from services.gateway import clients
 from services.gateway.clients import FeatureClient, ModelClient
 from services.gateway.errors import InvalidOutput
-from services.gateway.prediction import NOT_STORED, FeatureRows, FeatureState, Inference
+from services.gateway.prediction import (
+    NOT_STORED,
+    DegradationReason,
+    FeatureRows,
+    FeatureState,
+    Inference,
+    RuntimeSource,
+)
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, DeadlineExceeded, MeshError, Reason, RemoteError
 from tests.support.predictions import AS_OF_US, target, view
@@ -222,7 +229,7 @@ async def test_inference(model: ScriptedModel) -> None:
     model.answer.parameters["pm_runtime"].string_param = "onnx"
     answer = await inferred(model)
     assert [[[1, 2], [3, 4]], [[b"a"], [b""]]] == [output.tolist() for output in answer.outputs]
-    assert ("onnx", {}) == (answer.runtime, answer.failed_rows)
+    assert ((RuntimeSource("onnx"),), None, {}) == (answer.sources, answer.row_source, answer.failed_rows)
 
 
 async def test_rows_that_failed(model: ScriptedModel) -> None:
@@ -230,6 +237,53 @@ async def test_rows_that_failed(model: ScriptedModel) -> None:
     model.answer.outputs.add(name="pm_row_status")
     model.answer.raw_output_contents.append(np.array([0, 4], "<i4").tobytes())
     assert {1: 4} == (await inferred(model)).failed_rows
+
+
+def _computed_by(model: ScriptedModel, text: str, row_source: bytes | None = None) -> None:
+    model.answer.parameters["pm_runtime"].string_param = text
+    if row_source is not None:
+        model.answer.outputs.add(name="pm_row_source")
+        model.answer.raw_output_contents.append(row_source)
+
+
+async def test_runtime_that_stood_in(model: ScriptedModel) -> None:
+    """The reason, and the runtime of first choice."""
+    _computed_by(model, "onnx;RUNTIME_SLOW;triton")
+    answer = await inferred(model)
+    assert (RuntimeSource("onnx", DegradationReason.RUNTIME_SLOW, "triton"),) == answer.sources
+    assert answer.row_source is None
+
+
+async def test_rows_of_several_runtimes(model: ScriptedModel) -> None:
+    """Each row has its source."""
+    _computed_by(model, "triton,onnx;RUNTIME_SATURATED;triton", b"\1\0")
+    answer = await inferred(model)
+    stood_in = RuntimeSource("onnx", DegradationReason.RUNTIME_SATURATED, "triton")
+    assert (RuntimeSource("triton"), stood_in) == answer.sources
+    assert answer.row_source is not None
+    assert [1, 0] == answer.row_source.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "row_source"),
+    [
+        ("onnx;RUNTIME_FAILED", None),
+        ("onnx;RUNTIME_FAILED;", None),
+        (";RUNTIME_FAILED;triton", None),
+        ("onnx;RUNTIME_FAILED;triton;twice", None),
+        ("onnx;RUNTIME_BORED;triton", None),
+        ("onnx;FEATURE_ABSENT;triton", None),
+        ("triton,onnx;RUNTIME_FAILED;triton", None),
+        ("triton,onnx;RUNTIME_FAILED;triton", b"\0"),
+        ("triton,onnx;RUNTIME_FAILED;triton", b"\0\1\0"),
+        ("triton,onnx;RUNTIME_FAILED;triton", b"\0\2"),
+    ],
+)
+async def test_runtimes_that_make_no_sense(model: ScriptedModel, text: str, row_source: bytes | None) -> None:
+    """An answer of which nobody can say what computed it is none."""
+    _computed_by(model, text, row_source)
+    with pytest.raises(InvalidOutput, match="did not say what computed"):
+        await inferred(model)
 
 
 def _without_output(model: ScriptedModel) -> None:

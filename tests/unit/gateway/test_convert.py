@@ -195,6 +195,14 @@ def test_tensors_of_bytes(values: list[Any], field: str) -> None:
     assert values == list(getattr(tensor_of("y", DType.BYTES, (2,), array), field))
 
 
+def test_every_degradation_has_its_number() -> None:
+    """The wire's numbers and ours are of the same reasons."""
+    wire = {
+        name.removeprefix("DEGRADATION_REASON_"): number for name, number in provenance_pb2.DegradationReason.items()
+    }
+    assert wire == {"UNSPECIFIED": 0} | {reason.name: reason.value for reason in DegradationReason}
+
+
 def test_every_type_has_a_number() -> None:
     """The wire's numbers and ours are of the same types."""
     for dtype in DType:

@@ -16,7 +16,7 @@ from services.mesh.context import CallContext, new_trace_id
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, MeshError, NotReady, Reason
 from services.mesh.telemetry.tracing import Tracing
-from tests.support.predictions import StoredRow, call, column, snapshot, version, view
+from tests.support.predictions import ELSEWHERE, StoredRow, call, column, snapshot, version, view
 from tests.support.waiting import eventually
 from tests.unit.gateway.world import World
 
@@ -119,6 +119,17 @@ async def test_degraded_rows_and_failed_rows_are_counted(world: World) -> None:
     assert 2 == counted("prediction_row_errors_total") - rows
     assert 1 == counted("degradations_total", reason="FEATURE_ABSENT") - absent
     assert 1 == counted("degradations_total", reason="FEATURE_STALE_SERVED") - stale
+
+
+async def test_answers_of_the_next_runtime_are_counted() -> None:
+    """A fallback counts among the degradations, by its reason."""
+    world = World({})
+    world.flow.use(world.tables.build(snapshot(versions=[version({"mark:BYTES": ["mark"]})])))
+    before = counted("degradations_total", reason="RUNTIME_FAILED")
+    answer = await world.flow.run(call(features=[column("mark", ELSEWHERE, b"")]))
+    assert ("disk", [[0]]) == (answer.outcome.runtime, [found.rows for found in answer.outcome.degradations])
+    await world.flow.run(call(features=[column("mark", b"")]))
+    assert 1 == counted("degradations_total", reason="RUNTIME_FAILED") - before
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.gateway.lane import Lane
-from services.gateway.prediction import NOT_STORED, DegradationReason, FeatureState, Inference, Outcome
+from services.gateway.prediction import (
+    NOT_STORED,
+    Degradation,
+    DegradationReason,
+    FeatureState,
+    Inference,
+    Outcome,
+    RuntimeSource,
+)
 from services.gateway.request import Column, Member
 from services.gateway.slices import explanation_of, outcome_of, sliced, starts
 from services.mesh.errors import Code, MeshError, Reason
 from tests.support.predictions import (
     BROKEN,
+    ELSEWHERE,
     LATE,
     POISON,
     MemoryFeatures,
@@ -51,7 +61,7 @@ def inferred(rows: int, failed: dict[int, int] | None = None) -> Inference:
     """Return an answer of row numbers."""
     words = np.array([[b"%d" % row] for row in range(rows)], dtype=object)
     numbers = np.arange(rows, dtype="<f4").reshape(rows, 1)
-    return Inference([numbers, words, np.ones((rows, 1), np.bool_)], failed or {}, "onnx")
+    return Inference([numbers, words, np.ones((rows, 1), np.bool_)], failed or {}, (RuntimeSource("onnx"),))
 
 
 def three_of(*rows: StoredRow, failed: dict[int, int] | None = None) -> list[Outcome | MeshError]:
@@ -131,6 +141,53 @@ async def test_degradations() -> None:
     ] == told[2]
 
 
+FAILED = RuntimeSource("onnx", DegradationReason.RUNTIME_FAILED, "triton")
+FULL = RuntimeSource("oip", DegradationReason.RUNTIME_SATURATED, "triton")
+
+
+async def test_runtime_of_all() -> None:
+    """Where one source computed the batch, every member has its runtime, and its reason for all rows."""
+    inference = replace(inferred(6), sources=(FAILED,))
+    outcome = outcome_of(SMALL, member(SMALL, column("rider_id", "a", "b")), 2, None, inference, 2)
+    assert isinstance(outcome, Outcome)
+    assert "onnx" == outcome.runtime
+    assert [Degradation(DegradationReason.RUNTIME_FAILED, "triton", [])] == outcome.degradations
+
+
+@pytest.mark.parametrize(
+    ("first", "rows", "runtime", "told"),
+    [
+        (0, 2, "triton", []),
+        (2, 2, "onnx", [(DegradationReason.RUNTIME_FAILED, [])]),
+        (1, 3, "triton", [(DegradationReason.RUNTIME_FAILED, [1, 2])]),
+        (3, 3, "onnx", [(DegradationReason.RUNTIME_FAILED, [0]), (DegradationReason.RUNTIME_SATURATED, [1, 2])]),
+    ],
+)
+async def test_runtimes_by_row(
+    first: int, rows: int, runtime: str, told: list[tuple[DegradationReason, list[int]]]
+) -> None:
+    """A member has the runtime of its first row, and hears of those that stood in for its own rows."""
+    sources = (RuntimeSource("triton"), FAILED, FULL)
+    inference = replace(inferred(6), sources=sources, row_source=np.array([0, 0, 1, 1, 2, 2], np.uint8))
+    aim = member(SMALL, column("rider_id", *"abcdef"[:rows]))
+    outcome = outcome_of(SMALL, aim, first, None, inference, first)
+    assert isinstance(outcome, Outcome)
+    assert runtime == outcome.runtime
+    assert [Degradation(reason, "triton", rows) for reason, rows in told] == outcome.degradations
+
+
+async def test_stale_features_and_a_fallback_are_both_told() -> None:
+    """One does not hide the other."""
+    features = feature_rows(SMALL, [StoredRow(states={"rider": FeatureState.AHEAD})])
+    outcome = outcome_of(
+        SMALL, member(SMALL, column("rider_id", "a")), 0, features, replace(inferred(1), sources=(FAILED,)), 0
+    )
+    assert isinstance(outcome, Outcome)
+    assert [DegradationReason.FEATURE_AHEAD, DegradationReason.RUNTIME_FAILED] == [
+        found.reason for found in outcome.degradations
+    ]
+
+
 async def test_what_the_request_brings_is_not_degraded() -> None:
     """A view whose every value the request brings was not read, so it cannot have been absent."""
     absent = StoredRow(ages_us={"rider": NOT_STORED}, states={"rider": FeatureState.ABSENT})
@@ -187,7 +244,7 @@ def requests(draw: st.DrawFn) -> tuple[list[Column], list[Column], bool]:
     """Return a request of one to four rows: its keys, its features, and whether it wants an explanation."""
     rows = draw(st.integers(1, 4))
     keys = draw(st.lists(st.sampled_from("abcdef"), min_size=rows, max_size=rows))
-    marks = st.sampled_from([b"", b"", b"", b"m", LATE, BROKEN, POISON])
+    marks = st.sampled_from([b"", b"", b"", b"m", LATE, BROKEN, POISON, ELSEWHERE])
     features = [
         brought(draw, "hour", rows, values),
         brought(draw, "seats", rows, st.integers(-9, 9)),
