@@ -1,0 +1,1 @@
+"""The backend `onnxruntime`, as configurations name it, on the CPU."""

@@ -1,0 +1,136 @@
+"""How a Triton is started: its arguments, its environment and its directory of backends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.cli.triton.installation import Installation
+from services.cli.triton.platforms import PYTHON, library_directory
+
+HOST = "127.0.0.1"
+_OURS = Path(__file__).parent / "backends"
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Triton's processes share tensors
+# One region a Python process; it grows with the tensors.
+_SHARED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class TritonPorts:
+    """Where a server listens, on loopback."""
+
+    http: int
+    grpc: int
+    metrics: int
+
+    @property
+    def shared_memory_prefix(self) -> str:
+        """How its shared memory is named: two servers may not share a prefix, as they cannot share a port."""
+        return f"predictmesh_{self.grpc}_"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command and all of its environment."""
+
+    command: Sequence[str]
+    env: Mapping[str, str]
+
+
+def launch(installation: Installation, directory: Path, ports: TritonPorts, *, otlp_url: str = "") -> Launch:
+    """Lay out `directory` and return how to start a server there, with no model: they are loaded by request.
+
+    Models are loaded from `directory`/repository, which is kept. `otlp_url` is where spans go, OTLP over HTTP with its
+    path; empty for no spans. Call `forget_shared_memory` when a server was killed.
+    """
+    repository(directory).mkdir(parents=True, exist_ok=True)
+    command = [str(installation.binary), *_arguments(directory, ports), *(_tracing(otlp_url) if otlp_url else [])]
+    if installation.environment is None:
+        return Launch(command, os.environ.copy())
+    backends = _lay_out_backends(directory / "backends", installation.tree)
+    # No GPU can be used by this build: it has no backend for one.
+    command += [f"--backend-directory={backends}", "--allow-gpu-metrics=0", "--pinned-memory-pool-byte-size=0"]
+    return Launch(command, _environment(installation.environment))
+
+
+def repository(directory: Path) -> Path:
+    """Return the model repository of a server that runs in `directory`."""
+    return directory / "repository"
+
+
+def forget_shared_memory(ports: TritonPorts) -> None:
+    """Remove the shared memory that a killed server has left; none may be running on these ports."""
+    for left in _SHARED_MEMORY.glob(f"{ports.shared_memory_prefix}*"):
+        left.unlink(missing_ok=True)
+
+
+def _arguments(directory: Path, ports: TritonPorts) -> list[str]:
+    listening = [
+        f"--{name}={value}"
+        for kind, port in {"http": ports.http, "grpc": ports.grpc, "metrics": ports.metrics}.items()
+        for name, value in {f"{kind}-address": HOST, f"{kind}-port": port}.items()
+    ]
+    shared_memory = {
+        "shm-default-byte-size": _SHARED_BYTES,
+        "shm-growth-byte-size": _SHARED_BYTES,
+        "shm-region-prefix-name": ports.shared_memory_prefix,
+    }
+    return [
+        f"--model-repository={repository(directory)}",
+        "--model-control-mode=explicit",
+        # The configuration says all; to have it guessed costs a second start of each model.
+        "--disable-auto-complete-config",
+        # A model that cannot be loaded makes no server unready.
+        "--strict-readiness=0",
+        "--exit-timeout-secs=5",
+        *listening,
+        *(f"--backend-config=python,{name}={value}" for name, value in shared_memory.items()),
+    ]
+
+
+def _tracing(otlp_url: str) -> list[str]:
+    return [
+        "--trace-config=mode=opentelemetry",
+        "--trace-config=level=TIMESTAMPS",
+        f"--trace-config=opentelemetry,url={otlp_url}",
+    ]
+
+
+def _environment(environment: Path) -> dict[str, str]:
+    # Triton's Python processes import from the environment of the first python3 on PATH.
+    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
+    return kept | {
+        "PATH": f"{environment / 'bin'}{os.pathsep}{os.defpath}",
+        "LD_LIBRARY_PATH": str(library_directory()),
+    }
+
+
+def _lay_out_backends(backends: Path, tree: Path) -> Path:
+    """Fill the directory of backends, while other servers may be using it."""
+    (backends / "python").mkdir(parents=True, exist_ok=True)
+    (backends / "onnxruntime").mkdir(exist_ok=True)
+    source = tree / "backends" / "python"
+    # A link would count as a way out of the directory, and is refused for backends that build on this one.
+    _copy(source / "libtriton_python.so", backends / "python")
+    _copy(_OURS / "onnxruntime" / "model.py", backends / "onnxruntime")
+    _link(source / "triton_python_backend_utils.py", backends / "python")
+    # It finds its own libraries by where it really lies.
+    _link(tree / "python_backend_stubs" / PYTHON / "triton_python_backend_stub", backends / "python")
+    return backends
+
+
+def _copy(source: Path, directory: Path) -> None:
+    # Moved into place whole: a server that runs has the old one mapped.
+    partial = directory / f".{source.name}.{os.getpid()}"
+    shutil.copyfile(source, partial)
+    partial.replace(directory / source.name)
+
+
+def _link(source: Path, directory: Path) -> None:
+    partial = directory / f".{source.name}.{os.getpid()}"
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(source)
+    partial.replace(directory / source.name)
