@@ -8,7 +8,7 @@ from tritonclient.grpc import model_config_pb2 as config
 from tritonclient.grpc import service_pb2 as oip
 
 from services.model.counters import Counters, Tally
-from services.model.datatypes import BYTES
+from services.model.oip.datatypes import config_type
 from services.model.serving import Serving
 from services.model.statuses import RuntimeStatus, State
 from services.model.versions import TensorSpec
@@ -20,7 +20,6 @@ _INDEX_STATES = {
     State.FAILED: "UNAVAILABLE",
     State.UNLOADING: "UNLOADING",
 }
-_CONFIG_TYPES = {"BOOL": config.TYPE_BOOL, BYTES: config.TYPE_STRING}
 
 
 def encode_metadata(serving: Serving, versions: Sequence[str]) -> oip.ModelMetadataResponse:
@@ -44,11 +43,11 @@ def encode_config(serving: Serving, batch_rows: int) -> oip.ModelConfigResponse:
             platform=serving.platform,
             max_batch_size=batch_rows,
             input=[
-                config.ModelInput(name=spec.name, data_type=_config_type(spec), dims=spec.shape)
+                config.ModelInput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.shape)
                 for spec in signature.inputs
             ],
             output=[
-                config.ModelOutput(name=spec.name, data_type=_config_type(spec), dims=spec.shape)
+                config.ModelOutput(name=spec.name, data_type=config_type(spec.datatype), dims=spec.shape)
                 for spec in signature.outputs
             ],
         )
@@ -76,11 +75,6 @@ def _tensors(specs: Iterable[TensorSpec]) -> list[oip.ModelMetadataResponse.Tens
         oip.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=(-1, *spec.shape))
         for spec in specs
     ]
-
-
-def _config_type(spec: TensorSpec) -> int:
-    known = _CONFIG_TYPES.get(spec.datatype)
-    return int(config.DataType.Value(f"TYPE_{spec.datatype}")) if known is None else int(known)
 
 
 def _statistics(serving: Serving) -> oip.ModelStatistics:

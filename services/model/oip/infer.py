@@ -11,8 +11,9 @@ from tritonclient.grpc import service_pb2 as oip
 
 from services.mesh.errors import FieldViolation, InvalidArgument, MissingField
 from services.model.calls import Answer, InferCall, RowTimes
-from services.model.datatypes import BYTES, DTYPES, Array, pack, unpack
+from services.model.datatypes import DTYPES, Array, pack, unpack
 from services.model.errors import LengthMismatch, RowsOutOfRange, ShapeMismatch, TypeMismatch, UnknownTensor
+from services.model.oip.datatypes import CONTENTS
 from services.model.serving import Serving
 from services.model.versions import Signature, TensorSpec
 
@@ -22,20 +23,6 @@ RUNTIME = "pm_runtime"
 # An output of our own, only to a request with row times, and only when a row is not OK: a status code for each row.
 ROW_STATUS = "pm_row_status"
 
-_CONTENTS = {
-    "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    BYTES: "bytes_contents",
-}
 # They ask for another answer than the one that would come, so they cannot be ignored like other servers' hints.
 _UNSUPPORTED = ("shared_memory_region", "classification")
 
@@ -137,7 +124,7 @@ def _raw(raw: bytes, spec: TensorSpec, shape: tuple[int, ...], index: int) -> Ar
 def _typed(
     tensor: oip.ModelInferRequest.InferInputTensor, spec: TensorSpec, shape: tuple[int, ...], index: int
 ) -> Array:
-    contents = _CONTENTS.get(spec.datatype)
+    contents = CONTENTS.get(spec.datatype)
     if contents is None:
         message = f"{spec.datatype} has no typed contents: send raw_input_contents"
         raise TypeMismatch(message, field=f"inputs[{index}].contents")
