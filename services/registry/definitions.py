@@ -166,11 +166,16 @@ class InputBinding:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A version's bytes for one runtime, by the SHA-256 (hex) under which they are stored."""
+    """A version's bytes for one runtime, by the SHA-256 (hex) under which they are stored; no format: onnx.
+
+    Or, without bytes, the `target` of a server that has the model.
+    """
 
     runtime: str
-    sha256: str
+    sha256: str = ""
     size_bytes: int = 0
+    format: str = ""
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)

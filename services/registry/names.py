@@ -22,26 +22,26 @@ def check_name(name: str, path: str, faults: Faults) -> None:
     """A resource: `[namespace/]name`."""
     if not _QUALIFIED.fullmatch(name):
         faults.add(
-            InvalidName, path, f"{_shown(name)} is not [namespace/]name, each of a-z, 0-9, _ and -, at most 63 long"
+            InvalidName, path, f"{shown(name)} is not [namespace/]name, each of a-z, 0-9, _ and -, at most 63 long"
         )
 
 
 def check_part(name: str, path: str, faults: Faults) -> None:
     """A name without a namespace: an entity, a runtime."""
     if not _PART.fullmatch(name):
-        faults.add(InvalidName, path, f"{_shown(name)} is not a name of a-z, 0-9, _ and -, at most 63 long")
+        faults.add(InvalidName, path, f"{shown(name)} is not a name of a-z, 0-9, _ and -, at most 63 long")
 
 
 def check_column(name: str, path: str, faults: Faults) -> None:
     """A key column, a field or a request-time feature; letters of either case, as tables have them."""
     if not _COLUMN.fullmatch(name):
-        faults.add(InvalidName, path, f"{_shown(name)} is not a name of letters, 0-9, _ and -, at most 63 long")
+        faults.add(InvalidName, path, f"{shown(name)} is not a name of letters, 0-9, _ and -, at most 63 long")
 
 
 def check_alias(name: str, path: str, faults: Faults) -> None:
     """An alias of a version."""
     if not _ALIAS.fullmatch(name):
-        faults.add(InvalidName, path, f"{_shown(name)} is not a letter followed by a-z, 0-9, _ and -, at most 63 long")
+        faults.add(InvalidName, path, f"{shown(name)} is not a letter followed by a-z, 0-9, _ and -, at most 63 long")
 
 
 def check_tensor_name(name: str, path: str, faults: Faults) -> None:
@@ -53,7 +53,7 @@ def check_tensor_name(name: str, path: str, faults: Faults) -> None:
 def check_version(version: str, path: str, faults: Faults) -> None:
     """A semantic version without pre-release and build."""
     if not _VERSION.fullmatch(version):
-        faults.add(InvalidName, path, f"{_shown(version)} is not MAJOR.MINOR.PATCH, such as 1.0.0")
+        faults.add(InvalidName, path, f"{shown(version)} is not MAJOR.MINOR.PATCH, such as 1.0.0")
 
 
 def is_sha256(text: str) -> bool:
@@ -66,10 +66,10 @@ def check_unique(names: list[str], path: str, attribute: str, faults: Faults) ->
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
-            faults.add(InvalidDefinition, f"{path}[{index}].{attribute}", f"{_shown(name)} is there twice")
+            faults.add(InvalidDefinition, f"{path}[{index}].{attribute}", f"{shown(name)} is there twice")
         seen.add(name)
 
 
-def _shown(name: str) -> str:
-    """The name as an error shows it: a very long one is cut."""
+def shown(name: str) -> str:
+    """A name as an error shows it: a very long one is cut."""
     return repr(name if len(name) <= 80 else name[:77] + "...")

@@ -12,6 +12,7 @@ from services.registry.changes import VersionRegistered
 from services.registry.definitions import Model, Version
 from services.registry.errors import UnknownArtifact, UnknownModel, VersionExists
 from services.registry.faults import Faults
+from services.registry.runtimes import canonical, check_known
 from services.registry.versions import check_content, digest_of, warnings_of
 
 PATH = "version"
@@ -33,8 +34,10 @@ def plan_registration(
     model = catalog.models.get(model_name)
     if model is None:
         raise UnknownModel(f"there is no model {model_name!r}", field="model", model=model_name)
+    version = canonical(version)
     faults = Faults()
     check_content(version, PATH, faults)
+    check_known(version.artifacts, f"{PATH}.artifacts", faults)
     check_binding(version, catalog.views, PATH, faults)
     _check_uploaded(version, sizes, faults)
     faults.check()
@@ -48,13 +51,13 @@ def plan_registration(
 
 def _check_uploaded(version: Version, sizes: Mapping[str, int], faults: Faults) -> None:
     for index, artifact in enumerate(version.artifacts):
-        if artifact.sha256 not in sizes:
+        if artifact.sha256 and artifact.sha256 not in sizes:
             at = f"{PATH}.artifacts[{index}].sha256"
             faults.add(UnknownArtifact, at, f"{artifact.sha256[:64]!r} has not been uploaded")
 
 
 def _completed(version: Version, sizes: Mapping[str, int], now: datetime) -> Version:
-    artifacts = tuple(replace(artifact, size_bytes=sizes[artifact.sha256]) for artifact in version.artifacts)
+    artifacts = tuple(replace(artifact, size_bytes=sizes.get(artifact.sha256, 0)) for artifact in version.artifacts)
     return replace(version, artifacts=artifacts, create_time=now, digest=digest_of(version))
 
 

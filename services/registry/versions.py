@@ -11,10 +11,10 @@ import orjson
 from services.registry.definitions import Artifact, DataType, FeatureHistogram, TensorSpec, TrainingProfile, Version
 from services.registry.errors import InvalidDefinition
 from services.registry.faults import Faults
-from services.registry.names import check_part, check_tensor_name, check_unique, check_version, is_sha256
+from services.registry.names import check_tensor_name, check_unique, check_version
+from services.registry.runtimes import ONNX, check_artifact
 
 MAX_ELEMENTS = 2**31
-CPU_RUNTIME = "onnx"
 
 
 def check_content(version: Version, path: str, faults: Faults) -> None:
@@ -38,16 +38,28 @@ def digest_of(version: Version) -> str:
     content = {
         "signature": version.signature,
         "bindings": version.bindings,
-        "artifacts": [(artifact.runtime, artifact.sha256) for artifact in version.artifacts],
+        "artifacts": [_identity(artifact) for artifact in version.artifacts],
     }
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
+def _identity(artifact: Artifact) -> tuple[str, ...]:
+    """What tells artifacts apart; of two parts where the others are not set, as digests were before there were others."""
+    more = (artifact.format, artifact.target)
+    return (artifact.runtime, artifact.sha256, *(more if any(more) else ()))
+
+
 def warnings_of(version: Version) -> list[str]:
     """What is allowed, but should be known to who registers it."""
-    if any(artifact.runtime == CPU_RUNTIME for artifact in version.artifacts):
+    runtimes = [artifact.runtime for artifact in version.artifacts]
+    if ONNX not in runtimes:
+        return [f"no {ONNX} artifact: the version has no CPU fallback when {' and '.join(runtimes)} cannot answer"]
+    behind = runtimes[runtimes.index(ONNX) + 1 :]
+    if not behind:
         return []
-    return [f"no {CPU_RUNTIME} artifact: the version has no CPU fallback"]
+    return [
+        f"{ONNX} stands first, so {' and '.join(behind)} computes only when it cannot; the first choice stands first"
+    ]
 
 
 def _check_specs(specs: tuple[TensorSpec, ...], path: str, faults: Faults) -> None:
@@ -77,9 +89,7 @@ def _check_artifacts(artifacts: tuple[Artifact, ...], path: str, faults: Faults)
         faults.add(InvalidDefinition, path, "a version has at least one artifact")
     check_unique([artifact.runtime for artifact in artifacts], path, "runtime", faults)
     for index, artifact in enumerate(artifacts):
-        check_part(artifact.runtime, f"{path}[{index}].runtime", faults)
-        if not is_sha256(artifact.sha256):
-            faults.add(InvalidDefinition, f"{path}[{index}].sha256", "a SHA-256 is 64 digits of lower-case hex")
+        check_artifact(artifact, f"{path}[{index}]", faults)
 
 
 def _check_profile(profile: TrainingProfile, path: str, faults: Faults) -> None:

@@ -35,7 +35,12 @@ def snapshot(revision: int, versions: Iterable[Version]) -> Snapshot:
                     inputs=map(_spec, version.signature.inputs), outputs=map(_spec, version.signature.outputs)
                 ),
                 artifacts=[
-                    model_pb2.Artifact(runtime=artifact.runtime, sha256=artifact.sha256)
+                    model_pb2.Artifact(
+                        runtime=artifact.runtime,
+                        sha256=artifact.sha256,
+                        format=artifact.format,
+                        target=artifact.target,
+                    )
                     for artifact in version.artifacts
                 ],
             )

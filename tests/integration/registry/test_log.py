@@ -15,7 +15,8 @@ from predictmesh.registry.v1 import registry_service_pb2 as pb
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.mesh.channel import open_stub
 from services.mesh.errors import Code, MeshError, Reason
-from tests.support.definitions import model, view
+from services.registry.definitions import Artifact
+from tests.support.definitions import SHA256, model, version, view
 from tests.support.registry import Client, registry
 
 LIMIT_S = 30
@@ -104,6 +105,19 @@ async def test_a_copy_of_the_log_makes_the_same_registry(full: Client, tmp_path:
         await copy.apply(view("next"))
     async with registry(tmp_path / "copy") as copy:
         assert (await copy.snapshot()).revision == 4
+
+
+async def test_a_copy_has_every_runtime(full: Client, tmp_path: Path) -> None:
+    """Formats and targets come along; a runtime that could be registered once stays, though nobody has it."""
+    artifacts = (Artifact("oip", target="models.example:8001/ranker"), Artifact("triton", SHA256, format="python"))
+    await full.register(version("1.1.0", artifacts=artifacts))
+    events = await full.events()
+    replaced(1, '"runtime":"onnx"', '"runtime":"tensorrt"')(events)
+    async with registry(tmp_path / "copy") as copy:
+        await copy.load(events)
+        first, second = (await copy.snapshot()).models[0].versions
+        assert "tensorrt" == first.artifacts[0].runtime
+        assert (await full.snapshot()).models[0].versions[1] == second
 
 
 async def test_an_import_needs_an_empty_registry(full: Client) -> None:

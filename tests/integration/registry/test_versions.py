@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ async def test_the_same_version_again_is_answered_as_before(full: Client) -> Non
     [
         ({"metrics": {"auc": 0.9}}, "version.metrics"),
         ({"signature": Signature((spec(shape=(4,)),), (spec("z"),))}, "version.signature"),
-        ({"artifacts": (Artifact("onnx", SHA256), Artifact("other", SHA256))}, "version.artifacts"),
+        ({"artifacts": (Artifact("onnx", SHA256), Artifact("triton", SHA256))}, "version.artifacts"),
     ],
 )
 async def test_a_version_is_immutable(full: Client, parts: dict[str, Any], path: str) -> None:
@@ -89,10 +90,88 @@ async def test_the_digest_is_of_what_is_computed(full: Client) -> None:
     assert first != other
 
 
-async def test_no_cpu_artifact_is_said(full: Client) -> None:
-    """A version that only a GPU can serve has no fallback, and its author should know."""
-    response = await full.register(version("1.1.0", artifacts=(Artifact("tensorrt_plan", SHA256),)))
-    assert "no CPU fallback" in response.warnings[0]
+PLAN = Artifact("triton", SHA256, format="tensorrt_plan")
+SERVER = Artifact("oip", target="models.example:8001/ranker/3")
+LOCAL = Artifact("onnx", SHA256)
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "warning"),
+    [
+        ((PLAN,), "no CPU fallback when triton cannot answer"),
+        ((SERVER,), "no CPU fallback when oip cannot answer"),
+        ((LOCAL, PLAN), "triton computes only when it cannot"),
+        ((PLAN, LOCAL), None),
+        ((SERVER, LOCAL), None),
+    ],
+)
+async def test_runtimes_that_are_odd_together(
+    full: Client, artifacts: tuple[Artifact, ...], warning: str | None
+) -> None:
+    """A version without a fallback, or whose fallback stands first, is allowed, and its author should know."""
+    (said,) = (await full.register(version("1.1.0", artifacts=artifacts))).warnings or (None,)
+    assert said is warning is None or warning in said
+
+
+async def test_artifacts_come_back_as_given(full: Client) -> None:
+    """Formats, targets and their order; what has no bytes has no size."""
+    given = (SERVER, replace(PLAN, size_bytes=7), LOCAL)
+    registered = (await full.register(version("1.1.0", artifacts=given))).version
+    assert [("oip", "", 0), ("triton", SHA256, 20), ("onnx", SHA256, 20)] == [
+        (each.runtime, each.sha256, each.size_bytes) for each in registered.artifacts
+    ]
+    assert [("", SERVER.target), ("tensorrt_plan", ""), ("", "")] == [
+        (each.format, each.target) for each in registered.artifacts
+    ]
+    assert registered == (await full.snapshot()).models[0].versions[1]
+
+
+async def test_format_that_goes_without_saying(full: Client) -> None:
+    """Whoever says that ONNX Runtime loads ONNX means what was registered without; digests stay as they were."""
+    again = await full.register(version(artifacts=(replace(LOCAL, format="onnx"),)))
+    assert again.existed
+    assert "" == again.version.artifacts[0].format
+
+
+async def test_digests_tell_formats_and_targets_apart(full: Client) -> None:
+    """Two versions that compute otherwise have two digests."""
+    given = [
+        (PLAN,),
+        (replace(PLAN, format=""),),
+        (replace(PLAN, format="python"),),
+        (SERVER,),
+        (replace(SERVER, target="models.example:8001/ranker/4"),),
+        (LOCAL,),
+    ]
+    answers = [await full.register(version("1.1.0", artifacts=artifacts), dry_run=True) for artifacts in given]
+    assert len(given) == len({answer.version.digest for answer in answers})
+    assert (await full.snapshot()).models[0].versions[0].digest == answers[-1].version.digest
+
+
+@pytest.mark.parametrize("empty", ["inprocess"], indirect=True)
+@pytest.mark.parametrize(
+    "target",
+    ["localhost:1", "10.0.0.7:65535/m", "a-b.c_d.example:8001/models--x/1", "[::1]:9000", "[fe80::1]:9000/m/v2"],
+)
+async def test_targets(full: Client, target: str) -> None:
+    """HOST:PORT, then the names of model and version, if they are others than here."""
+    await full.register(version("1.1.0", artifacts=(Artifact("oip", target=target),)))
+
+
+@pytest.mark.parametrize("empty", ["inprocess"], indirect=True)
+@pytest.mark.parametrize(
+    "target",
+    [
+        "", "models", "models:", ":9000", "models:0", "models:65536", "models:port", "http://models:80", "a b:9000",
+        "models:9000/", "models:9000//1", "models:9000/m/", "models:9000/m/1/infer", "models:9000/m n", "-m:9000",
+        "[::1:9000", "[models]:9000", "::1:9000", f"{'m' * 64}:9000", "models:9000/m\n",
+    ],
+)  # fmt: skip
+async def test_bad_targets(full: Client, target: str) -> None:
+    """What could not be called is refused, not tried for ever."""
+    with pytest.raises(MeshError, match="HOST:PORT") as caught:
+        await full.register(version("1.1.0", artifacts=(Artifact("oip", target=target),)))
+    assert ["version.artifacts[0].target"] == [each.field for each in caught.value.violations]
 
 
 async def test_a_dry_run_registers_nothing(full: Client) -> None:
@@ -197,6 +276,37 @@ BAD: dict[str, tuple[Version, Reason, str]] = {
         version("2.0.0", artifacts=(Artifact("", SHA256),)),
         Reason.INVALID_NAME,
         "artifacts[0].runtime",
+    ),
+    "a runtime that nobody has": (
+        version("2.0.0", artifacts=(Artifact("tensorrt", SHA256),)),
+        DEFINITION,
+        "artifacts[0].runtime",
+    ),
+    "an artifact without bytes": (version("2.0.0", artifacts=(Artifact("triton"),)), DEFINITION, "artifacts[0].sha256"),
+    "a format of another runtime": (
+        version("2.0.0", artifacts=(Artifact("onnx", SHA256, format="tensorrt_plan"),)),
+        DEFINITION,
+        "artifacts[0].format",
+    ),
+    "an unknown format": (
+        version("2.0.0", artifacts=(Artifact("triton", SHA256, format="tflite"),)),
+        DEFINITION,
+        "artifacts[0].format",
+    ),
+    "a target of what has bytes": (
+        version("2.0.0", artifacts=(Artifact("triton", SHA256, target="models.example:8001"),)),
+        DEFINITION,
+        "artifacts[0].target",
+    ),
+    "bytes for a server elsewhere": (
+        version("2.0.0", artifacts=(replace(SERVER, sha256=SHA256),)),
+        DEFINITION,
+        "artifacts[0].sha256",
+    ),
+    "a format for a server elsewhere": (
+        version("2.0.0", artifacts=(replace(SERVER, format="onnx", sha256=""),)),
+        DEFINITION,
+        "artifacts[0].format",
     ),
     "an artifact nobody uploaded": (
         version("2.0.0", artifacts=(Artifact("onnx", "0" * 64),)),
