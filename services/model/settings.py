@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from services.mesh.settings import ServiceSettings
 
@@ -44,3 +44,20 @@ class Settings(ServiceSettings):
     """Longest time before a version that failed is tried again, doubled at each failure."""
     load_retry_max_s: float = Field(60, gt=0)
     """Limit of that doubling."""
+    triton: str = ""
+    """A Triton Inference Server's gRPC address, HOST:PORT. Empty: there is none, and versions run on their next runtime."""
+    triton_repository: Path | None = Field(None, validate_default=True)
+    """Triton's model repository, a directory that this process and Triton both see. Given with `triton` and only then."""
+    triton_metrics: str = ""
+    """Where that Triton answers /metrics, HOST:PORT. Empty: its own queue and times are not shown."""
+    triton_instances: int = Field(1, ge=1)
+    """Copies of a model in Triton, which compute at once."""
+    triton_kind: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where Triton computes; auto: on a GPU if it has one."""
+
+    @field_validator("triton_repository")
+    @classmethod
+    def _goes_with_triton(cls, repository: Path | None, info: ValidationInfo) -> Path | None:
+        if bool(info.data.get("triton")) != (repository is not None):
+            raise ValueError("triton and triton_repository are given together")
+        return repository
