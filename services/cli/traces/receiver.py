@@ -1,4 +1,4 @@
-"""Takes spans over OTLP/gRPC and hands them out as JSON over HTTP."""
+"""Takes spans over OTLP, by gRPC and by HTTP, and hands them out as JSON over HTTP."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from urllib.parse import parse_qs, urlsplit
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
+from services.cli.traces import otlp_http
 from services.cli.traces.spans import Span, read_export
 from services.cli.traces.store import TraceStore
 
 _LONGEST_WAIT_S = 30.0
 _LIST_DEFAULT = 20
 _STOP_POLL_S = 0.1
+_MAX_EXPORT_BYTES = 64 << 20
+_READ_LIMIT_S = 10.0
 
 
 @contextmanager
@@ -33,7 +36,7 @@ def receiving(grpc_address: str, http_address: str) -> Iterator[TraceStore]:
 @contextmanager
 def _grpc_server(address: str, store: TraceStore) -> Iterator[None]:
     # Without so_reuseport=0 a second receiver would share the port and take half of the spans.
-    options = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 64 << 20))
+    options = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_EXPORT_BYTES))
     server = grpc.server(ThreadPoolExecutor(2, "otlp"), options=options)
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_TraceServicer(store), server)  # type: ignore[no-untyped-call]  # generated without types
     try:
@@ -80,9 +83,13 @@ class _HttpServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """`/traces` lists the newest, `/traces/ID` shows one; `parent` and `wait_s` wait for the child of that span."""
+    """`/traces` lists the newest, `/traces/ID` shows one; `parent` and `wait_s` wait for the child of that span.
+
+    POST to `/v1/traces` adds spans.
+    """
 
     server: _HttpServer
+    timeout = _READ_LIMIT_S
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
@@ -91,9 +98,35 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer = self._answer(url.path, query)
         except ValueError as error:
             status, answer = 400, {"error": str(error)}
-        body = json.dumps(answer).encode()
+        self._send(status, otlp_http.JSON, json.dumps(answer).encode())
+
+    def do_POST(self) -> None:
+        content_type = self.headers.get_content_type()
+        try:
+            status, body = self._take(content_type)
+        except ValueError as error:
+            status, body = 400, str(error).encode()
+        self._send(status, content_type if status == 200 else "text/plain", body)
+
+    def _take(self, content_type: str) -> tuple[int, bytes]:
+        """Keep the spans of an export; return status and body of the answer."""
+        if self.path != "/v1/traces":
+            return 404, b"there is /v1/traces"
+        if content_type not in {otlp_http.JSON, otlp_http.PROTOBUF}:
+            return 415, f"exports come as {otlp_http.JSON} or {otlp_http.PROTOBUF}".encode()
+        size = int(self.headers.get("Content-Length", "-1"))
+        if size < 0:
+            return 411, b"the length must be given"
+        if size > _MAX_EXPORT_BYTES:
+            return 413, f"exports have {_MAX_EXPORT_BYTES} bytes at most".encode()
+        encoding = self.headers.get("Content-Encoding", "")
+        export = otlp_http.decode(content_type, encoding, self.rfile.read(size))
+        self.server.store.add(read_export(export))
+        return 200, otlp_http.answer(content_type)
+
+    def _send(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

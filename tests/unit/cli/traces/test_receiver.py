@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, set_span_in_context
 
 from services.cli.fetch import fetch_json
@@ -40,12 +44,25 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
         yield Receiver(grpc, http, tmp_path)
 
 
-def send(receiver: Receiver) -> str:
+def grpc_exporter(receiver: Receiver) -> SpanExporter:
+    """The exporter over gRPC."""
+    return OTLPSpanExporter(endpoint=f"http://{receiver.grpc}", insecure=True)
+
+
+def http_exporter(receiver: Receiver) -> SpanExporter:
+    """The exporter of protobuf over HTTP."""
+    return HttpExporter(f"http://{receiver.http}/v1/traces")
+
+
+def gzip_exporter(receiver: Receiver) -> SpanExporter:
+    """The same, which compresses."""
+    return HttpExporter(f"http://{receiver.http}/v1/traces", compression=Compression.Gzip)
+
+
+def send(receiver: Receiver, exporter: Callable[[Receiver], SpanExporter] = grpc_exporter) -> str:
     """Send a trace of a call with a failed hop, through the SDK; return its id."""
     provider = TracerProvider(resource=Resource.create({"service.name": "predictmesh-gateway"}))
-    provider.add_span_processor(
-        SimpleSpanProcessor(OTLPSpanExporter(endpoint=f"http://{receiver.grpc}", insecure=True))
-    )
+    provider.add_span_processor(SimpleSpanProcessor(exporter(receiver)))
     tracer = provider.get_tracer("test")
     root = tracer.start_span("Predict", kind=SpanKind.SERVER, attributes={"rows": 3, "views": ["a", "b"]})
     hop = tracer.start_span("GetFeatures", context=set_span_in_context(root), links=[Link(root.get_span_context())])
@@ -56,9 +73,10 @@ def send(receiver: Receiver) -> str:
     return f"{root.get_span_context().trace_id:032x}"
 
 
-def test_spans_come_back(receiver: Receiver) -> None:
+@pytest.mark.parametrize("exporter", [grpc_exporter, http_exporter, gzip_exporter])
+def test_spans_come_back(receiver: Receiver, exporter: Callable[[Receiver], SpanExporter]) -> None:
     """Every part of a span that is shown survives the way through."""
-    trace_id = send(receiver)
+    trace_id = send(receiver, exporter)
     status, answer = fetch_json(receiver.http, f"/traces/{trace_id}", 5)
     assert 200 == status
     spans = {span["name"]: span for span in answer["spans"]}
@@ -75,6 +93,68 @@ def test_spans_come_back(receiver: Receiver) -> None:
         hop["links"],
     )
     assert root["start_ns"] <= hop["start_ns"] <= hop["end_ns"] <= root["end_ns"]
+
+
+def post(address: str, content_type: str, body: bytes, path: str = "/v1/traces") -> tuple[int, str]:
+    """Send bytes as an export; return status and body of the answer."""
+    connection = http.client.HTTPConnection(address, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("POST", path, body, {"Content-Type": content_type})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+
+
+def test_json(receiver: Receiver) -> None:
+    """In JSON ids are hex and kinds are numbers; a field that nobody knows is left out."""
+    trace_id, span_id, parent_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"
+    span = {
+        "traceId": trace_id,
+        "spanId": span_id,
+        "parentSpanId": parent_id,
+        "name": "compute",
+        "kind": 2,
+        "startTimeUnixNano": "1795327348832925586",
+        "endTimeUnixNano": "1795327348833964236",
+        "attributes": [{"key": "triton.model_name", "value": {"stringValue": "m"}}],
+        "unheardOf": 1,
+    }
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "predictmesh-triton"}}]}
+    export = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": {"name": "s"}, "spans": [span]}]}]}
+    assert (200, "{}") == post(receiver.http, "application/json", json.dumps(export).encode())
+    (found,) = fetch_json(receiver.http, f"/traces/{trace_id}", 5)[1]["spans"]
+    expected = {
+        "span_id": span_id,
+        "parent_id": parent_id,
+        "service": "predictmesh-triton",
+        "kind": "server",
+        "start_ns": 1795327348832925586,
+        "end_ns": 1795327348833964236,
+        "attributes": {"triton.model_name": "m"},
+    }
+    assert expected == {name: found[name] for name in expected}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("application/json", b"{", 400),
+        ("application/json", b"[1]", 400),
+        ("application/json", b'{"resourceSpans": 1}', 400),
+        ("application/json", b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "xyz"}]}]}]}', 400),
+        ("application/json", b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": 5}]}]}]}', 400),
+        ("application/x-protobuf", b"\xff", 400),
+        ("text/plain", b"{}", 415),
+    ],
+)
+def test_wrong_exports(receiver: Receiver, content_type: str, body: bytes, status: int) -> None:
+    """What is no export is refused, and the receiver goes on."""
+    assert status == post(receiver.http, content_type, body)[0]
+    assert (200, "{}") == post(receiver.http, "application/json", b"{}")
+
+
+def test_exports_elsewhere(receiver: Receiver) -> None:
+    """Spans are taken at one path only."""
+    assert 404 == post(receiver.http, "application/json", b"{}", "/traces")[0]
 
 
 def test_command_shows_it(receiver: Receiver) -> None:
