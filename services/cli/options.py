@@ -99,6 +99,18 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")(command)
 
 
+def triton_option(command: Command) -> Command:
+    """Add --triton, given to the command as a TritonMode."""
+    return click.option(
+        "--triton",
+        "triton_mode",
+        type=click.Choice(["auto", "required", "off"]),
+        default="auto",
+        show_default=True,
+        help="Start a Triton Inference Server, too: where one is installed, or else fail, or not.",
+    )(command)
+
+
 def timeout_option(default: str | None = "10s", note: str = "") -> Callable[[Command], Command]:
     """Return a decorator that adds --timeout, given in seconds to the command."""
     return click.option(

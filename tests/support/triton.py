@@ -29,7 +29,7 @@ from services.cli.supervision import leash
 from services.cli.supervision.ports import at
 from services.cli.triton.errors import NoTriton
 from services.cli.triton.installation import Installation, find
-from services.cli.triton.launch import TritonPorts, forget_shared_memory, launch, repository
+from services.cli.triton.launch import TritonPorts, launch, prepare, repository
 from tests.parts import lacking
 from tests.support.waiting import eventually
 from tests.worlds.ports import port_row
@@ -75,7 +75,7 @@ class TritonServer:
 
     async def start(self) -> None:
         """Start it without a model and wait until it is ready; its log where it is not within the limit."""
-        forget_shared_memory(self.ports)
+        prepare(self.installation, self.directory, self.ports)
         made = launch(self.installation, self.directory, self.ports, otlp_url=self.otlp_url)
         with self.log.open("ab") as log:
             # On a leash: it ends with the tests however they end.
@@ -177,4 +177,3 @@ async def triton_server(directory: Path, *, otlp_url: str = "") -> AsyncIterator
             if server.process.poll() is None:
                 server.resume()
             await server.stop()
-        forget_shared_memory(server.ports)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.cli.supervision.ports import COUNT
+from services.cli.triton.choice import TritonMode
 from tests.worlds.mesh import Addresses
 from tests.worlds.ports import port_row
 
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
-# `up` takes this many ports from its base on.
-PORTS = 23
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,14 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def up(directory: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Up]:
+def up(
+    directory: Path, *arguments: str, env: Mapping[str, str] | None = None, triton: TritonMode = "off"
+) -> Iterator[Up]:
     """Run `predictmesh up` on free ports for the time of the context; what it logs is in `directory`/log."""
-    line = command("up", "--data", str(directory / "data"), "--port-base", str(port_row(PORTS)), *arguments)
+    line = command("up", "--data", str(directory / "data"), "--port-base", str(port_row(COUNT)), "--triton", triton)
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(
-            line, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **(env or {})}
+            [*line, *arguments], stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **(env or {})}
         )
     try:
         yield Up(process, _ready_line(process, directory / "log"))

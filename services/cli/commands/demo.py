@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from services.cli.errors import Failure, Mistake
-from services.cli.options import Services, data_option, json_option
+from services.cli.options import Services, data_option, json_option, triton_option
 from services.cli.output import plain, print_json
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deploy.demo.flight_delay.online.sample import Sample
     from deploy.demo.flight_delay.online.steps import Steps
     from services.cli.supervision.topology import TopologyName
+    from services.cli.triton.choice import TritonMode
 
 
 @click.command()
@@ -37,12 +38,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="Four processes that call each other, or all four services in one process.",
 )
-@click.option("--port-base", type=click.IntRange(1_024, 65_513), help="First of 23 ports to use. Default: free ones.")
+@click.option("--port-base", type=click.IntRange(1_024, 65_510), help="First of 26 ports to use. Default: free ones.")
 @click.option("--keep", is_flag=True, help="Leave the services running until Ctrl-C, and tell what to try.")
+@triton_option
 @json_option
 @data_option
 def command(
-    departures: int, topology: TopologyName, port_base: int | None, keep: bool, as_json: bool, data: Path
+    departures: int,
+    topology: TopologyName,
+    port_base: int | None,
+    keep: bool,
+    triton_mode: TritonMode,
+    as_json: bool,
+    data: Path,
 ) -> int:
     """Train on real flights, serve, and replay the test window.
 
@@ -59,7 +67,7 @@ def command(
     # First of all, as it fails where a demo is running.
     reset(data)
     _train(trained, step)
-    with running(data, topology, port_base) as up:
+    with running(data, topology, port_base, triton_mode) as up:
         step(f"services run as a {topology}: gateway {up.line['gateway']}, log {up.log}")
         sample, found = _compare(Services({}, data), trained, departures, step, as_json)
         if keep:

@@ -10,15 +10,16 @@ from pathlib import Path
 import click
 
 from services.cli.errors import Failure
-from services.cli.options import data_option
+from services.cli.options import data_option, triton_option
 from services.cli.output import print_line
-from services.cli.supervision.ports import Ports, at, check_free, choose
+from services.cli.supervision.ports import COUNT, Ports, at, check_free, choose
 from services.cli.supervision.state import owned, write_line
 from services.cli.supervision.supervisor import Supervisor
 from services.cli.supervision.topology import Options, Topology, TopologyName, lay_out
+from services.cli.triton import choice
+from services.cli.triton.choice import TritonMode
+from services.cli.triton.launch import prepare
 from services.mesh.telemetry import logs
-
-_LAST_OFFSET = 22
 
 
 @click.command()
@@ -31,8 +32,8 @@ _LAST_OFFSET = 22
 )
 @click.option(
     "--port-base",
-    type=click.IntRange(1_024, 65_535 - _LAST_OFFSET),
-    help="First of 23 ports to use instead of the default ones: gRPC from N, HTTP from N+10, store and traces from N+20.",
+    type=click.IntRange(1_024, 65_536 - COUNT),
+    help=f"First of {COUNT} ports to use instead of the default ones: gRPC from N, HTTP from N+10, others from N+20.",
 )
 @click.option("--redis", "redis_url", default="", metavar="URL", help="Store to use instead of the embedded one.")
 @click.option(
@@ -43,6 +44,7 @@ _LAST_OFFSET = 22
     "--trace-sample-ratio", type=click.FloatRange(0, 1), default=0.1, show_default=True,
     help="Fraction of calls traced, of those whose caller has not decided.",
 )  # fmt: skip
+@triton_option
 @data_option
 def command(
     topology: TopologyName,
@@ -50,14 +52,16 @@ def command(
     redis_url: str,
     log_level: str,
     trace_sample_ratio: float,
+    triton_mode: TritonMode,
     data: Path,
 ) -> None:
     """Run all services on this machine, in the foreground.
 
     When they are ready, one line of JSON on stdout says where they are; other commands find it in the data directory.
     What dies is started again. Ctrl-C stops all in order, a second one at once. Spans go to the embedded receiver, or
-    to OTEL_EXPORTER_OTLP_ENDPOINT where that is set.
+    to OTEL_EXPORTER_OTLP_ENDPOINT (gRPC) where that is set; Triton's then to OTEL_EXPORTER_OTLP_TRACES_ENDPOINT (HTTP).
     """
+    logs.configure("up", log_level)
     options = Options(
         topology=topology,
         ports=choose(port_base),
@@ -66,11 +70,15 @@ def command(
         otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         log_level=log_level,
         trace_sample_ratio=trace_sample_ratio,
+        triton=choice.choose(triton_mode),
+        triton_required=triton_mode == "required",
+        triton_otlp_url=os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""),
     )
-    logs.configure("up", log_level)
     layout = lay_out(options)
     with owned(data):
         check_free(layout.ports)
+        if options.triton is not None:
+            prepare(options.triton, options.triton_directory, options.ports.triton)
         asyncio.run(_run(options, layout))
 
 

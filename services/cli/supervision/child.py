@@ -24,13 +24,17 @@ _UNUSABLE = 2  # the exit code of a service that cannot use its settings or port
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `env` is all of its environment; `roles` are the services that it serves."""
+    """What to run. `env` is all of its environment; `roles` are the services that it serves.
+
+    Nobody waits for one that is `optional`, and its end is never the end of the others.
+    """
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     probe: Probe
     roles: Sequence[str]
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Child:
         )
 
     async def keep(self) -> None:
-        """Start the process again whenever it ends, until cancelled. Failure if it ends before it was ever ready.
+        """Start the process again whenever it ends, until cancelled. Failure if one that is waited for was never ready.
 
         A Mistake where its exit code says that its settings cannot be used.
         """
@@ -79,7 +83,7 @@ class Child:
         while True:
             started = time.monotonic()
             status = await self._end()
-            if not self.was_ready:
+            if not self.was_ready and not self.program.optional:
                 kind = Mistake if self._process is not None and self._process.returncode == _UNUSABLE else Failure
                 raise kind(f"{self.program.name} ended with {status} before it was ready; its output is above")
             if time.monotonic() - started > self.backoff.forget_s:

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from services.cli.errors import Mistake
 from services.cli.targets import GRPC_PORTS, HTTP_PORTS
+from services.cli.triton.launch import TritonPorts
 
 HOST = "127.0.0.1"
 _DEFAULT_BASE = GRPC_PORTS["gateway"]
+COUNT = 26
+"""Ports that are taken from a base on, at most."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,13 @@ class Ports:
     redis: int
     traces_grpc: int
     traces_http: int
+    triton: TritonPorts
+
+    def all(self) -> list[int]:
+        """Return every one of them."""
+        triton = self.triton
+        beside = [self.redis, self.traces_grpc, self.traces_http, triton.http, triton.grpc, triton.metrics]
+        return [*self.grpc.values(), *self.http.values(), *beside]
 
 
 def choose(base: int | None) -> Ports:
@@ -35,6 +45,7 @@ def choose(base: int | None) -> Ports:
         redis=first + 20,
         traces_grpc=first + 21,
         traces_http=first + 22,
+        triton=TritonPorts(http=first + 23, grpc=first + 24, metrics=first + 25),
     )
 
 

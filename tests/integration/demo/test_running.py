@@ -31,6 +31,6 @@ def test_services_that_do_not_start_say_why(tmp_path: Path) -> None:
     """In one line, with the end of their log."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        # The last of the 23, as above an arbitrary port there might be no room for the others.
+        # The last one of the traces, as above an arbitrary port there might be no room for the others.
         with pytest.raises(Failure, match=f"did not start: .*{port}"), running(tmp_path, "monolith", port - 22):
             pass

@@ -18,9 +18,10 @@ from services.cli.supervision import leash
 from services.cli.supervision.ports import check_free, choose
 from services.cli.supervision.state import owned
 from services.cli.supervision.topology import TopologyName
+from services.cli.triton.choice import TritonMode
 
 _STOP_S = 60.0
-# Away from the default ports of `up`, and each with room for the 23 that it takes.
+# Away from the default ports of `up`, and each with room for all that it takes.
 _BASES = range(52_051, 60_051, 50)
 _FAILED_LINES = 5
 
@@ -44,11 +45,13 @@ def reset(data: Path) -> None:
 
 
 @contextmanager
-def running(data: Path, topology: TopologyName, port_base: int | None) -> Iterator[Running]:
+def running(
+    data: Path, topology: TopologyName, port_base: int | None, triton: TritonMode = "auto"
+) -> Iterator[Running]:
     """Run the services for the time of the context. Failure with the end of their log if they do not get ready."""
     log = data / "up.log"
     command = [sys.executable, "-m", "services.cli", "up", "--data", str(data), "--topology", topology]
-    command += ["--port-base", str(port_base or _free_base())]
+    command += ["--port-base", str(port_base or _free_base()), "--triton", triton]
     with log.open("wb") as output:
         # Killed with the demo; and in a group of its own, as Ctrl-C in the terminal is for the demo to handle.
         process = subprocess.Popen(  # noqa: S603 - our own command
@@ -92,9 +95,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _free_base() -> int:
     for base in _BASES:
         ports = choose(base)
-        numbers = [*ports.grpc.values(), *ports.http.values(), ports.redis, ports.traces_grpc, ports.traces_http]
         try:
-            check_free({str(number): number for number in numbers})
+            check_free({str(number): number for number in ports.all()})
         except Mistake:
             continue
         return base
