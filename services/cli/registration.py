@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -21,9 +20,10 @@ from predictmesh.registry.v1.registry_service_pb2 import (
     UploadArtifactRequest,
 )
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from services.cli.artifacts import check_artifacts
+from services.cli.artifacts import OIP, check_artifacts, read_artifact
 from services.cli.audit import actor
 from services.cli.errors import Failure, Mistake
+from services.cli.labels import words
 from services.cli.output import note
 from services.cli.progress import Progress
 from services.cli.resources.files import read_report_file, read_version_file
@@ -34,7 +34,10 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Registration:
-    """What to register: the Version's file, what training says of it, and a file for each runtime."""
+    """What to register: the Version's file, what training says of it, and what runs it, first choice first.
+
+    `target` is a server that has the model, empty if there is none; it stands before the files for other runtimes.
+    """
 
     file: Path
     report: Path | None
@@ -42,27 +45,31 @@ class Registration:
     dry_run: bool
     reason: str
     timeout_s: float
+    target: str = ""
 
 
 @dataclass(frozen=True)
 class Registered:
-    """What came of it: the registry's answer, and the processes that serve the version, if it was waited for them."""
+    """What came of it: the registry's answer, and where the version stands in each process, if it was waited for."""
 
     model: str
     response: RegisterVersionResponse
-    ready: Sequence[RuntimeStatus]
+    statuses: Sequence[RuntimeStatus]
 
 
 _PATHS = re.compile(
     r"\bversion\.bindings(?P<input>\[\d+\])(?P<source>\.sources\[\d+\])?[a-z_.]*"
     r"|\b(?:version\.)?signature\.(?=inputs|outputs)|\bversion\.(?=version\b)"
+    r"|\bversion\.artifacts\[\d+\](?P<artifact>\.[a-z0-9_]+)"
 )
 
 
 def in_file(text: str, file: Path) -> str:
-    """Return `text` with every path into the request replaced by the place in the Version's file that it came from."""
+    """Return `text` with every path into the request replaced by the place in the Version's file, or the option."""
 
     def place(match: re.Match[str]) -> str:
+        if match["artifact"]:
+            return "--target" if match["artifact"] == ".target" else "--artifact"
         return f"{file}, " + (f"inputs{match['input']}{match['source'] or ''}" if match["input"] else "")
 
     return _PATHS.sub(place, text)
@@ -74,9 +81,11 @@ def register(registry: RegistryServiceStub, job: Registration, wait_s: float | N
     if job.report is not None:
         read_report_file(job.report, version)
     # Every file is read before the first byte is sent.
-    version.artifacts.extend(_describe(runtime, path) for runtime, path in job.artifacts)
-    check_artifacts(model, version, job.artifacts)
-    for artifact, (_, path) in zip(version.artifacts, job.artifacts, strict=True):
+    files = [(read_artifact(runtime, path), path) for runtime, path in job.artifacts]
+    version.artifacts.extend([Artifact(runtime=OIP, target=job.target)] if job.target else [])
+    version.artifacts.extend(artifact for artifact, _ in files)
+    check_artifacts(model, version, files)
+    for artifact, path in {artifact.sha256: (artifact, path) for artifact, path in files}.values():
         _upload(registry, artifact, path, job.timeout_s)
     response = registry.RegisterVersion(
         RegisterVersionRequest(model=model, version=version, dry_run=job.dry_run, actor=actor(), reason=job.reason),
@@ -84,17 +93,8 @@ def register(registry: RegistryServiceStub, job: Registration, wait_s: float | N
     )
     for warning in response.warnings:
         note(f"warning: {warning}")
-    ready = _wait(registry, model, version.version, response.version.digest, wait_s) if wait_s else []
-    return Registered(model, response, ready)
-
-
-def _describe(runtime: str, path: Path) -> Artifact:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return Artifact(runtime=runtime, sha256=digest, size_bytes=file.tell())
-    except OSError as error:
-        raise Mistake(f"cannot read the {runtime} artifact {path}: {error.strerror}") from error
+    statuses = _wait(registry, model, version.version, response.version.digest, wait_s) if wait_s else []
+    return Registered(model, response, statuses)
 
 
 def _upload(registry: RegistryServiceStub, artifact: Artifact, path: Path, timeout_s: float) -> None:
@@ -113,7 +113,7 @@ def _parts(artifact: Artifact, path: Path, progress: Progress) -> Iterator[Uploa
 def _wait(
     registry: RegistryServiceStub, model: str, version: str, digest: str, wait_s: float
 ) -> Sequence[RuntimeStatus]:
-    """Return the reports of the processes that serve the version, as soon as there is one."""
+    """Return where the version stands in each process, as soon as one of them serves it."""
     deadline = time.monotonic() + wait_s
     while True:
         reports = registry.ListRuntimes(ListRuntimesRequest(), timeout=wait_s).instances
@@ -123,9 +123,8 @@ def _wait(
             for status in report.runtimes
             if (status.model, status.version) == (model, version) and status.digest in {"", digest}
         ]
-        ready = [status for status in statuses if status.state == RuntimeState.RUNTIME_STATE_READY]
-        if ready:
-            return ready
+        if any(map(_is_ready, statuses)):
+            return statuses
         failed = [status for status in statuses if status.state == RuntimeState.RUNTIME_STATE_FAILED]
         if failed and len(failed) == len(statuses):
             messages = "; ".join(f"{status.runtime}: {status.message}" for status in failed)
@@ -143,5 +142,21 @@ def print_registered(done: Registered, *, dry_run: bool) -> None:
         f"{done.model} {response.version.version} {what}; "
         f"digest {response.version.digest[:12]}, revision {response.revision}"
     )
-    for status in done.ready:
-        click.echo(f"ready on {status.runtime} after {status.load_time_us / 1e3:.0f} ms")
+    for status in done.statuses:
+        click.echo(_standing(status))
+    if done.statuses:
+        known = {status.runtime for status in done.statuses}
+        for artifact in response.version.artifacts:
+            if artifact.runtime not in known:
+                click.echo(f"not ready on {artifact.runtime}: no model process has it")
+
+
+def _is_ready(status: RuntimeStatus) -> bool:
+    return status.state == RuntimeState.RUNTIME_STATE_READY
+
+
+def _standing(status: RuntimeStatus) -> str:
+    if _is_ready(status):
+        return f"ready on {status.runtime} after {status.load_time_us / 1e3:.0f} ms"
+    state = words(RuntimeState.Name, "RUNTIME_STATE_", status.state)
+    return f"not ready on {status.runtime}: {state}" + (f", {status.message}" if status.message else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from predictmesh.registry.v1.registry_service_pb2 import (
     VersionName,
 )
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.cli.artifacts import OIP, artifact_text
 from services.cli.audit import actor, reason_option
 from services.cli.client import connect
 from services.cli.errors import Failure, Mistake
@@ -98,9 +98,10 @@ def show(name: str, version: str | None, timeout_s: float, as_json: bool, servic
     "artifacts",
     type=Assignment(),
     multiple=True,
-    required=True,
-    help="RUNTIME=FILE, e.g. onnx=model.onnx. Repeat for more runtimes, first choice first.",
+    help="RUNTIME=FILE, e.g. triton=model.plan, onnx=model.onnx. Repeat for more runtimes, first choice first.",
 )
+@click.option("--runtime", type=click.Choice([OIP]), help="First choice: a server elsewhere that has the model.")
+@click.option("--target", metavar="HOST:PORT[/MODEL[/VERSION]]", default="", help="That server, and its names for it.")
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -115,13 +116,20 @@ def show(name: str, version: str | None, timeout_s: float, as_json: bool, servic
 def register_version(
     file: Path,
     artifacts: tuple[tuple[str, str], ...],
+    runtime: str | None,
+    target: str,
     wait_s: float | None,
     as_json: bool,
     services: Services,
     **options: Any,
 ) -> None:
     """Upload artifacts and register an immutable version of a model."""
-    job = Registration(file=file, artifacts=[(runtime, Path(path)) for runtime, path in artifacts], **options)
+    if bool(runtime) != bool(target):
+        raise Mistake(f"--runtime {OIP} and --target go together")
+    if not (artifacts or target):
+        raise Mistake(f"nothing runs the version: give --artifact RUNTIME=FILE, or --runtime {OIP} --target HOST:PORT")
+    files = [(name, Path(path)) for name, path in artifacts]
+    job = Registration(file=file, target=target, artifacts=files, **options)
     # What is only checked will not be served.
     wait_s = None if job.dry_run else wait_s
     try:
@@ -130,7 +138,7 @@ def register_version(
     except Failure as failure:
         raise type(failure)(in_file(failure.message, file)) from failure
     if as_json:
-        print_json(plain(done.response) | ({"runtimes": [plain(status) for status in done.ready]} if wait_s else {}))
+        print_json(plain(done.response) | ({"runtimes": [plain(status) for status in done.statuses]} if wait_s else {}))
     else:
         print_registered(done, dry_run=job.dry_run)
 
@@ -171,7 +179,11 @@ def _fetch(services: Services, timeout_s: float) -> tuple[Sequence[Model], Seque
 
 def _plain_model(model: Model, reports: Sequence[InstanceReport]) -> dict[str, object]:
     states = {version.version: _states(model.name, version.version, reports) for version in model.versions}
-    return plain(model) | {"states": states}
+    messages = {
+        version.version: [f"{runtime}: {message}" for runtime, message in _messages(model, version, reports)]
+        for version in model.versions
+    }
+    return plain(model) | {"states": states, "messages": messages}
 
 
 def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) -> None:
@@ -185,13 +197,17 @@ def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) 
         [_version_row(model.name, version, reports) for version in model.versions],
         empty="no versions; `predictmesh models register` adds one",
     )
+    messages = [(version.version, *told) for version in model.versions for told in _messages(model, version, reports)]
+    if messages:
+        click.echo()
+        print_table(["version", "runtime", "message"], messages)
 
 
 def _version_row(model: str, version: Version, reports: Sequence[InstanceReport]) -> tuple[object, ...]:
     return (
         version.version,
         ", ".join(_states(model, version.version, reports)) or "not loaded",
-        ", ".join(f"{artifact.runtime} {math.ceil(artifact.size_bytes / 1024)} KiB" for artifact in version.artifacts),
+        ", ".join(map(artifact_text, version.artifacts)),
         ", ".join(
             f"{name} {value:.4g}" if abs(value) < 1 else f"{name} {value:g}"
             for name, value in sorted(version.metrics.items())
@@ -199,6 +215,17 @@ def _version_row(model: str, version: Version, reports: Sequence[InstanceReport]
         version.create_time.ToJsonString(),
         version.digest[:12],
     )
+
+
+def _messages(model: Model, version: Version, reports: Sequence[InstanceReport]) -> list[tuple[str, str]]:
+    """Return what processes say of runtimes on which the version is not ready, each once."""
+    found = [
+        (status.runtime, status.message)
+        for report in reports
+        for status in report.runtimes
+        if (status.model, status.version) == (model.name, version.version) and status.message
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _states(model: str, version: str, reports: Sequence[InstanceReport]) -> list[str]:

@@ -108,6 +108,18 @@ def test_artifact_that_is_no_model(world: World) -> None:
     assert before == revision(world)
 
 
+def test_two_runtimes(world: World) -> None:
+    """A version with a file for each of two runtimes is served by those that are there, and is shown with both."""
+    *document, _, artifact = world.version("3.0.0", 3)
+    both = ("--artifact", str(artifact).replace("onnx=", "triton="), "--artifact", artifact)
+    said = succeed("models", "register", *document, *both, "--wait", "30s", *world.at)
+    assert "ready on onnx after" in said
+    assert "ready on triton" in said
+    (line,) = [line for line in succeed("models", "show", "delay", *world.at).splitlines() if line.startswith("3.0.0")]
+    assert "triton onnx 1 KiB, onnx 1 KiB" in line
+    succeed("models", "delete", "delay", "3.0.0", "--yes", *world.at)
+
+
 def test_delete(world: World) -> None:
     """A version that something names stays; one that nothing names goes; without an answer nothing happens."""
     outcome = run("models", "delete", "delay", "1.0.0", "--yes", *world.at)
