@@ -23,8 +23,15 @@ CONTENTS = {
 """Field of typed values by type; FP16 has none, it can only be packed."""
 
 _CONFIG_NAMES = {BYTES: "STRING"}
+_DATATYPES = {name: datatype for datatype, name in _CONFIG_NAMES.items()}
 
 
 def config_type(datatype: str) -> int:
     """Return the number of a type in Triton's configurations."""
     return int(config.DataType.Value(f"TYPE_{_CONFIG_NAMES.get(datatype, datatype)}"))
+
+
+def datatype_of(number: int) -> str:
+    """Return the type of such a number; Triton's own name where the protocol has none."""
+    name = str(config.DataType.Name(number)).removeprefix("TYPE_")
+    return _DATATYPES.get(name, name)

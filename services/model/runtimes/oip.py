@@ -24,9 +24,6 @@ MAX_MESSAGE_BYTES = 2**31 - 1
 CONTROL_TIMEOUT_S = 10.0
 """Time for a question about a model."""
 
-# The server may have several instances, replicas or a queue that gathers batches; it does not tell.
-_PARALLEL = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -37,27 +34,14 @@ class Target:
     version: str = ""
 
 
-class OipModel:
-    """Asks a server for every batch."""
+class RemoteModel:
+    """Sends batches to a server."""
 
-    def __init__(
-        self,
-        stub: GRPCInferenceServiceStub,
-        target: Target,
-        codec: InferCodec,
-        *,
-        platform: str,
-        parallel: int,
-        ahead: int,
-        close: Callable[[], Awaitable[None]],
-    ) -> None:
+    def __init__(self, stub: GRPCInferenceServiceStub, target: Target, codec: InferCodec, platform: str) -> None:
         self.platform = platform
-        self.parallel = parallel
-        self.ahead = ahead
         self._stub = stub
         self._target = target
         self._codec = codec
-        self._close = close
 
     async def infer(self, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
         """Send one batch and read its outputs, which are read-only."""
@@ -67,13 +51,32 @@ class OipModel:
             response = await self._stub.ModelInfer(request, timeout=timeout_s)
         return self._codec.decode(response, rows)
 
+
+class OipModel(RemoteModel):
+    """A model that somebody else has loaded."""
+
+    # The server may have several instances, replicas, or a queue that gathers batches; it does not tell.
+    parallel = 4
+    ahead = 0
+
+    def __init__(
+        self,
+        stub: GRPCInferenceServiceStub,
+        target: Target,
+        codec: InferCodec,
+        platform: str,
+        disconnect: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(stub, target, codec, platform)
+        self._disconnect = disconnect
+
     async def revive(self) -> None:
-        """Nothing can be done but to see whether it is ready."""
+        """See whether it is ready, as nothing else can be done from here."""
         await ask_ready(self._stub, self._target)
 
     async def close(self) -> None:
-        """Close what was opened for it."""
-        await self._close()
+        """Close the connection."""
+        await self._disconnect()
 
 
 class OipRuntime:
@@ -85,20 +88,11 @@ class OipRuntime:
         """Connect, and compare what the server declares; UpstreamUnavailable while the model is not ready there."""
         address, target = _parse(placement.artifact.target, placement.version.model)
         async with AsyncExitStack() as stack:
-            stub = await stack.enter_async_context(
-                open_stub(address, GRPCInferenceServiceStub, max_message_bytes=MAX_MESSAGE_BYTES)
-            )
+            opened = open_stub(address, GRPCInferenceServiceStub, max_message_bytes=MAX_MESSAGE_BYTES)
+            stub = await stack.enter_async_context(opened)
             await ask_ready(stub, target)
-            metadata, codec = await ask_codec(stub, target, placement.version.signature)
-            return OipModel(
-                stub,
-                target,
-                codec,
-                platform=metadata.platform or self.name,
-                parallel=_PARALLEL,
-                ahead=0,
-                close=stack.pop_all().aclose,
-            )
+            codec, platform = await ask_codec(stub, target, placement.version.signature)
+            return OipModel(stub, target, codec, platform or self.name, stack.pop_all().aclose)
 
 
 async def ask_ready(stub: GRPCInferenceServiceStub, target: Target) -> None:
@@ -112,12 +106,12 @@ async def ask_ready(stub: GRPCInferenceServiceStub, target: Target) -> None:
 
 async def ask_codec(
     stub: GRPCInferenceServiceStub, target: Target, signature: Signature, names: Mapping[str, str] | None = None
-) -> tuple[oip.ModelMetadataResponse, InferCodec]:
-    """Ask what the model is, and how to talk to it; raises SignatureMismatch."""
+) -> tuple[InferCodec, str]:
+    """Ask how to talk to a model, and its platform; raises SignatureMismatch. `names` as in `remote_signature`."""
     request = oip.ModelMetadataRequest(name=target.model, version=target.version)
     with failures_of(target.server):
         metadata = await stub.ModelMetadata(request, timeout=CONTROL_TIMEOUT_S)
-    return metadata, InferCodec(target.model, target.version, remote_signature(signature, metadata, names))
+    return InferCodec(target.model, target.version, remote_signature(signature, metadata, names)), metadata.platform
 
 
 def _parse(text: str, model: str) -> tuple[str, Target]:

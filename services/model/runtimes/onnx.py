@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as _NotImplementedHere
 
 from services.mesh.errors import InvalidArgument
 from services.model.cost import BatchCost
@@ -57,26 +58,48 @@ class OnnxRuntime:
         if artifact is None:
             raise InvalidArtifact("ONNX Runtime needs an artifact")
         version = placement.version
-        session = await asyncio.to_thread(self._open, artifact)
-        check_signature(version.signature, _declared(session.get_inputs()), _declared(session.get_outputs()))
+        session = await asyncio.to_thread(_open, artifact, _options(self._intra_op_threads))
+        _check(session, version.signature)
         return OnnxModel(session, version.signature, self._pool, self._threads)
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _open(self, artifact: Path) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self._intra_op_threads
-        options.inter_op_num_threads = 1
-        # A pattern is planned and kept for every batch size that is seen: memory without gain.
-        options.enable_mem_pattern = False
-        options.log_severity_level = 4
-        try:
-            return ort.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base
-            text = str(error).replace(str(artifact), artifact.name)
-            raise InvalidArtifact(f"ONNX Runtime does not load the model: {text}") from error
+
+async def check_onnx(artifact: Path, signature: Signature) -> None:
+    """Compare a model with a signature, for a runtime that loads it elsewhere; InvalidArtifact or SignatureMismatch."""
+    options = _options(1)
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # it will not run
+    try:
+        session = await asyncio.to_thread(_open, artifact, options)
+    except InvalidArtifact as error:
+        if isinstance(error.__cause__, _NotImplementedHere):
+            return  # it may have operators that only a GPU has
+        raise
+    _check(session, signature)
+
+
+def _options(intra_op_threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads
+    options.inter_op_num_threads = 1
+    # A pattern is planned and kept for every batch size that is seen: memory without gain.
+    options.enable_mem_pattern = False
+    options.log_severity_level = 4
+    return options
+
+
+def _open(artifact: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base
+        text = str(error).replace(str(artifact), artifact.name)
+        raise InvalidArtifact(f"ONNX Runtime does not load the model: {text}") from error
+
+
+def _check(session: ort.InferenceSession, signature: Signature) -> None:
+    check_signature(signature, _declared(session.get_inputs()), _declared(session.get_outputs()))
 
 
 class OnnxModel:

@@ -1,0 +1,235 @@
+"""NVIDIA Triton: a server of its own, which loads from a directory that both see, and answers batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import tenacity
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from services.mesh.channel import open_stub
+from services.mesh.errors import MeshError, UpstreamUnavailable
+from services.model.datatypes import blank
+from services.model.errors import InvalidArtifact, RuntimeFailed
+from services.model.oip.client import InferCodec
+from services.model.runtimes.oip import MAX_MESSAGE_BYTES, RemoteModel, Target, ask_codec
+from services.model.runtimes.onnx import check_onnx
+from services.model.runtimes.triton_config import ENSEMBLE, FORMATS, Instances, model_config, server_names
+from services.model.runtimes.triton_control import SERVER, TritonControl
+from services.model.runtimes.triton_repository import TritonRepository, is_ours, triton_name
+from services.model.versions import Placement, Signature
+
+logger = logging.getLogger(__name__)
+
+# The next batch is there when one is done; more would wait in Triton's queue, where it goes on waiting when its call is
+# given up.
+_AHEAD = 1
+_PROBE_LIMIT_S = 10.0
+# Enough for each instance to get one.
+_PROBES_PER_INSTANCE = 4
+_CLEAR_RETRY_S = 1.0
+
+
+class Deployment:
+    """The content of one version in Triton, however many of our versions share it."""
+
+    def __init__(
+        self, name: str, control: TritonControl, repository: TritonRepository, write: Callable[[], None]
+    ) -> None:
+        self.name = name
+        self.users = 0
+        self._control = control
+        self._repository = repository
+        self._write = write
+        self._up = False
+        # Loads of one name never run twice at once, nor beside its end.
+        self._lock = asyncio.Lock()
+
+    async def bring_up(self) -> None:
+        """Load it, unless it is loaded."""
+        async with self._lock:
+            if not self._up:
+                await self._load()
+                self._up = True
+
+    async def heal(self, answers: Callable[[], Awaitable[bool]]) -> None:
+        """Load it if Triton has lost it, or if it does not answer although Triton takes it to be ready."""
+        async with self._lock:
+            if await self._control.ready(self.name):
+                if await answers():
+                    return
+                # A plain load of what is ready does nothing.
+                await self._control.unload(self.name)
+            await self._load()
+            logger.info("model loaded into Triton again", extra={"triton_model": self.name})
+
+    async def take_down(self) -> None:
+        """Unload it and delete its directory, if nobody uses it; the directory goes even while Triton is away."""
+        async with self._lock:
+            if self.users:
+                return
+            self._up = False
+            try:
+                await self._control.unload(self.name)
+            except MeshError as error:
+                logger.warning("model not unloaded", extra={"triton_model": self.name, "reason": error.message})
+            await _to_the_end(asyncio.to_thread(self._repository.remove, self.name))
+
+    async def _load(self) -> None:
+        await _to_the_end(asyncio.to_thread(self._write))
+        await self._control.load(self.name)
+
+
+class TritonModel(RemoteModel):
+    """One version in Triton."""
+
+    ahead = _AHEAD
+
+    def __init__(
+        self,
+        stub: GRPCInferenceServiceStub,
+        codec: InferCodec,
+        platform: str,
+        *,
+        signature: Signature,
+        deployment: Deployment,
+        parallel: int,
+        release: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(stub, Target(SERVER, deployment.name), codec, platform)
+        self.parallel = parallel
+        self._signature = signature
+        self._deployment = deployment
+        self._release = release
+
+    async def revive(self) -> None:
+        """Load it again if it is not ready, or does not answer a row of zeros."""
+        await self._deployment.heal(self._answers)
+
+    async def close(self) -> None:
+        """Unload it if no other version shares its content."""
+        await self._release()
+
+    async def _answers(self) -> bool:
+        row = {spec.name: blank(spec.datatype, spec.batch_shape(1)) for spec in self._signature.inputs}
+        # Of several instances one may be dead: each has to get a row.
+        probes = 1 if self.parallel == 1 else self.parallel * _PROBES_PER_INSTANCE
+        try:
+            await asyncio.gather(*(self.infer(row, _PROBE_LIMIT_S) for _ in range(probes)))
+        except (RuntimeFailed, UpstreamUnavailable):
+            return False
+        return True
+
+
+class TritonRuntime:
+    """Deploys versions to one Triton, which need not be there yet."""
+
+    name = "triton"
+
+    def __init__(
+        self, stub: GRPCInferenceServiceStub, directory: Path, instances: Instances, load_timeout_s: float
+    ) -> None:
+        self._stub = stub
+        self._control = TritonControl(stub, load_timeout_s)
+        self._repository = TritonRepository(directory)
+        self._instances = instances
+        self._deployments: dict[str, Deployment] = {}
+        self._clearing = asyncio.Lock()
+        self._clear = False
+
+    async def load(self, placement: Placement, artifact: Path | None) -> TritonModel:
+        """Write the version's directory and have Triton load it."""
+        if artifact is None:
+            raise InvalidArtifact("Triton needs an artifact")
+        await self._control.check_live()
+        await self.clear_leftovers()
+        if placement.artifact.format == "onnx":
+            # Triton compares too, but tells one difference in words of its backend, where this tells every one by its
+            # field; and what is no model is refused without starting anything for it.
+            await check_onnx(artifact, placement.version.signature)
+        deployment = await self._deployment(placement, artifact)
+        deployment.users += 1
+        try:
+            await deployment.bring_up()
+            return await self._model(placement, deployment)
+        except BaseException:
+            await self._release(deployment)
+            raise
+
+    async def clear_leftovers(self) -> None:
+        """Unload and delete what a former process has left, once; models of others are left alone."""
+        async with self._clearing:
+            if self._clear:
+                return
+            states = await self._control.states()
+            left = {name for name in states if is_ours(name)} | await asyncio.to_thread(self._repository.names)
+            for name in left:
+                await self._control.unload(name)
+                await asyncio.to_thread(self._repository.remove, name)
+            await asyncio.to_thread(self._repository.remove_unfinished)
+            self._clear = True
+
+    async def _deployment(self, placement: Placement, artifact: Path) -> Deployment:
+        name, form = triton_name(placement.version), placement.artifact.format
+        if name not in self._deployments:
+            content = await asyncio.to_thread(artifact.read_bytes) if form == ENSEMBLE else b""
+            config = model_config(name, placement, self._instances, content)
+            file = FORMATS[form].file if form in FORMATS else ""
+            write = partial(self._repository.write, name, config, file, artifact)
+            self._deployments.setdefault(name, Deployment(name, self._control, self._repository, write))
+        return self._deployments[name]
+
+    async def _model(self, placement: Placement, deployment: Deployment) -> TritonModel:
+        signature = placement.version.signature
+        target = Target(SERVER, deployment.name)
+        codec, platform = await ask_codec(self._stub, target, signature, server_names(placement))
+        return TritonModel(
+            self._stub,
+            codec,
+            platform or self.name,
+            signature=signature,
+            deployment=deployment,
+            parallel=self._instances.count,
+            release=partial(self._release, deployment),
+        )
+
+    async def _release(self, deployment: Deployment) -> None:
+        deployment.users -= 1
+        await _to_the_end(deployment.take_down())
+        if not deployment.users and self._deployments.get(deployment.name) is deployment:
+            del self._deployments[deployment.name]
+
+
+@asynccontextmanager
+async def open_triton(
+    address: str, directory: Path, instances: Instances, load_timeout_s: float
+) -> AsyncIterator[TritonRuntime]:
+    """Connect to the Triton at `address` that loads models from `directory`; it need not be there yet."""
+    async with open_stub(address, GRPCInferenceServiceStub, max_message_bytes=MAX_MESSAGE_BYTES) as stub:
+        runtime = TritonRuntime(stub, directory, instances, load_timeout_s)
+        # Now too, as there may be nothing to load.
+        clearing = asyncio.create_task(_insist(runtime.clear_leftovers), name="clear Triton's leftovers")
+        try:
+            yield runtime
+        finally:
+            clearing.cancel()
+
+
+async def _insist(work: Callable[[], Awaitable[None]]) -> None:
+    wait, again = tenacity.wait_fixed(_CLEAR_RETRY_S), tenacity.retry_if_exception_type(MeshError)
+    await tenacity.AsyncRetrying(wait=wait, retry=again)(work)
+
+
+async def _to_the_end(work: Coroutine[object, object, None]) -> None:
+    """Await work that must not be left halfway: a cancelled caller goes on when it is done."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
