@@ -73,15 +73,10 @@ def lay_out(options: Options) -> Topology:
     """Return the processes of the chosen topology."""
     programs = _monolith(options) if options.topology == "monolith" else _mesh(options)
     stop = [["monolith"]] if options.topology == "monolith" else [["gateway"], ["features", "model"], ["registry"]]
-    start = [list(programs)]
-    if not options.redis_url:
-        programs["valkey"] = _valkey(options)
-        start, stop = [["valkey"], *start], [*stop, ["valkey"]]
-    if options.triton is not None:
-        programs["triton"] = _triton(options, options.triton)
-        # Beside the others, which can do without; it goes when nobody calls it any more.
-        start, stop = [["triton", *start[0]], *start[1:]], [*stop, ["triton"]]
-    return Topology(programs, start, stop, _ports(options), _addresses(options))
+    servers = _servers(options)
+    # What services call starts before them, and stops when none of them calls any more.
+    tiers = [list(servers)] if servers else []
+    return Topology(programs | servers, [*tiers, list(programs)], [*stop, *tiers], _ports(options), _addresses(options))
 
 
 def _mesh(options: Options) -> dict[str, Program]:
@@ -146,6 +141,12 @@ def _environment() -> dict[str, str]:
     """Return the environment without the addresses that are for this command; a service refuses what it does not know."""
     own = {f"PREDICTMESH_{service.upper()}_ADDRESS" for service in SERVICES}
     return GRPC | {name: value for name, value in os.environ.items() if name not in own}
+
+
+def _servers(options: Options) -> dict[str, Program]:
+    """Return the servers of others that services call."""
+    servers = {} if options.redis_url else {"valkey": _valkey(options)}
+    return servers if options.triton is None else servers | {"triton": _triton(options, options.triton)}
 
 
 def _valkey(options: Options) -> Program:

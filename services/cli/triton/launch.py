@@ -91,6 +91,9 @@ def _arguments(directory: Path, ports: TritonPorts) -> list[str]:
         # A model that cannot be loaded makes no server unready.
         "--strict-readiness=0",
         "--exit-timeout-secs=5",
+        # It sleeps for as long between looks at the processors, and does not stop while it sleeps.
+        "--metrics-interval-ms=250",
+        "--log-info=0",
         *listening,
         *(f"--backend-config=python,{name}={value}" for name, value in shared_memory.items()),
     ]
