@@ -27,8 +27,8 @@ class GraphBuilder:
         self._nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output
 
-    def floats(self, values: float | Sequence[float]) -> str:
-        """A FP32 constant: a scalar, or a row that broadcasts over the batch."""
+    def floats(self, values: float | Sequence[float] | NDArray[np.float32]) -> str:
+        """A FP32 constant: a scalar, a row that broadcasts over the batch, or a matrix."""
         return self._constant(np.asarray(values, np.float32))
 
     def integers(self, values: Sequence[int]) -> str:

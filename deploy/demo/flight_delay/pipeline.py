@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from deploy.demo.flight_delay import data, histories, recording
 from deploy.demo.flight_delay.definitions import RECORDING, Version, View, read_versions, read_views
-from deploy.demo.flight_delay.estimators import ESTIMATORS, Sample
+from deploy.demo.flight_delay.estimators import ESTIMATORS, TEACHERS, Sample
 from deploy.demo.flight_delay.graph import preprocessing
 from deploy.demo.flight_delay.profiles import training_profile
 from deploy.demo.flight_delay.table import model_inputs, source_columns
 from deploy.demo.flight_delay.welding import weld
 
 TRAIN_UNTIL, VALIDATE_UNTIL = np.datetime64("2013-09-01", "us"), np.datetime64("2013-10-01", "us")
+_SCORED_ROWS = 4096
 
 Tensors = dict[str, NDArray[np.float32]]
 
@@ -52,6 +53,18 @@ class Split:
     test: slice
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A version and its model."""
+
+    version: Version
+    model: onnx.ModelProto
+
+    def score(self, year: Year, rows: slice) -> NDArray[np.float32]:
+        """Its probability for each of these departures."""
+        return score(self.model, _rows(model_inputs(self.version, year.columns), rows))[:, 0]
+
+
 def run(outputs: Path, announce: Callable[[str], None]) -> None:
     """Train every version and write the models, their metrics and profiles, and the recording of the test window.
 
@@ -61,10 +74,12 @@ def run(outputs: Path, announce: Callable[[str], None]) -> None:
     versions = read_versions()
     year = read_year(versions)
     split = split_of(year.departures)
-    scores = {}
+    trained: dict[str, Trained] = {}
+    scores: dict[str, NDArray[np.float32]] = {}
     for version in versions:
         announce(f"training {version.version}")
-        scores[version.version] = _train(version, year, split, outputs)
+        trained[version.version] = _train(version, year, split, trained)
+        scores[version.version] = _write(trained[version.version], year, split, outputs)
     announce("recording the test window")
     recording.write(outputs / RECORDING, year.departures[split.test], scores, year.views, year.histories)
 
@@ -85,28 +100,38 @@ def split_of(departures: pd.DataFrame) -> Split:
 
 
 def score(model: onnx.ModelProto, tensors: Tensors) -> NDArray[np.float32]:
-    """The one output of a model, on one thread, so that sums are taken in one order."""
+    """The one output of a model, on one thread, so that sums are taken in one order.
+
+    Of some thousand rows at a time, as what lies between the layers of a wide model is larger than all inputs.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    output: NDArray[np.float32] = session.run(None, tensors)[0]
-    return output
+    rows = max(len(tensor) for tensor in tensors.values())
+    blocks = (slice(start, start + _SCORED_ROWS) for start in range(0, rows, _SCORED_ROWS))
+    return np.concatenate([session.run(None, _rows(tensors, block))[0] for block in blocks])
 
 
-def _train(version: Version, year: Year, split: Split, outputs: Path) -> NDArray[np.float32]:
-    """Train and write one version; its probabilities for the test departures, from the model that is written."""
+def _train(version: Version, year: Year, split: Split, earlier: Mapping[str, Trained]) -> Trained:
+    """Train one version; what it can learn of another is among the earlier ones."""
     head, tensors = preprocessing(version.inputs), model_inputs(version, year.columns)
     features = score(head, tensors)
     train, validation = (Sample(features[rows], year.late[rows]) for rows in (split.train, split.validation))
-    model = weld(head, ESTIMATORS[version.version](train, validation))
-    probability = score(model, _rows(tensors, split.test))[:, 0]
+    if version.version in TEACHERS:
+        train = replace(train, taught=earlier[TEACHERS[version.version]].score(year, split.train))
+    return Trained(version, weld(head, ESTIMATORS[version.version](train, validation)))
+
+
+def _write(trained: Trained, year: Year, split: Split, outputs: Path) -> NDArray[np.float32]:
+    """Write one version and its report; its probabilities for the test departures, from the model that is written."""
+    name, probability = trained.version.version, trained.score(year, split.test)
     report = {
-        "version": version.version,
+        "version": name,
         "metrics": _metrics(year.late, probability, split),
         "training_profile": training_profile(_rows(dict(year.columns), split.train)),
     }
-    onnx.save(model, outputs / f"{version.version}.onnx")
-    (outputs / f"{version.version}.json").write_text(json.dumps(report, indent=1))
+    onnx.save(trained.model, outputs / f"{name}.onnx")
+    (outputs / f"{name}.json").write_text(json.dumps(report, indent=1))
     return probability
 
 

@@ -10,26 +10,29 @@ from sklearn.base import BaseEstimator
 
 from deploy.demo.flight_delay.builder import IR_VERSION, OPSETS, GraphBuilder
 from deploy.demo.flight_delay.graph import OUTPUT as FEATURES
+from deploy.demo.flight_delay.network import INPUT, PROBABILITY, Network
 
-PROBABILITY = "probability"
 
-
-def weld(preprocessing: onnx.ModelProto, estimator: BaseEstimator) -> onnx.ModelProto:
+def weld(preprocessing: onnx.ModelProto, estimator: BaseEstimator | Network) -> onnx.ModelProto:
     """The model from raw inputs to `probability`, FP32 [N, 1]."""
-    scorer = _converted(estimator, preprocessing.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
-    scored = compose.merge_models(
-        preprocessing, scorer, io_map=[(FEATURES, "estimator/input")], outputs=["estimator/probabilities"]
+    width = preprocessing.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    scorer = estimator.to_onnx(width) if isinstance(estimator, Network) else _converted(estimator, width)
+    model = compose.merge_models(
+        preprocessing,
+        compose.add_prefix(scorer, "estimator/"),
+        io_map=[(FEATURES, f"estimator/{INPUT}")],
+        outputs=[f"estimator/{PROBABILITY}"],
     )
-    model = compose.merge_models(scored, _late_column(), io_map=[("estimator/probabilities", "last/both")])
     model = _renamed_output(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def _converted(estimator: BaseEstimator, width: int) -> onnx.ModelProto:
+    """An estimator of scikit-learn as a graph from `input` to `probability`."""
     model = to_onnx(
         estimator,
-        initial_types=[("input", FloatTensorType([None, width]))],
+        initial_types=[(INPUT, FloatTensorType([None, width]))],
         options={"zipmap": False},
         target_opset=OPSETS,
     )
@@ -37,13 +40,15 @@ def _converted(estimator: BaseEstimator, width: int) -> onnx.ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in OPSETS.items())
     model.ir_version = IR_VERSION
-    return compose.add_prefix(model, "estimator/")
+    # Its own tensors may be named as ours are.
+    last = compose.add_prefix(_late_column(), "last/", rename_outputs=False)
+    return compose.merge_models(model, last, io_map=[("probabilities", "last/both")], outputs=[PROBABILITY])
 
 
 def _late_column() -> onnx.ModelProto:
     graph = GraphBuilder()
     late = graph.op("Gather", "both", graph.integers([1]), axis=1)
-    return compose.add_prefix(graph.model("late", {"both": 2}, {PROBABILITY: late}, {PROBABILITY: 1}), "last/")
+    return graph.model("late", {"both": 2}, {PROBABILITY: late}, {PROBABILITY: 1})
 
 
 def _renamed_output(model: onnx.ModelProto) -> onnx.ModelProto:
