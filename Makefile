@@ -17,7 +17,7 @@ help: ## Show this list
 
 setup: $(READY) ## Make .venv with every dependency and an editable install
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml services/cli/triton/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "predictmesh needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv \
@@ -26,6 +26,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --requirement requirements.lock
 	@# The lock holds the build backend too, so that the build fetches nothing of its own.
 	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/predictmesh triton install || echo "Models run without Triton, then." >&2
 	@touch $@
 
 demo: setup ## Train on real flights, serve, and replay the test window

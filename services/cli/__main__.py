@@ -22,6 +22,7 @@ COMMANDS = {
     "registry": "Back up the registry, or restore it.",
     "status": "Show every service, the versions loaded and what is broken.",
     "trace": "Show where the time of a request went.",
+    "triton": "Install Triton for `up`, or see why there is none.",
     "up": "Run all services on this machine, in the foreground.",
 }
 

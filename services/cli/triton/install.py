@@ -16,14 +16,14 @@ from services.cli.triton.installation import REQUIREMENTS, is_whole, stamp, stam
 _LAST_LINES = 3
 
 
-def install(environment: Path, progress: Callable[[str], None]) -> bool:
-    """Make `environment` and return True, or False if it was whole already.
+def install(environment: Path, progress: Callable[[str], None]) -> None:
+    """Make `environment` unless it is whole already.
 
     NoTriton if this machine cannot run it, Failure if it cannot be made. What an interrupted call left is replaced.
     """
     platforms.check()
     if is_whole(environment):
-        return False
+        return
     progress(f"Installing Triton into {environment} (90 MB)")
     try:
         shutil.rmtree(environment, ignore_errors=True)
@@ -34,7 +34,6 @@ def install(environment: Path, progress: Callable[[str], None]) -> bool:
         ) from error
     _pip_install(environment)
     stamp_of(environment).write_text(stamp())
-    return True
 
 
 def _pip_install(environment: Path) -> None:

@@ -31,13 +31,19 @@ class Installation:
 
 def find() -> Installation:
     """Return the Triton to use. NoTriton if there is none."""
-    if on_path := shutil.which("tritonserver"):
-        return Installation(Path(on_path), None)
+    if (binary := on_path()) is not None:
+        return Installation(binary, None)
     platforms.check()
     environment = default_environment()
     if not is_whole(environment):
         raise NoTriton("no Triton is installed (`predictmesh triton install` does it)")
     return Installation(_tree(environment) / "bin" / "tritonserver", environment)
+
+
+def on_path() -> Path | None:
+    """Return the server that a command line would start."""
+    found = shutil.which("tritonserver")
+    return Path(found) if found else None
 
 
 def default_environment() -> Path:
