@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,48 +12,42 @@ import pytest
 from services.mesh.errors import InvalidArgument
 from services.model.datatypes import BYTES, DTYPES, Array
 from services.model.errors import InvalidArtifact, RuntimeFailed, SignatureMismatch
-from services.model.runtimes import LoadedModel, Runtime
-from services.model.runtimes.onnx import OnnxRuntime
-from services.model.versions import Placement, Signature, TensorSpec
-from services.model.warmup import warm_up
+from services.model.versions import Signature, TensorSpec
 from tests.support.onnx_models import DATATYPES, OnnxModel, deep, identity, linear, lookup, several
+from tests.support.runtimes import Loading, Opening, oip, onnx, triton
+from tests.support.triton import TritonServer, triton_server
+
+RUNTIMES = ("onnx", "triton", "oip")
+# Those that are given bytes; what an OIP server is given is its own affair.
+LOADERS = ("onnx", "triton")
 
 
-@asynccontextmanager
-async def _onnx() -> AsyncIterator[Runtime]:
-    runtime = OnnxRuntime(threads=2, intra_op_threads=1)
-    yield runtime
-    runtime.close()
-
-
-RUNTIMES: dict[str, Callable[[], AbstractAsyncContextManager[Runtime]]] = {"onnx": _onnx}
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """One Triton for all tests."""
+    with asyncio.Runner() as runner:
+        opened = triton_server(tmp_path_factory.mktemp("triton"))
+        yield runner.run(opened.__aenter__())
+        runner.run(opened.__aexit__(None, None, None))
 
 
 @pytest.fixture(params=RUNTIMES)
-async def runtime(request: pytest.FixtureRequest) -> AsyncIterator[Runtime]:
+def opening(request: pytest.FixtureRequest) -> Opening:
     """One runtime after the other."""
-    async with RUNTIMES[request.param]() as opened:
-        yield opened
-
-
-class Load:
-    """Loads models from files of their own."""
-
-    def __init__(self, runtime: Runtime, directory: Path) -> None:
-        self._runtime = runtime
-        self._directory = directory
-
-    async def __call__(self, model: OnnxModel, signature: Signature | None = None) -> LoadedModel:
-        path = self._directory / model.sha256
-        path.write_bytes(model.content)
-        version = replace(model.version(), signature=signature or model.signature)
-        return await self._runtime.load(Placement(version, version.artifacts[0]), path)
+    match request.param:
+        case "onnx":
+            return onnx
+        case "oip":
+            return oip
+        case _:
+            return triton(request.getfixturevalue("server"))
 
 
 @pytest.fixture
-def load(runtime: Runtime, tmp_path: Path) -> Load:
+async def load(opening: Opening, tmp_path: Path) -> AsyncIterator[Loading]:
     """A way to load models into it."""
-    return Load(runtime, tmp_path)
+    async with opening(tmp_path) as loading:
+        yield loading
 
 
 def _values(datatype: str) -> Array:
@@ -65,7 +57,7 @@ def _values(datatype: str) -> Array:
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
-async def test_every_type_goes_in_and_comes_out(load: Load, datatype: str) -> None:
+async def test_every_type_goes_in_and_comes_out(load: Loading, datatype: str) -> None:
     """Values, type and shape are those that went in."""
     model = await load(identity(datatype, (2,)))
     answered = (await model.infer({"x": _values(datatype)}, 10))["y"]
@@ -74,7 +66,7 @@ async def test_every_type_goes_in_and_comes_out(load: Load, datatype: str) -> No
     await model.close()
 
 
-async def test_several_inputs_and_outputs_are_told_apart(load: Load) -> None:
+async def test_several_inputs_and_outputs_are_told_apart(load: Loading) -> None:
     """Each by its name."""
     model = await load(several())
     pair = np.array([[1, 2]], np.float32)
@@ -84,7 +76,7 @@ async def test_several_inputs_and_outputs_are_told_apart(load: Load) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 255])
-async def test_rows_are_computed_each_for_itself(load: Load, rows: int) -> None:
+async def test_rows_are_computed_each_for_itself(load: Loading, rows: int) -> None:
     """The answer of a row does not depend on its neighbours."""
     model = await load(linear(scale=2, width=1))
     values = np.arange(rows, dtype=np.float32)[:, None]
@@ -92,11 +84,11 @@ async def test_rows_are_computed_each_for_itself(load: Load, rows: int) -> None:
     await model.close()
 
 
-async def test_slow_batches_do_not_hold_up_the_event_loop(load: Load) -> None:
+async def test_slow_batches_do_not_hold_up_the_event_loop(load: Loading) -> None:
     """Other calls go on while a batch of a wide model is computed."""
-    wide = deep()
-    model = await load(wide)
-    await warm_up(model, wide.signature, most_rows=256)
+    model = await load(deep())
+    for rows in (1, 32, 256):
+        await model.infer({"x": np.ones((rows, 16), np.float32)}, 10)
     batch = asyncio.create_task(model.infer({"x": np.ones((256, 16), np.float32)}, 10))
     turns = 0
     while not batch.done():
@@ -106,7 +98,7 @@ async def test_slow_batches_do_not_hold_up_the_event_loop(load: Load) -> None:
     await model.close()
 
 
-async def test_batches_at_once_get_their_own_answers(load: Load) -> None:
+async def test_batches_at_once_get_their_own_answers(load: Loading) -> None:
     """As many as the model takes, and more."""
     model = await load(linear(width=1))
     batches = [model.infer({"x": np.full((2, 1), value, np.float32)}, 10) for value in range(20)]
@@ -115,7 +107,7 @@ async def test_batches_at_once_get_their_own_answers(load: Load) -> None:
     await model.close()
 
 
-async def test_a_failure_on_the_input_is_told_and_passes(load: Load) -> None:
+async def test_a_failure_on_the_input_is_told_and_passes(load: Loading) -> None:
     """The next batch is answered."""
     model = await load(lookup(4))
     with pytest.raises(RuntimeFailed) as failed:
@@ -126,7 +118,7 @@ async def test_a_failure_on_the_input_is_told_and_passes(load: Load) -> None:
     await model.close()
 
 
-async def test_text_that_is_not_utf8_is_the_callers_fault(load: Load) -> None:
+async def test_text_that_is_not_utf8_is_the_callers_fault(load: Loading) -> None:
     """It is refused, and not answered as other text."""
     model = await load(identity(BYTES))
     with pytest.raises(InvalidArgument):
@@ -134,8 +126,9 @@ async def test_text_that_is_not_utf8_is_the_callers_fault(load: Load) -> None:
     await model.close()
 
 
+@pytest.mark.parametrize("opening", LOADERS, indirect=True)
 @pytest.mark.parametrize("content", [b"", b"no model", linear().content[:-40]], ids=["empty", "text", "cut"])
-async def test_bytes_that_are_no_model_are_refused(load: Load, content: bytes) -> None:
+async def test_bytes_that_are_no_model_are_refused(load: Loading, content: bytes) -> None:
     """The message does not tell where they lie."""
     with pytest.raises(InvalidArtifact) as refused:
         await load(OnnxModel(content, linear().signature))
@@ -152,14 +145,14 @@ async def test_bytes_that_are_no_model_are_refused(load: Load, content: bytes) -
     ],
     ids=["name", "type", "shape", "output"],
 )
-async def test_a_signature_that_does_not_fit_is_refused(load: Load, signature: Signature) -> None:
+async def test_a_signature_that_does_not_fit_is_refused(load: Loading, signature: Signature) -> None:
     """Before anything is served by it."""
     with pytest.raises(SignatureMismatch) as refused:
         await load(linear(), signature)
     assert refused.value.violations
 
 
-async def test_two_versions_of_a_model_stand_side_by_side(load: Load) -> None:
+async def test_two_versions_of_a_model_stand_side_by_side(load: Loading) -> None:
     """Loading or closing one touches the other as little as any."""
     first, second = await load(linear(1)), await load(linear(2))
     rows = {"x": np.ones((1, 16), np.float32)}
