@@ -54,6 +54,7 @@ MODEL_COMPUTE_SECONDS = "predictmesh_model_compute_seconds"
 MODEL_BATCH_ROWS = "predictmesh_model_batch_rows"
 MODEL_ROWS_IN_FLIGHT = "predictmesh_model_rows_in_flight"
 MODEL_STATE = "predictmesh_model_state"
+TRITON_UP = "predictmesh_triton_up"
 
 FEATURE_VALUES_READ = Counter("predictmesh_feature_values_read", "Rows of feature views that were read.")
 FEATURE_VALUES_NOT_FRESH = Counter(
