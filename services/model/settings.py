@@ -48,7 +48,7 @@ class Settings(ServiceSettings):
     """A Triton Inference Server's gRPC address, HOST:PORT. Empty: there is none, and versions run on their next runtime."""
     triton_repository: Path | None = Field(None, validate_default=True)
     """Triton's model repository, a directory that this process and Triton both see. Given with `triton` and only then."""
-    triton_metrics: str = ""
+    triton_metrics: str = Field("", pattern=r"^(.+:\d+)?$")
     """Where that Triton answers /metrics, HOST:PORT. Empty: its own queue and times are not shown."""
     triton_instances: int = Field(1, ge=1)
     """Copies of a model in Triton, which compute at once."""
