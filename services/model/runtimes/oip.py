@@ -13,7 +13,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from services.mesh.channel import open_stub
 from services.mesh.errors import UpstreamUnavailable
 from services.model.datatypes import Array
-from services.model.errors import InvalidArtifact
+from services.model.errors import InvalidArtifact, RuntimeFailed
 from services.model.oip.client import InferCodec
 from services.model.oip.failures import failures_of
 from services.model.oip.remote import remote_signature
@@ -98,10 +98,15 @@ class OipRuntime:
 async def ask_ready(stub: GRPCInferenceServiceStub, target: Target) -> None:
     """Raise UpstreamUnavailable unless the model is ready at the server."""
     request = oip.ModelReadyRequest(name=target.model, version=target.version)
-    with failures_of(target.server):
-        response = await stub.ModelReady(request, timeout=CONTROL_TIMEOUT_S)
-    if not response.ready:
-        raise UpstreamUnavailable(f"{target.server} has no model {target.model!r} that is ready")
+    try:
+        with failures_of(target.server):
+            ready = (await stub.ModelReady(request, timeout=CONTROL_TIMEOUT_S)).ready
+    except RuntimeFailed:
+        # MLServer says UNKNOWN of a model that it does not have.
+        ready = False
+    if not ready:
+        version = f" of version {target.version!r}" if target.version else ""
+        raise UpstreamUnavailable(f"{target.server} has no model {target.model!r}{version} that is ready")
 
 
 async def ask_codec(
