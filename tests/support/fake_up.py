@@ -1,6 +1,7 @@
 """A supervisor of fake services, as a process: `python -m tests.support.fake_up PLAN`, where PLAN is JSON.
 
 `{"journal": FILE, "services": {NAME: [PORT, BEHAVIOUR]}, "start": [[NAME]], "stop": [[NAME]]}`; prints each readiness line.
+`"optional": [NAME]` names services that nobody waits for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ def main(plan: dict[str, Any]) -> None:
     logging.basicConfig(level=logging.INFO)
     services = plan["services"].items()
     programs = {name: program(name, port, behaviour, plan["journal"]) for name, (port, behaviour) in services}
+    programs |= {name: replace(programs[name], optional=True) for name in plan.get("optional", [])}
     supervisor = Supervisor(
         Topology(programs, plan["start"], plan["stop"], {}, {}),
         announce=print_line,

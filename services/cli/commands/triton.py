@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from services.cli.output import note
+from services.cli.options import json_option
+from services.cli.output import note, print_json
 
 
 @click.group()
@@ -13,7 +14,8 @@ def command() -> None:
 
 
 @command.command()
-def install() -> None:
+@json_option
+def install(as_json: bool) -> None:
     """Install Triton beside predictmesh, in an environment of its own.
 
     It computes on the CPU. Nothing happens where it is installed already, or where there is a `tritonserver` on PATH,
@@ -24,16 +26,21 @@ def install() -> None:
 
     if on_path() is None:
         installing.install(default_environment(), note)
-    note(_found())
+    _show(as_json)
 
 
 @command.command()
-def check() -> None:
+@json_option
+def check(as_json: bool) -> None:
     """Say which Triton `up` would start; exit code 1, and why, if none."""
-    note(_found())
+    _show(as_json)
 
 
-def _found() -> str:
+def _show(as_json: bool) -> None:
     from services.cli.triton.installation import find
 
-    return f"Triton: {find().binary}"
+    binary = str(find().binary)
+    if as_json:
+        print_json({"binary": binary})
+    else:
+        click.echo(f"Triton: {binary}")

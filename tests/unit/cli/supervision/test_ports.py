@@ -7,16 +7,18 @@ import socket
 import pytest
 
 from services.cli.errors import Mistake
-from services.cli.supervision.ports import check_free, choose
+from services.cli.supervision.ports import COUNT, check_free, choose
 from tests.support.valkey import free_port
 
 
 def test_layout() -> None:
-    """For gRPC from the base, for HTTP from ten above, store and traces from twenty above."""
+    """For gRPC from the base, for HTTP from ten above, what else there is from twenty above."""
     ports = choose(20_000)
     assert {"gateway": 20_000, "features": 20_001, "model": 20_002, "registry": 20_003} == ports.grpc
     assert {"gateway": 20_010, "features": 20_011, "model": 20_012, "registry": 20_013} == ports.http
     assert (20_020, 20_021, 20_022) == (ports.redis, ports.traces_grpc, ports.traces_http)
+    assert (20_023, 20_024, 20_025) == (ports.triton.http, ports.triton.grpc, ports.triton.metrics)
+    assert max(ports.all()) == 20_000 + COUNT - 1
 
 
 def test_default() -> None:

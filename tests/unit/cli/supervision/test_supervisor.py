@@ -184,6 +184,24 @@ def test_never_ready(start: Any) -> None:
     assert all_gone(run.pids())
 
 
+def test_optional_service_that_is_broken(start: Any) -> None:
+    """One that the others can do without is started again and again, and they go on."""
+    run = start({"model": "broken"}, optional=["model"])
+    assert run.line()["ready"] is True
+    wait_until(lambda: run.events("start").count("model") >= 3, "two more starts of the model")
+    run.process.terminate()
+    assert 0 == run.end()[0]
+    assert ["gateway", "registry"] == run.events("stop")
+
+
+def test_optional_service_that_is_slow(start: Any) -> None:
+    """Nobody waits for it."""
+    run = start({"model": "never_ready"}, optional=["model"])
+    assert 1 == len(run.line()["pids"]["model"])
+    run.process.terminate()
+    assert 0 == run.end()[0]
+
+
 def test_signal_while_starting(start: Any) -> None:
     """A signal before all is ready stops what has been started, and nothing is announced."""
     run = start({"registry": "never_ready"})

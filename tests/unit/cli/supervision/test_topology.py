@@ -10,8 +10,10 @@ import pytest
 from services.cli.supervision.ports import choose
 from services.cli.supervision.topology import Options, lay_out
 from services.cli.targets import SERVICES
+from services.cli.triton.installation import Installation
 
 OPTIONS = Options("mesh", choose(20_000), Path("data"), "", "", "warning", 0.5)
+TRITON = Installation(Path("tritonserver"), Path("environment"))
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,50 @@ def test_monolith() -> None:
     )
     assert str(Path("data/registry").resolve()) == env["PREDICTMESH_REGISTRY_DATA_DIR"]
     assert ["gateway gRPC", "gateway HTTP", "valkey", "traces gRPC", "traces HTTP"] == list(layout.ports)
+
+
+def test_triton() -> None:
+    """It starts and stops with the store, the model service learns where it is, and nobody waits for it."""
+    layout = lay_out(replace(OPTIONS, triton=TRITON))
+    assert [["valkey", "triton"], ["registry", "features", "model", "gateway"]] == list(map(list, layout.start_tiers))
+    assert [["gateway"], ["features", "model"], ["registry"], ["valkey", "triton"]] == layout.stop_tiers
+    env = layout.programs["model"].env
+    assert ("127.0.0.1:20024", "127.0.0.1:20025", str(Path("data/triton/repository").resolve())) == (
+        env["PREDICTMESH_MODEL_TRITON"],
+        env["PREDICTMESH_MODEL_TRITON_METRICS"],
+        env["PREDICTMESH_MODEL_TRITON_REPOSITORY"],
+    )
+    assert not [name for name in layout.programs["gateway"].env if "TRITON" in name]
+    assert {"http": "127.0.0.1:20023", "grpc": "127.0.0.1:20024", "metrics": "127.0.0.1:20025"} == (
+        layout.addresses["triton"]
+    )
+    assert {"Triton HTTP", "Triton gRPC", "Triton metrics"} <= set(layout.ports)
+    assert layout.programs["triton"].optional
+    assert not lay_out(replace(OPTIONS, triton=TRITON, triton_required=True)).programs["triton"].optional
+
+
+def test_triton_of_a_monolith() -> None:
+    """The model service in it is told of Triton, which stops after it."""
+    layout = lay_out(replace(OPTIONS, topology="monolith", redis_url="redis://store", triton=TRITON))
+    assert [["monolith"], ["triton"]] == layout.stop_tiers
+    assert "127.0.0.1:20024" == layout.programs["monolith"].env["PREDICTMESH_MODEL_TRITON"]
+
+
+@pytest.mark.parametrize(
+    ("collector", "triton_url", "expected"),
+    [
+        ("", "", ["http://127.0.0.1:20022/v1/traces"]),
+        ("", "http://other:4318/v1/traces", ["http://127.0.0.1:20022/v1/traces"]),
+        ("http://collector:4317", "", []),
+        ("http://collector:4317", "http://collector:4318/v1/traces", ["http://collector:4318/v1/traces"]),
+    ],
+)
+def test_spans_of_triton(collector: str, triton_url: str, expected: list[str]) -> None:
+    """They go where the others' go: to the receiver, or to a collector whose address for HTTP is given, too."""
+    options = replace(OPTIONS, triton=TRITON, otlp_endpoint=collector, triton_otlp_url=triton_url)
+    setting = "--trace-config=opentelemetry,url="
+    command = lay_out(options).programs["triton"].command
+    assert expected == [text.removeprefix(setting) for text in command if text.startswith(setting)]
 
 
 def test_own_store_and_collector() -> None:
