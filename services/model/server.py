@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
+from prometheus_client.registry import Collector
 from tenacity import wait_random_exponential
 from tritonclient.grpc.service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
@@ -25,9 +26,14 @@ from services.model.convert import decode_catalog
 from services.model.engine import Engine
 from services.model.loader import Loader
 from services.model.metrics import ModelMetrics
+from services.model.runtimes import Runtime
+from services.model.runtimes.oip import OipRuntime
 from services.model.runtimes.onnx import OnnxRuntime
+from services.model.runtimes.triton import open_triton
+from services.model.runtimes.triton_config import Instances
 from services.model.servicer import InferenceServicer, ModelServicer
 from services.model.settings import Settings
+from services.model.triton_metrics import TritonMetrics
 
 if TYPE_CHECKING:
     from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
@@ -42,7 +48,8 @@ async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None
                 open_stub(settings.registry, RegistryServiceStub, max_message_bytes=settings.max_message_bytes)
             )
         objects = Objects.open(settings.objects)
-        engine = _open_engine(settings, objects, stack)
+        runtimes = await _open_runtimes(settings, stack)
+        engine = _open_engine(settings, objects, runtimes, stack)
         reader = await stack.enter_async_context(
             SnapshotReader(registry, subscriber="model", objects=objects, cache=settings.data_dir / "snapshot")
         )
@@ -52,15 +59,27 @@ async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None
         yield _service(engine, settings, reader)
 
 
-def _open_engine(settings: Settings, objects: Objects, stack: AsyncExitStack) -> Engine:
+async def _open_runtimes(settings: Settings, stack: AsyncExitStack) -> Mapping[str, Runtime]:
     onnx = OnnxRuntime(settings.compute_threads, settings.intra_op_threads)
     stack.callback(onnx.close)
+    runtimes: list[Runtime] = [onnx, OipRuntime()]
+    if settings.triton and settings.triton_repository:
+        instances = Instances(settings.triton_instances, settings.triton_kind, settings.max_batch_rows)
+        triton = open_triton(settings.triton, settings.triton_repository, instances, settings.load_timeout_s)
+        runtimes.append(await stack.enter_async_context(triton))
+    if settings.triton_metrics:
+        _register(TritonMetrics(settings.triton_metrics), stack)
+    return {runtime.name: runtime for runtime in runtimes}
 
+
+def _open_engine(
+    settings: Settings, objects: Objects, runtimes: Mapping[str, Runtime], stack: AsyncExitStack
+) -> Engine:
     async def fetch(sha256: str) -> bytes:
         return await objects.get(artifact_path(sha256))
 
     loader = Loader(
-        {onnx.name: onnx},
+        runtimes,
         Artifacts(settings.data_dir / "artifacts", fetch),
         Limits(settings.max_batch_rows, settings.max_rows_in_flight),
         parallel=settings.load_parallel,
@@ -70,10 +89,13 @@ def _open_engine(settings: Settings, objects: Objects, stack: AsyncExitStack) ->
     retry = wait_random_exponential(settings.load_retry_s, settings.load_retry_max_s)
     engine = Engine(loader, retry)
     stack.push_async_callback(engine.close)
-    metrics = ModelMetrics(engine)
+    _register(ModelMetrics(engine), stack)
+    return engine
+
+
+def _register(metrics: Collector, stack: AsyncExitStack) -> None:
     REGISTRY.register(metrics)
     stack.callback(REGISTRY.unregister, metrics)
-    return engine
 
 
 def _service(engine: Engine, settings: Settings, reader: SnapshotReader) -> Service:
