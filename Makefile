@@ -4,13 +4,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+MLSERVER := .venv/mlserver
 GOOGLEAPIS := .build/googleapis
 RELEASED := protos/released.binpb
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint types boundaries contract stubs bench protos release-protos lock clean
+.PHONY: help setup demo up mlserver test check lint types boundaries contract stubs bench protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +36,17 @@ demo: setup ## Train on real flights, serve, and replay the test window
 up: setup ## Run all services in the foreground
 	@$(BIN)/predictmesh up
 
+mlserver: $(MLSERVER)/.ready ## Make the environment of MLServer, which the tests call
+
+$(MLSERVER)/.ready: tests/requirements-mlserver.txt | $(READY)
+	@echo "Installing MLServer for the tests into $(MLSERVER)"
+	@rm -rf $(MLSERVER)
+	@$(BIN)/python -m venv $(MLSERVER)
+	@$(MLSERVER)/bin/pip install --quiet --requirement $<
+	@touch $@
+
 test: setup ## Run the unit, contract and integration tests, and those of predictions once more on processes
+	@$(MAKE) --no-print-directory mlserver || echo "The tests of MLServer are skipped, or fail with CI=true." >&2
 	@$(BIN)/python -m pytest
 	@$(BIN)/python -m pytest --mesh=processes tests/integration/predict tests/contract/wire
 
