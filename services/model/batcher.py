@@ -1,73 +1,189 @@
-"""Between calls and a loaded model: bounds what is in flight, and gives each row its own fate."""
+"""One queue for a version: takes calls in, sends batches out, and forgets those whose caller has gone."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 
-from services.mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, Overloaded
-from services.model.calls import Answer, InferCall, failed, join, spread
-from services.model.counters import Counters
-from services.model.datatypes import Array
-from services.model.errors import InvalidOutput, NonFiniteValue, RuntimeFailed
-from services.model.runtimes import LoadedModel
+from services.mesh import context as contexts
+from services.mesh.errors import DeadlineExceeded, MeshError, Overloaded, UpstreamUnavailable
+from services.model.batch import Batch
+from services.model.calls import Answer, InferCall, Source
+from services.model.computing import NOT_READY, SATURATED, compute
+from services.model.counters import CallCounters
+from services.model.errors import NonFiniteValue
+from services.model.queue import DeadlineQueue, Portion
+from services.model.schedule import Limits, Refuse, Schedule, Send, Wait
+from services.model.spans import batch_span
+from services.model.station import Station
+from services.model.tickets import Ticket
 from services.model.versions import Signature
-
-logger = logging.getLogger(__name__)
-
-_FAULTS_OF_ROWS = (RuntimeFailed, InvalidArgument, InvalidOutput)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many rows a model gets at once, and how many may wait for it."""
-
-    batch_rows: int
-    rows_in_flight: int
 
 
 class Batcher:
-    """Runs each call on one model, in as few batches as its limit allows.
+    """The calls of a version, and its runtimes, the first choice first.
 
-    A call with row times answers every row by itself: late rows are not computed, and a row that fails does not fail
-    the others. A call without fails as a whole: Overloaded, NonFiniteValue, RuntimeFailed, InvalidOutput, or what the
-    runtime raises.
+    The most urgent rows leave first, at once when a runtime has room, and as many together as end in time by what its
+    batches have cost so far. Rows that cannot make it are refused rather than computed in vain.
     """
 
-    def __init__(self, model: LoadedModel, signature: Signature, limits: Limits) -> None:
-        self.counters = Counters()
-        self._model = model
+    def __init__(self, signature: Signature, limits: Limits) -> None:
+        self.counters = CallCounters()
+        self.stations: Sequence[Station] = ()
+        self._first_choice = ""
         self._signature = signature
         self._limits = limits
-        self._turn = asyncio.Semaphore(model.parallel)
+        self._queue = DeadlineQueue()
+        self._schedule = Schedule(self._queue, limits)
+        self._under_way: dict[asyncio.Task[None], Batch] = {}
+        self._wake: asyncio.TimerHandle | None = None
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that no batch has taken yet."""
+        return self._queue.rows
+
+    def use(self, stations: Sequence[Station], first_choice: str) -> None:
+        """Compute there from now on; `first_choice` names the runtime that should, if nothing stood against it."""
+        self.stations, self._first_choice = stations, first_choice
+        self._pump()
 
     async def infer(self, call: InferCall) -> Answer:
-        """Answer a call."""
+        """Answer a call.
+
+        One judged by row fails as a whole only when nothing of it could be computed; any other as soon as a part does.
+        DeadlineExceeded, Overloaded, UpstreamUnavailable, NonFiniteValue, RuntimeFailed, InvalidOutput, or what a
+        runtime raises.
+        """
         with self._admitted(call.rows):
-            if call.times is None:
+            if not call.by_row:
                 self._refuse_non_finite(call)
-            step = self._limits.batch_rows
-            if call.rows <= step:
-                return await self._batch(call)
-            parts = []
-            for start in range(0, call.rows, step):
-                parts.append(await self._batch(call.take(range(start, min(start + step, call.rows)))))
-                # A short batch is computed without leaving the event loop, so many of them would hold it.
-                await asyncio.sleep(0)
-            return join(parts)
+            ticket = Ticket(call, self._signature, contexts.current())
+            try:
+                await self._travel(ticket)
+                return await ticket.answer
+            finally:
+                if not ticket.answer.done() or ticket.answer.cancelled():
+                    self._left(ticket)
+
+    async def _travel(self, ticket: Ticket) -> None:
+        """Compute the call at once if nothing stands against it, without a task of its own; else let it wait."""
+        now = time.monotonic()
+        self._schedule.budgets.saw(ticket.call.deadline - now, now)
+        station = self._schedule.at_once(ticket.call, self.stations, now)
+        if station is None:
+            if ticket.deadline > now and self._schedule.hopeless(ticket, self.stations, now):
+                ticket.withdraw()
+                self._refuse([Portion(ticket, range(ticket.call.rows))], now)
+            else:
+                self._queue.push(ticket)
+                self._pump()
+            return
+        try:
+            await self._compute(Batch([Portion(ticket, ticket.take(ticket.call.rows, math.inf))]), station)
+        finally:
+            self._pump()
+
+    def _pump(self) -> None:
+        """Do what can be done now for the rows that wait."""
+        while self._queue:
+            now = time.monotonic()
+            late = self._queue.take(self._queue.rows, now)
+            if late:
+                self._expire(late)
+                continue
+            match self._schedule.next(self.stations, now):
+                case Send(station, most, until):
+                    self._send(Batch(self._queue.take(most, until)), station)
+                case Wait(seconds):
+                    self._wake_in(seconds)
+                    return
+                case Refuse(until):
+                    self._refuse(self._queue.take(self._queue.rows, until), now)
+                case _:
+                    everything = Batch(self._queue.take(self._queue.rows))
+                    everything.fail(UpstreamUnavailable("no runtime of this version answers"))
+
+    def _send(self, batch: Batch, station: Station) -> None:
+        task = asyncio.create_task(self._run(batch, station))
+        self._under_way[task] = batch
+        task.add_done_callback(self._ended)
+
+    async def _run(self, batch: Batch, station: Station) -> None:
+        # A task begins in the context of whoever made it, which is another call's.
+        contexts.use(batch.portions[0].ticket.context)
+        await self._compute(batch, station)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        self._pump()
+
+    async def _compute(self, batch: Batch, station: Station) -> None:
+        stations = list(self.stations)
+        behind = stations[stations.index(station) + 1 :] if station in stations else []
+        ladder = [station, *(other for other in behind if other.well)]
+        station.counters.queued.add(int((time.monotonic() - batch.portions[0].ticket.arrived) * 1e9))
+        with batch_span(batch, station.runtime):
+            await compute(batch, ladder, self._source(station), self._signature, self.counters)
+
+    def _source(self, station: Station) -> Source:
+        if station.runtime == self._first_choice:
+            return station.source
+        first = self.stations[0]
+        if first.runtime != self._first_choice:
+            return Source(station.runtime, NOT_READY, self._first_choice)
+        return Source(station.runtime, SATURATED if first.well else first.trouble, self._first_choice)
+
+    def _left(self, ticket: Ticket) -> None:
+        """Take a call whose caller has gone out of the queue, and cancel the batches that were only for him."""
+        ticket.answer.cancel()
+        self._queue.left(ticket)
+        for task, batch in self._under_way.items():
+            if not batch.living().rows:
+                task.cancel()
+
+    def _expire(self, late: Sequence[Portion]) -> None:
+        self.counters.refused("DEADLINE_EXCEEDED", sum(len(portion.rows) for portion in late))
+        Batch(late).fail(DeadlineExceeded("the time was over before the rows were computed"))
+
+    def _refuse(self, portions: Sequence[Portion], now: float) -> None:
+        """Turn rows away that no runtime computes in time."""
+        retry_after_s = self._retry_after_s(now)
+        for portion in portions:
+            if self._schedule.too_short(portion.ticket, self.stations):
+                self.counters.refused("TIME_TOO_SHORT", len(portion.rows))
+                error: MeshError = DeadlineExceeded("the time is too short for this version, even without others")
+            else:
+                self.counters.refused("OVERLOADED", len(portion.rows))
+                message = "too much waits for this version: the rows would not be computed before their deadline"
+                error = Overloaded(message, retry_after_s=retry_after_s)
+            portion.ticket.failed(portion.rows, error)
+
+    def _retry_after_s(self, now: float) -> float:
+        """Say when it is worth to come back: when what waits is done; 10 ms to 1 s."""
+        return min(1.0, max(0.01, self._schedule.done_in_s(self.stations, now)))
+
+    def _wake_in(self, seconds: float | None) -> None:
+        """Look again after so many seconds; without, the end of a batch will do."""
+        if seconds is not None and self._wake is None:
+            self._wake = asyncio.get_running_loop().call_later(seconds, self._woken)
+
+    def _woken(self) -> None:
+        self._wake = None
+        self._pump()
 
     @contextmanager
     def _admitted(self, rows: int) -> Iterator[None]:
         counters = self.counters
         if counters.rows_in_flight and counters.rows_in_flight + rows > self._limits.rows_in_flight:
-            counters.rows_refused += rows
-            raise Overloaded("too many rows wait for this version", retry_after_s=self._retry_after_s())
+            counters.refused("QUEUE_FULL", rows)
+            retry_after_s = self._retry_after_s(time.monotonic())
+            raise Overloaded("too many rows wait for this version", retry_after_s=retry_after_s)
         counters.rows_in_flight += rows
         started, well = time.perf_counter_ns(), False
         try:
@@ -77,66 +193,7 @@ class Batcher:
             counters.rows_in_flight -= rows
             counters.answered(time.perf_counter_ns() - started, well=well)
 
-    def _retry_after_s(self) -> float:
-        """Say when the rows in flight will be done, going by what rows have taken so far; 10 ms to 1 s."""
-        row_s = self.counters.compute_ns / 1e9 / max(1, self.counters.rows_computed)
-        return min(1.0, max(0.01, self.counters.rows_in_flight * row_s / self._model.parallel))
-
     def _refuse_non_finite(self, call: InferCall) -> None:
         for name in self._signature.finite_inputs:
             if not np.isfinite(call.inputs[name]).all():
                 raise NonFiniteValue(f"input {name!r} must be finite", field=f"inputs[{list(call.inputs).index(name)}]")
-
-    async def _batch(self, call: InferCall) -> Answer:
-        waiting = time.perf_counter_ns()
-        async with self._turn:
-            self.counters.queued.add(time.perf_counter_ns() - waiting)
-            return await self._attempt(call)
-
-    async def _attempt(self, call: InferCall) -> Answer:
-        """Compute the rows that still have time."""
-        living = call.times.living(time.monotonic()) if call.times else None
-        if living is None:
-            return await self._compute(call)
-        self.counters.rows_expired += call.rows - len(living)
-        late = failed(self._signature, call.rows, DeadlineExceeded.code)
-        return spread(await self._compute(call.take(living)), living, late) if living else late
-
-    async def _compute(self, call: InferCall) -> Answer:
-        started = time.perf_counter_ns()
-        try:
-            outputs = await self._model.infer(call.inputs, 3600.0)
-            self.counters.computed(call.rows, time.perf_counter_ns() - started)
-            return self._checked(call, outputs)
-        except _FAULTS_OF_ROWS as error:
-            if call.times is None:
-                raise
-            return await self._isolate(call, error)
-
-    async def _isolate(self, call: InferCall, error: MeshError) -> Answer:
-        """Halve a batch that failed until the rows that are at fault stand alone."""
-        if call.rows == 1:
-            self.counters.rows_invalid += 1
-            logger.warning("a row failed", extra={"reason": error.message, "cause": repr(error.__cause__)})
-            return failed(self._signature, 1, error.code)
-        await asyncio.sleep(0)
-        middle = call.rows // 2
-        halves = range(middle), range(middle, call.rows)
-        return join([await self._attempt(call.take(half)) for half in halves])
-
-    def _checked(self, call: InferCall, outputs: dict[str, Array]) -> Answer:
-        for spec in self._signature.outputs:
-            if outputs[spec.name].shape != spec.batch_shape(call.rows):
-                raise InvalidOutput(f"output {spec.name!r} came in shape {outputs[spec.name].shape}", output=spec.name)
-        codes: Array | None = None
-        for name in self._signature.finite_outputs:
-            finite = np.isfinite(outputs[name])
-            if finite.all():
-                continue
-            if call.times is None:
-                raise InvalidOutput(f"output {name!r} is not finite", output=name)
-            codes = np.zeros(call.rows, np.int32) if codes is None else codes
-            codes[~finite.reshape(call.rows, -1).all(axis=1)] = InvalidOutput.code
-        if codes is not None:
-            self.counters.rows_invalid += int(np.count_nonzero(codes))
-        return Answer(outputs, codes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -19,21 +20,46 @@ class Tally:
         self.ns += ns
 
 
+def total(tallies: Iterable[Tally]) -> Tally:
+    """Add up."""
+    counts = [(tally.count, tally.ns) for tally in tallies]
+    return Tally(sum(count for count, _ in counts), sum(ns for _, ns in counts))
+
+
 @dataclass(slots=True)
-class Counters:
-    """Plain numbers, cheap enough for every call; metrics (in a thread) and ModelStatistics read them when asked."""
+class CallCounters:
+    """Calls of a version. Plain numbers, cheap enough for every call; metrics (in a thread) read them when asked."""
 
     succeeded: Tally = field(default_factory=Tally)
     failed: Tally = field(default_factory=Tally)
-    queued: Tally = field(default_factory=Tally)
-    batches: dict[int, Tally] = field(default_factory=dict)
-    """Batches that the runtime computed, by number of rows."""
     rows_in_flight: int = 0
-    rows_refused: int = 0
-    rows_expired: int = 0
+    rows_refused: dict[str, int] = field(default_factory=dict)
+    """Rows not computed, by reason."""
     rows_invalid: int = 0
+    """Rows on which the model failed, or was not finite."""
     last_call_ms: int = 0
     """Time of the last call, Unix milliseconds."""
+
+    def answered(self, ns: int, *, well: bool) -> None:
+        """Count a call."""
+        (self.succeeded if well else self.failed).add(ns)
+        self.last_call_ms = time.time_ns() // 1_000_000
+
+    def refused(self, reason: str, rows: int) -> None:
+        """Count rows that are not computed."""
+        self.rows_refused[reason] = self.rows_refused.get(reason, 0) + rows
+
+
+@dataclass(slots=True)
+class BatchCounters:
+    """Batches of a version on one runtime."""
+
+    queued: Tally = field(default_factory=Tally)
+    """How long the first row of each batch had waited."""
+    batches: dict[int, Tally] = field(default_factory=dict)
+    """Batches that were computed, by number of rows."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """Batches that were not, by reason."""
 
     def computed(self, rows: int, ns: int) -> None:
         """Count a batch."""
@@ -42,17 +68,12 @@ class Counters:
             tally = self.batches[rows] = Tally()
         tally.add(ns)
 
-    def answered(self, ns: int, *, well: bool) -> None:
-        """Count a call."""
-        (self.succeeded if well else self.failed).add(ns)
-        self.last_call_ms = time.time_ns() // 1_000_000
-
     @property
-    def rows_computed(self) -> int:
+    def rows(self) -> int:
         """Rows of all batches."""
         return sum(rows * tally.count for rows, tally in list(self.batches.items()))
 
     @property
-    def compute_ns(self) -> int:
-        """Time of all batches, in nanoseconds."""
-        return sum(tally.ns for tally in list(self.batches.values()))
+    def compute(self) -> Tally:
+        """All batches."""
+        return total(list(self.batches.values()))

@@ -11,6 +11,7 @@ from services.mesh.errors import MeshError, NotReady
 from services.model.errors import UnknownModel, UnknownVersion, VersionNotLoaded
 from services.model.loader import Loader
 from services.model.serving import Serving
+from services.model.servings import Servings
 from services.model.slot import Slot
 from services.model.statuses import State, StatusBoard
 from services.model.versions import Catalog, Placement, Version
@@ -30,6 +31,7 @@ class Engine:
         self._awaited: set[tuple[str, str, str]] = set()
         self._slots: dict[tuple[str, str, str], Slot] = {}
         self._leaving: dict[Slot, asyncio.Task[None]] = {}
+        self._servings = Servings(loader.limits, loader.runtimes)
         self._answering: dict[tuple[str, str], Serving] = {}
 
     def use(self, catalog: Catalog) -> None:
@@ -42,7 +44,7 @@ class Engine:
             if key in self._slots:
                 self._slots[key].want(placement)
             else:
-                self._slots[key] = Slot(placement, self._loader, self._retry, self._changed)
+                self._slots[key] = Slot(placement, self._loader, self._retry, self._changed, self._servings.released)
         if first:
             self._awaited = set(self._slots)
         self._changed()
@@ -58,8 +60,8 @@ class Engine:
         return serving
 
     def servings(self) -> list[Serving]:
-        """Every version that answers, on every runtime; other threads may ask too."""
-        return [slot.serving for slot in list(self._slots.values()) if slot.serving]
+        """Every version that answers; other threads may ask too."""
+        return self._servings.all()
 
     def versions_answering(self, model: str) -> list[str]:
         """Versions of a model that answer, oldest first."""
@@ -101,13 +103,13 @@ class Engine:
 
     def _changed(self) -> None:
         """Work out anew who answers for what; rare, so that `find` is one look."""
+        self._servings.settle(slot.station for slot in self._slots.values() if slot.station)
         self._answering = {}
         for version in sorted(_all(self._catalog or {}), key=_precedence):
-            for artifact in reversed(version.artifacts):
-                slot = self._slots.get(Placement(version, artifact).key)
-                if slot and slot.serving:
-                    self._answering[version.model, version.version] = slot.serving
-                    self._answering[version.model, NEWEST] = slot.serving
+            serving = self._servings.find(version)
+            if serving:
+                self._answering[version.model, version.version] = serving
+                self._answering[version.model, NEWEST] = serving
         loading = {key for key, slot in self._slots.items() if slot.status.state is State.LOADING}
         self._awaited &= loading
         leaving = {slot.placement.key: slot for slot in self._leaving}

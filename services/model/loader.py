@@ -7,12 +7,11 @@ from collections.abc import Collection, Mapping
 
 from services.mesh.errors import DeadlineExceeded
 from services.model.artifacts import Artifacts
-from services.model.batcher import Batcher, Limits
 from services.model.errors import UnknownRuntime
 from services.model.runtimes import LoadedModel, Runtime
-from services.model.serving import Serving
+from services.model.schedule import Limits
+from services.model.station import Station
 from services.model.versions import Placement
-from services.model.warmup import warm_up
 
 
 class Loader:
@@ -23,7 +22,7 @@ class Loader:
     ) -> None:
         self._runtimes = runtimes
         self._artifacts = artifacts
-        self._limits = limits
+        self.limits = limits
         self._timeout_s = timeout_s
         self._turn = asyncio.Semaphore(parallel)
 
@@ -32,7 +31,7 @@ class Loader:
         """Names of the runtimes of this process."""
         return self._runtimes.keys()
 
-    async def load(self, placement: Placement) -> Serving:
+    async def load(self, placement: Placement) -> Station:
         """Load one version on one runtime; raises what any step raises, or DeadlineExceeded. Nothing is left behind."""
         async with self._turn:
             try:
@@ -45,7 +44,7 @@ class Loader:
         """Drop the local artifacts that are not among these."""
         await self._artifacts.retain(digests)
 
-    async def _load(self, placement: Placement) -> Serving:
+    async def _load(self, placement: Placement) -> Station:
         runtime = self._runtimes.get(placement.artifact.runtime)
         if runtime is None:
             known = ", ".join(self._runtimes)
@@ -53,13 +52,13 @@ class Loader:
         sha256 = placement.artifact.sha256
         path = await self._artifacts.path(sha256) if sha256 else None
         model = await runtime.load(placement, path)
-        return await self._warmed(placement, runtime, model)
+        return await self._warmed(placement, model)
 
-    async def _warmed(self, placement: Placement, runtime: Runtime, model: LoadedModel) -> Serving:
-        signature = placement.version.signature
+    async def _warmed(self, placement: Placement, model: LoadedModel) -> Station:
+        station = Station(placement, model)
         try:
-            await warm_up(model, signature, self._limits.batch_rows)
+            await station.warm(self.limits.batch_rows)
         except BaseException:
             await model.close()
             raise
-        return Serving(placement, runtime, model, Batcher(model, signature, self._limits))
+        return station

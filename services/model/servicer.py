@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable
 from importlib.metadata import version as installed_version
 
 from tritonclient.grpc import service_pb2 as oip
@@ -14,12 +15,11 @@ from predictmesh.model.v1.model_service_pb2_grpc import ModelServiceServicer
 from services.mesh.context import current
 from services.mesh.errors import DeadlineExceeded, MeshError, UnknownMethod
 from services.mesh.methods import ServerContext, UnaryCall
-from services.model.calls import Answer, InferCall
+from services.model.calls import Answer
 from services.model.convert import encode_statuses
 from services.model.engine import Engine
 from services.model.oip.describe import encode_config, encode_index, encode_metadata, encode_statistics
 from services.model.oip.infer import decode_infer, encode_infer, requested_outputs
-from services.model.serving import Serving
 from services.model.settings import Settings
 from services.model.statuses import State, StatusBoard
 
@@ -97,8 +97,12 @@ class InferenceServicer:
         with self._engine.find(request.model_name, request.model_version) as serving:
             signature = serving.version.signature
             outputs = requested_outputs(request, signature)
-            call = decode_infer(request, signature, self._settings.max_call_rows)
-            return encode_infer(request, serving, outputs, await self._timed(serving, call))
+            running = current()
+            limited = running is not None and running.deadline is not None
+            deadline = running.deadline.at if running is not None and running.deadline is not None else self._default()
+            call = decode_infer(request, signature, self._settings.max_call_rows, deadline)
+            answer = await serving.infer(call) if limited else await _until(serving.infer(call), deadline)
+            return encode_infer(request, serving.version, outputs, answer)
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[oip.ModelInferRequest], context: ServerContext
@@ -148,13 +152,15 @@ class InferenceServicer:
     TraceSetting = _refused("TraceSetting")
     LogSettings = _refused("LogSettings")
 
-    async def _timed(self, serving: Serving, call: InferCall) -> Answer:
-        running = current()
-        if running is None or running.deadline is not None:
-            return await serving.infer(call)
-        timeout_s = self._settings.default_timeout_ms / 1000
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await serving.infer(call)
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"a call without a deadline has {timeout_s} s") from error
+    def _default(self) -> float:
+        """Say when a call without a deadline must be answered, in monotonic seconds."""
+        return time.monotonic() + self._settings.default_timeout_ms / 1000
+
+
+async def _until(answer: Awaitable[Answer], deadline: float) -> Answer:
+    """End what no caller's deadline ends."""
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await answer
+    except TimeoutError as error:
+        raise DeadlineExceeded("the time for a call without a deadline of its own was over") from error

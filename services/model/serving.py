@@ -3,51 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 
 from services.model.batcher import Batcher
 from services.model.calls import Answer, InferCall
-from services.model.counters import Counters
-from services.model.runtimes import LoadedModel, Runtime
-from services.model.versions import Placement, Version
+from services.model.counters import CallCounters
+from services.model.schedule import Limits
+from services.model.station import Station
+from services.model.versions import Version
 
 
 class Serving:
-    """A loaded model and the calls that it has. Enter it for the time of a call: it is not closed before the exit."""
+    """A version, the runtimes that it has, and the calls under way. Enter it for the time of a call."""
 
-    def __init__(self, placement: Placement, runtime: Runtime, model: LoadedModel, batcher: Batcher) -> None:
-        self.placement = placement
-        self.runtime = runtime
-        self._model = model
-        self._batcher = batcher
+    def __init__(self, version: Version, limits: Limits) -> None:
+        self.version = version
+        self._batcher = Batcher(version.signature, limits)
         self._calls = 0
         self._idle = asyncio.Event()
 
     @property
-    def version(self) -> Version:
-        """The version that it answers with."""
-        return self.placement.version
+    def stations(self) -> Sequence[Station]:
+        """Where it is computed, the first choice first."""
+        return self._batcher.stations
 
     @property
     def platform(self) -> str:
-        """What computes it, as the protocol's metadata names it."""
-        return self._model.platform
+        """What computes it, as the Open Inference Protocol's metadata names it."""
+        return self.stations[0].model.platform
 
     @property
-    def counters(self) -> Counters:
-        """What it has done so far."""
+    def counters(self) -> CallCounters:
+        """What its calls have come to so far."""
         return self._batcher.counters
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait for a batch."""
+        return self._batcher.queued_rows
+
+    def use(self, stations: Sequence[Station], first_choice: str) -> None:
+        """Compute there from now on; see Batcher."""
+        self._batcher.use(stations, first_choice)
 
     async def infer(self, call: InferCall) -> Answer:
         """Answer a call; errors as in Batcher."""
         return await self._batcher.infer(call)
 
-    async def retire(self) -> None:
-        """Wait for the calls that it has, then close the model. Nobody may enter it any more."""
-        if self._calls:
+    async def idle(self) -> None:
+        """Wait until no call is under way."""
+        while self._calls:
             self._idle.clear()
             await self._idle.wait()
-        await self._model.close()
 
     def __enter__(self) -> Serving:
         self._calls += 1

@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import tenacity
 from tenacity.wait import wait_base
 
-from services.mesh.errors import MeshError
+from services.mesh.errors import MeshError, Reason
 from services.model.loader import Loader
-from services.model.serving import Serving
+from services.model.station import Station
 from services.model.statuses import RuntimeStatus, State
 from services.model.versions import Placement
 
 logger = logging.getLogger(__name__)
 
+# A runtime that is away may come back at any time, and to look costs little.
+_AWAY_S = (0.5, 1.5)
+
 
 class Slot:
     """Loads what it should hold until that succeeds, and answers with what it has meanwhile.
 
-    `changed` is called after every change of `status` or `serving`.
+    `changed` is called after every change of `status` or `station`; `release` with a station that it has no more, to
+    return when nobody uses that.
     """
 
-    def __init__(self, placement: Placement, loader: Loader, retry: wait_base, changed: Callable[[], None]) -> None:
-        self.serving: Serving | None = None
+    def __init__(
+        self,
+        placement: Placement,
+        loader: Loader,
+        retry: wait_base,
+        changed: Callable[[], None],
+        release: Callable[[Station], Awaitable[None]],
+    ) -> None:
+        self.station: Station | None = None
         self._loader = loader
         self._retry = retry
         self._changed = changed
+        self._release = release
         self._retiring: set[asyncio.Task[None]] = set()
         self._begin(placement)
 
@@ -54,45 +67,58 @@ class Slot:
         self._loading = asyncio.create_task(self._load(placement), name=f"load {placement}")
 
     async def _load(self, placement: Placement) -> None:
-        attempts = tenacity.AsyncRetrying(wait=self._retry, before_sleep=self._failed, reraise=True)
+        attempts = tenacity.AsyncRetrying(wait=self._wait_s, before_sleep=self._failed, reraise=True)
         await attempts(self._attempt, placement)
 
     async def _attempt(self, placement: Placement) -> None:
         if self.status.state is not State.LOADING:
             self._show(State.LOADING)
         started = time.perf_counter()
-        serving = await self._loader.load(placement)
+        station = await self._loader.load(placement)
         load_s = time.perf_counter() - started
-        self._swap(serving)
+        station.on_health = lambda trouble: self._health(station, trouble)
+        self._swap(station)
         self._show(State.READY, load_time_us=int(load_s * 1e6))
         logger.info("version loaded", extra={"version": str(placement), "load_time_ms": int(load_s * 1e3)})
+
+    def _wait_s(self, attempt: tenacity.RetryCallState) -> float:
+        error = attempt.outcome.exception() if attempt.outcome else None
+        if isinstance(error, MeshError) and error.reason is Reason.UPSTREAM_UNAVAILABLE:
+            return random.uniform(*_AWAY_S)  # noqa: S311 - jitter
+        return self._retry(attempt)
 
     def _failed(self, attempt: tenacity.RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome else None
         expected = isinstance(error, MeshError)
         message = error.message if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"
-        if self.serving:
-            message += f"; digest {self.serving.version.digest} keeps answering"
-        extra = {"version": str(self.placement), "reason": message, "next_attempt_s": attempt.upcoming_sleep}
-        logger.warning("version not loaded", extra=extra, exc_info=None if expected else error)
+        if self.station:
+            message += f"; digest {self.station.placement.version.digest} keeps answering"
+        if message != self.status.message:
+            extra = {"version": str(self.placement), "reason": message, "next_attempt_s": attempt.upcoming_sleep}
+            logger.warning("version not loaded", extra=extra, exc_info=None if expected else error)
         self._show(State.FAILED, message)
+
+    def _health(self, station: Station, trouble: str) -> None:
+        """Show a loaded version as failed for as long as its runtime fails."""
+        if station is self.station:
+            self._show(State.FAILED if trouble else State.READY, trouble)
 
     def _show(self, state: State, message: str = "", load_time_us: int = 0) -> None:
         self.status = replace(self.status, state=state, message=message, since=time.time(), load_time_us=load_time_us)
         self._changed()
 
-    def _swap(self, serving: Serving | None) -> None:
-        old, self.serving = self.serving, serving
+    def _swap(self, station: Station | None) -> None:
+        old, self.station = self.station, station
         if old:
             task = asyncio.create_task(self._retire(old), name=f"retire {old.placement}")
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
 
-    @staticmethod
-    async def _retire(serving: Serving) -> None:
+    async def _retire(self, station: Station) -> None:
         try:
-            await serving.retire()
+            await self._release(station)
+            await station.close()
         except Exception:
-            logger.exception("version not closed cleanly", extra={"version": str(serving.placement)})
+            logger.exception("version not closed cleanly", extra={"version": str(station.placement)})
         else:
-            logger.info("version closed", extra={"version": str(serving.placement)})
+            logger.info("version closed", extra={"version": str(station.placement)})

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from services.mesh.errors import MeshError
 from services.model.datatypes import DTYPES, Array, blank
 from services.model.errors import InvalidOutput, RuntimeFailed
 from services.model.runtimes import LoadedModel
 from services.model.versions import Signature, TensorSpec
 
-# The first batch of a size is slow, so each size comes twice; two sizes tell the fixed cost from the cost of a row.
-_ROWS = (1, 32, 1, 32)
-TIMEOUT_S = 60.0
-"""Time for one batch of a warm-up: a GPU compiles kernels at the first."""
+# Two sizes tell the fixed cost from the cost of a row.
+_ROWS = (1, 32)
+# A GPU compiles kernels at the first batch.
+_TIMEOUT_S = 60.0
 
 
-async def warm_up(model: LoadedModel, signature: Signature, most_rows: int) -> None:
-    """Run batches of zeros; raises RuntimeFailed, or InvalidOutput when an output is not as the signature says."""
-    for rows in _ROWS:
-        await _run(model, signature, min(rows, most_rows))
+async def warm_up(
+    model: LoadedModel,
+    signature: Signature,
+    most_rows: int,
+    learn: Callable[[int, float], None],
+    timeout_s: float = _TIMEOUT_S,
+) -> None:
+    """Run batches of zeros, and tell `learn` the rows and seconds of those that are not the first of their size.
+
+    Raises RuntimeFailed, or InvalidOutput when an output is not as the signature says.
+    """
+    sizes = sorted({min(rows, most_rows) for rows in _ROWS})
+    for rows in sizes:
+        await _run(model, signature, rows, timeout_s)
+    for rows in sizes:
+        started = time.perf_counter()
+        await _run(model, signature, rows, timeout_s)
+        learn(rows, time.perf_counter() - started)
 
 
-async def _run(model: LoadedModel, signature: Signature, rows: int) -> None:
-    inputs = {spec.name: blank(spec.datatype, spec.batch_shape(rows)) for spec in signature.inputs}
+def blank_rows(signature: Signature, rows: int) -> dict[str, Array]:
+    """Make a batch of zeros and empty byte strings."""
+    return {spec.name: blank(spec.datatype, spec.batch_shape(rows)) for spec in signature.inputs}
+
+
+async def _run(model: LoadedModel, signature: Signature, rows: int, timeout_s: float) -> None:
     try:
-        outputs = await model.infer(inputs, TIMEOUT_S)
+        outputs = await model.infer(blank_rows(signature, rows), timeout_s)
     except MeshError as error:
         detail = f"{error.message}: {error.__cause__}" if error.__cause__ else error.message
         raise RuntimeFailed(f"a warm-up batch of {rows} rows of zeros failed: {detail}") from error

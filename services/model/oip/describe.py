@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tritonclient.grpc import model_config_pb2 as config
 from tritonclient.grpc import service_pb2 as oip
 
-from services.model.counters import Counters, Tally
+from services.model.counters import BatchCounters, Tally, total
 from services.model.oip.datatypes import config_type
 from services.model.serving import Serving
 from services.model.statuses import RuntimeStatus, State
@@ -79,28 +79,33 @@ def _tensors(specs: Iterable[TensorSpec]) -> list[oip.ModelMetadataResponse.Tens
 
 def _statistics(serving: Serving) -> oip.ModelStatistics:
     counters = serving.counters
-    compute = Tally(sum(tally.count for tally in counters.batches.values()), counters.compute_ns)
+    batches = [station.counters for station in serving.stations]
     return oip.ModelStatistics(
         name=serving.version.model,
         version=serving.version.version,
         last_inference=counters.last_call_ms,
-        inference_count=counters.rows_computed,
-        execution_count=compute.count,
+        inference_count=sum(own.rows for own in batches),
+        execution_count=sum(own.compute.count for own in batches),
         inference_stats=oip.InferStatistics(
             success=_duration(counters.succeeded),
             fail=_duration(counters.failed),
-            queue=_duration(counters.queued),
-            compute_infer=_duration(compute),
+            queue=_duration(total([own.queued for own in batches])),
+            compute_infer=_duration(total([own.compute for own in batches])),
         ),
-        batch_stats=_batches(counters),
+        batch_stats=[
+            oip.InferBatchStatistics(batch_size=rows, compute_infer=_duration(tally))
+            for rows, tally in sorted(_by_size(batches).items())
+        ],
     )
 
 
-def _batches(counters: Counters) -> list[oip.InferBatchStatistics]:
-    return [
-        oip.InferBatchStatistics(batch_size=rows, compute_infer=_duration(tally))
-        for rows, tally in sorted(counters.batches.items())
-    ]
+def _by_size(batches: Iterable[BatchCounters]) -> dict[int, Tally]:
+    """Add up the batches of all runtimes by their number of rows."""
+    sizes: dict[int, list[Tally]] = {}
+    for own in batches:
+        for rows, tally in list(own.batches.items()):
+            sizes.setdefault(rows, []).append(tally)
+    return {rows: total(tallies) for rows, tallies in sizes.items()}
 
 
 def _duration(tally: Tally) -> oip.StatisticDuration:

@@ -10,25 +10,29 @@ import numpy as np
 from tritonclient.grpc import service_pb2 as oip
 
 from services.mesh.errors import FieldViolation, InvalidArgument, MissingField
-from services.model.calls import Answer, InferCall, RowTimes
+from services.model.calls import Answer, InferCall, Source
 from services.model.datatypes import DTYPES, Array, pack, unpack
 from services.model.errors import LengthMismatch, RowsOutOfRange, ShapeMismatch, TypeMismatch, UnknownTensor
 from services.model.oip.datatypes import CONTENTS
-from services.model.serving import Serving
-from services.model.versions import Signature, TensorSpec
+from services.model.versions import Signature, TensorSpec, Version
 
 # Parameters of our gateway, beyond the protocol: time left by row in the request, the runtime in the response.
 ROW_TIMES = "pm_rows"
 RUNTIME = "pm_runtime"
 # An output of our own, only to a request with row times, and only when a row is not OK: a status code for each row.
 ROW_STATUS = "pm_row_status"
+# One more, when several runtimes computed: for each row the index of the runtime among those that RUNTIME lists.
+ROW_SOURCE = "pm_row_source"
 
 # They ask for another answer than the one that would come, so they cannot be ignored like other servers' hints.
 _UNSUPPORTED = ("shared_memory_region", "classification")
 
 
-def decode_infer(request: oip.ModelInferRequest, signature: Signature, most_rows: int) -> InferCall:
-    """Read the rows; raises an INVALID_ARGUMENT with the path of the first field that does not fit."""
+def decode_infer(request: oip.ModelInferRequest, signature: Signature, most_rows: int, deadline: float) -> InferCall:
+    """Read the rows; raises an INVALID_ARGUMENT with the path of the first field that does not fit.
+
+    `deadline` is the call's, in monotonic seconds, where the request brings no times of its own for its rows.
+    """
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise LengthMismatch(f"{len(raw)} raw contents for {len(request.inputs)} inputs", field="raw_input_contents")
@@ -44,7 +48,12 @@ def decode_infer(request: oip.ModelInferRequest, signature: Signature, most_rows
         inputs[spec.name] = _raw(raw[index], spec, shape, index) if raw else _typed(tensor, spec, shape, index)
     if len(inputs) < len(signature.inputs):
         raise _missing(inputs, signature)
-    return InferCall(inputs, rows, _row_times(request, rows))
+    # Asked for by name: to read a parameter that is not there would add it.
+    if ROW_TIMES not in request.parameters:
+        return InferCall(inputs, rows, deadline)
+    deadlines = _deadlines(request.parameters[ROW_TIMES].string_param, rows)
+    several = len(deadlines) > 1 and deadlines.count(deadlines[0]) < len(deadlines)
+    return InferCall(inputs, rows, min(deadlines), by_row=True, deadlines=deadlines if several else None)
 
 
 def requested_outputs(request: oip.ModelInferRequest, signature: Signature) -> Sequence[TensorSpec]:
@@ -63,18 +72,23 @@ def requested_outputs(request: oip.ModelInferRequest, signature: Signature) -> S
 
 
 def encode_infer(
-    request: oip.ModelInferRequest, serving: Serving, outputs: Sequence[TensorSpec], answer: Answer
+    request: oip.ModelInferRequest, version: Version, outputs: Sequence[TensorSpec], answer: Answer
 ) -> oip.ModelInferResponse:
     """Write the answer, packed."""
-    version = serving.version
     response = oip.ModelInferResponse(model_name=version.model, model_version=version.version, id=request.id)
     for spec in outputs:
         _add(response, spec.name, spec.datatype, answer.outputs[spec.name])
     if ROW_TIMES in request.parameters:
-        response.parameters[RUNTIME].string_param = serving.runtime.name
+        response.parameters[RUNTIME].string_param = ",".join(map(_said, answer.sources))
         if answer.codes is not None:
             _add(response, ROW_STATUS, "INT32", answer.codes)
+        if answer.row_sources is not None:
+            _add(response, ROW_SOURCE, "UINT8", answer.row_sources)
     return response
+
+
+def _said(source: Source) -> str:
+    return f"{source.runtime};{source.reason};{source.instead_of}" if source.reason else source.runtime
 
 
 def _add(response: oip.ModelInferResponse, name: str, datatype: str, values: Array) -> None:
@@ -138,23 +152,19 @@ def _typed(
         raise TypeMismatch(f"a value is no {spec.datatype}: {error}", field=path) from error
 
 
-def _row_times(request: oip.ModelInferRequest, rows: int) -> RowTimes | None:
-    # Asked for by name first: to read a parameter that is not there would add it.
-    if ROW_TIMES not in request.parameters:
-        return None
+def _deadlines(text: str, rows: int) -> list[float]:
+    """Read the deadline of each row, or one for all, in monotonic seconds."""
+    now = time.monotonic()
     path = f"parameters[{ROW_TIMES}]"
-    text = request.parameters[ROW_TIMES].string_param
     try:
-        left_ms = [float(part) for part in text.split(",")]
+        deadlines = [now + float(part) / 1000 for part in text.split(",")]
     except ValueError as error:
         raise InvalidArgument(f"not milliseconds separated by commas: {error}", field=path) from error
-    if len(left_ms) == 1:
-        left_ms *= rows
-    if len(left_ms) != rows:
-        raise LengthMismatch(f"{len(left_ms)} times for {rows} rows; give one, or one a row", field=path)
-    if not math.isfinite(sum(left_ms)):
+    if len(deadlines) not in {1, rows}:
+        raise LengthMismatch(f"{len(deadlines)} times for {rows} rows; give one, or one a row", field=path)
+    if not math.isfinite(sum(deadlines)):
         raise InvalidArgument("a time is not finite", field=path)
-    return RowTimes(time.monotonic(), left_ms)
+    return deadlines
 
 
 def _surplus(name: str, index: int, signature: Signature) -> UnknownTensor | InvalidArgument:

@@ -25,7 +25,7 @@ async def test_a_call_without_a_deadline_has_the_default_one(tmp_path: Path) -> 
         process.upload(model)
         process.publish(model.version())
         await process.settled(lambda reported: states(reported) == {"m@1.0.0": READY})
-        with pytest.raises(InferenceServerException, match=r"without a deadline has 0\.002 s"):
+        with pytest.raises(InferenceServerException, match="DEADLINE_EXCEEDED"):
             await client.infer("m", [ones(1024)])
         assert 1024 == len((await client.infer("m", [ones(1024)], client_timeout=30)).as_numpy("y"))
         with pytest.raises(InferenceServerException, match="DEADLINE_EXCEEDED"):

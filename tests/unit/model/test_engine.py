@@ -6,24 +6,22 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tenacity import wait_fixed
 
 from services.mesh.errors import NotReady
 from services.model.artifacts import Artifacts
-from services.model.batcher import Limits
-from services.model.calls import InferCall
 from services.model.engine import Engine
 from services.model.errors import InvalidArtifact, UnknownModel, UnknownVersion, VersionNotLoaded
 from services.model.loader import Loader
+from services.model.schedule import Limits
 from services.model.statuses import State
 from services.model.versions import Artifact, Catalog, Signature, TensorSpec, Version
 from tests.support.gated_model import GatedRuntime
+from tests.support.stations import call
 from tests.support.waiting import eventually
 
 SIGNATURE = Signature((TensorSpec("x", "FP32", ()),), (TensorSpec("y", "FP32", ()),))
-CALL = InferCall({"x": np.zeros(1, np.float32)}, 1)
 
 
 @dataclass
@@ -44,7 +42,7 @@ class World:
 
     async def answer(self, version: str = "", model: str = "m") -> float:
         with self.engine.find(model, version) as serving:
-            return float((await serving.infer(CALL)).outputs["y"][0])
+            return float((await serving.infer(call(0))).outputs["y"][0])
 
     def states(self) -> dict[str, State]:
         return {f"{status.model}@{status.version}": status.state for status in self.engine.board.current}

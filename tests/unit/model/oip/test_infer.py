@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -30,11 +31,11 @@ def _request() -> Request:
 
 def test_packed_inputs_are_read() -> None:
     """Every input by its name, with its rows."""
-    call = decode_infer(_request(), SIGNATURE, 10)
+    call = decode_infer(_request(), SIGNATURE, 10, 60.0)
     assert 2 == call.rows
     assert [[0, 1], [2, 3]] == call.inputs["a"].tolist()
     assert [b"u", b"vw"] == call.inputs["b"].tolist()
-    assert call.times is None
+    assert (60.0, False, None) == (call.deadline, call.by_row, call.deadlines)
 
 
 def test_inputs_may_come_in_any_order() -> None:
@@ -42,7 +43,7 @@ def test_inputs_may_come_in_any_order() -> None:
     request = _request()
     request.inputs.reverse()
     request.raw_input_contents.reverse()
-    assert [[0, 1], [2, 3]] == decode_infer(request, SIGNATURE, 10).inputs["a"].tolist()
+    assert [[0, 1], [2, 3]] == decode_infer(request, SIGNATURE, 10, 60.0).inputs["a"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_typed_inputs_are_read(datatype: str, field: str, values: list[object]) 
     tensor = request.inputs.add(name="x", datatype=datatype, shape=[2])
     getattr(tensor.contents, field).extend(values)
     signature = Signature((TensorSpec("x", datatype, ()),), ())
-    read = decode_infer(request, signature, 10).inputs["x"]
+    read = decode_infer(request, signature, 10, 60.0).inputs["x"]
     assert (values, DTYPES[datatype]) == (read.tolist(), read.dtype)
 
 
@@ -175,21 +176,26 @@ def test_an_input_that_comes_twice_is_refused() -> None:
 
 
 def test_row_times_are_read() -> None:
-    """Milliseconds, a row each."""
+    """Milliseconds, a row each; the earliest is the call's."""
     request = _request()
-    _rows_text("12,-3.5")(request)
-    times = decode_infer(request, SIGNATURE, 10).times
-    assert times is not None
-    assert [12, -3.5] == times.left_ms
+    _rows_text("12000,-3.5")(request)
+    before = time.monotonic()
+    call = decode_infer(request, SIGNATURE, 10, 60.0)
+    assert call.by_row
+    assert call.deadlines is not None
+    assert pytest.approx([before + 12, before - 0.0035], abs=1) == list(call.deadlines)
+    assert pytest.approx(12.0035) == call.deadlines[0] - call.deadlines[1]
+    assert call.deadline == call.deadlines[1]
 
 
-def test_one_time_is_every_row_s() -> None:
+@pytest.mark.parametrize("text", ["12000", "12000,12000"])
+def test_one_time_is_every_row_s(text: str) -> None:
     """Rows of one request have the same time left, which is sent once."""
     request = _request()
-    request.parameters["pm_rows"].string_param = "12"
-    times = decode_infer(request, SIGNATURE, 10).times
-    assert times is not None
-    assert [12, 12] == times.left_ms
+    request.parameters["pm_rows"].string_param = text
+    call = decode_infer(request, SIGNATURE, 10, 60.0)
+    assert (True, None) == (call.by_row, call.deadlines)
+    assert pytest.approx(time.monotonic() + 12, abs=1) == call.deadline
 
 
 def test_requested_outputs_are_answered_in_the_callers_order() -> None:
@@ -219,13 +225,13 @@ def test_reading_changes_nothing_in_the_request() -> None:
     """In one process the message is the caller's own."""
     request = _request()
     before = request.SerializeToString(deterministic=True)
-    decode_infer(request, SIGNATURE, 10)
+    decode_infer(request, SIGNATURE, 10, 60.0)
     assert before == request.SerializeToString(deterministic=True)
 
 
 def _refused(request: Request, reason: Reason, field: str, signature: Signature = SIGNATURE) -> None:
     with pytest.raises(MeshError) as refused:
-        decode_infer(request, signature, 10)
+        decode_infer(request, signature, 10, 60.0)
     assert (reason, field) == (refused.value.reason, refused.value.violations[0].field)
 
 
@@ -235,5 +241,5 @@ def test_every_type_has_a_way_in() -> None:
         values = np.array([b"1", b"0"], object) if datatype == BYTES else np.array([1, 0]).astype(dtype)
         request = Request(raw_input_contents=[pack(values)])
         request.inputs.add(name="x", datatype=datatype, shape=[2])
-        read = decode_infer(request, Signature((TensorSpec("x", datatype, ()),), ()), 10).inputs["x"]
+        read = decode_infer(request, Signature((TensorSpec("x", datatype, ()),), ()), 10, 60.0).inputs["x"]
         assert (values.tolist(), dtype) == (read.tolist(), read.dtype)

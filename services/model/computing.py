@@ -1,0 +1,108 @@
+"""From a batch to the answers of its calls: on the first runtime that computes it, and around rows that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from services.mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, Overloaded, UpstreamUnavailable
+from services.model.batch import Batch
+from services.model.calls import Source
+from services.model.counters import CallCounters
+from services.model.errors import InvalidOutput, RuntimeFailed
+from services.model.station import Station
+from services.model.versions import Signature
+
+logger = logging.getLogger(__name__)
+
+FAILED, SLOW, SATURATED, NOT_READY = "RUNTIME_FAILED", "RUNTIME_SLOW", "RUNTIME_SATURATED", "RUNTIME_NOT_READY"
+"""Why a runtime that is not the first choice computed rows, named as the degradations of an answer."""
+
+_MAYBE_OF_VALUES = (RuntimeFailed, InvalidArgument, InvalidOutput)
+
+
+async def compute(
+    batch: Batch, stations: Sequence[Station], source: Source, signature: Signature, counters: CallCounters
+) -> None:
+    """Answer every call of a batch on the first of the stations that can; `source` says that the first one computed.
+
+    Nothing is raised but cancellation: what goes wrong is told to the calls.
+    """
+    station, *others = stations
+    timeout_s, fair = _timeout(batch, station, others)
+    try:
+        outputs = await station.compute(batch.inputs(), batch.rows, timeout_s)
+        counters.rows_invalid += batch.answer(signature, outputs, source)
+        return
+    except _MAYBE_OF_VALUES as error:
+        failure: MeshError = error
+        if await _of_values(error, batch, station, others):
+            await _isolate(batch, station, source, signature, counters, error)
+            return
+        trouble = FAILED
+    except Overloaded as error:
+        failure, trouble = error, SATURATED
+    except DeadlineExceeded as error:
+        failure, trouble = error, SLOW
+    except MeshError as error:
+        failure, trouble = error, FAILED
+    if trouble == FAILED or (trouble == SLOW and fair):
+        station.failed(trouble, failure)
+    left = batch.living()
+    if others and left.rows:
+        stand_in = Source(others[0].runtime, trouble, source.instead_of or station.runtime)
+        await compute(left, others, stand_in, signature, counters)
+    else:
+        left.fail(_told(failure))
+
+
+def _timeout(batch: Batch, station: Station, others: Sequence[Station]) -> tuple[float, bool]:
+    """Say how long the station may take, and whether one that is well has answered by then.
+
+    The next station's time is kept back for it, but not so much that this one could not answer.
+    """
+    now = time.monotonic()
+    needed_s = station.starts_in_s(now) + station.cost.surely_s(batch.rows)
+    if not others:
+        left_s = batch.latest() - now
+        return max(left_s, 0.001), left_s >= needed_s
+    kept_s = others[0].starts_in_s(now) + others[0].cost.surely_s(batch.rows)
+    timeout_s = max(batch.earliest() - now - kept_s, min(needed_s, batch.latest() - now), 0.001)
+    return timeout_s, timeout_s >= needed_s
+
+
+async def _of_values(error: MeshError, batch: Batch, station: Station, others: Sequence[Station]) -> bool:
+    """Whether a failure that may be of the values is: if so, the runtime computes other values in the time there is."""
+    return isinstance(error, InvalidArgument) or await station.answers(_timeout(batch, station, others)[0])
+
+
+async def _isolate(
+    batch: Batch, station: Station, source: Source, signature: Signature, counters: CallCounters, error: MeshError
+) -> None:
+    """Halve a batch that failed until the rows that are at fault stand alone; the others are answered."""
+    halves = batch.living().halves()
+    if not halves:
+        counters.rows_invalid += batch.rows
+        logger.warning(
+            "rows failed", extra={"rows": batch.rows, "reason": error.message, "cause": repr(error.__cause__)}
+        )
+        batch.fail(error)
+    for half in halves:
+        # A short batch is computed without leaving the event loop, so many of them would hold it.
+        await asyncio.sleep(0)
+        try:
+            outputs = await station.compute(half.inputs(), half.rows, _timeout(half, station, ())[0])
+            counters.rows_invalid += half.answer(signature, outputs, source)
+        except _MAYBE_OF_VALUES as failure:
+            await _isolate(half, station, source, signature, counters, failure)
+        except MeshError as failure:
+            half.fail(_told(failure))
+
+
+def _told(error: MeshError) -> MeshError:
+    """Say to callers what a runtime's failure is for them."""
+    if isinstance(error, RuntimeFailed):
+        return UpstreamUnavailable("the runtime of this version is failing")
+    return error

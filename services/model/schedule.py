@@ -1,0 +1,139 @@
+"""Decides which rows leave next, where to, and how many together; acts on nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from services.model.budgets import ShortestBudget
+from services.model.calls import InferCall
+from services.model.queue import DeadlineQueue
+from services.model.station import Station
+from services.model.tickets import Ticket
+
+# A batch with this share of the greatest throughput is worth more than a smaller one when more waits than it holds.
+_EFFICIENT = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many rows a model gets at once, and how many may wait for it."""
+
+    batch_rows: int
+    rows_in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Let `most` rows due by `until` go to `station`, the most urgent first."""
+
+    station: Station
+    most: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Let all rows wait, for so many seconds or until a batch ends."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Refuse the rows due by `until`: no runtime computes them in time."""
+
+    until: float
+
+
+class Unserved:
+    """No runtime answers."""
+
+
+class Schedule:
+    """The rules, on one queue."""
+
+    def __init__(self, queue: DeadlineQueue, limits: Limits) -> None:
+        self.budgets = ShortestBudget()
+        self._queue = queue
+        self._limits = limits
+
+    def at_once(self, call: InferCall, stations: Iterable[Station], now: float) -> Station | None:
+        """Return the runtime that computes a whole call now, and in time; None if it has to queue."""
+        if self._queue or call.rows > self._limits.batch_rows or call.deadline <= now:
+            return None
+        for station in stations:
+            if station.well:
+                if station.room_in_s(now) != 0:
+                    return None
+                ends = now + station.starts_in_s(now) + station.cost.likely_s(call.rows)
+                return station if ends <= call.deadline or not station.believes(now) else None
+        return None
+
+    def hopeless(self, ticket: Ticket, stations: Sequence[Station], now: float) -> bool:
+        """Whether not even one row would be computed in time, going by what is more urgent and what batches cost."""
+        ahead = self._queue.ahead_of(ticket.deadline)
+        well = [station for station in stations if station.well]
+        return bool(well) and all(
+            station.believes(now) and ticket.deadline < self._finish(station, now) + ahead * self._row_s(station)
+            for station in well
+        )
+
+    def too_short(self, ticket: Ticket, stations: Iterable[Station]) -> bool:
+        """Whether a call brought less time than it would take alone: to come back later would not help it."""
+        call, most = ticket.call, self._limits.batch_rows
+        first, rest = min(call.rows, most), max(0, call.rows - most)
+        brought_s = call.deadline - ticket.arrived
+        return all(
+            brought_s < station.cost.expect_s(first) + rest * self._row_s(station)
+            for station in stations
+            if station.well
+        )
+
+    def next(self, stations: Iterable[Station], now: float) -> Send | Wait | Refuse | Unserved:
+        """Decide about the most urgent rows of a queue that is not empty."""
+        until, soonest = math.inf, math.inf
+        for station in stations:
+            if not station.well:
+                continue
+            finish = self._finish(station, now)
+            if self._queue.deadline >= finish:
+                room_in_s = station.room_in_s(now)
+                return Send(station, self._rows_for(station, now), until) if room_in_s == 0 else Wait(room_in_s)
+            # Here they would come too late: the next runtime may take those of which this is true, and no others.
+            until = min(until, math.nextafter(finish, 0))
+            soonest = min(soonest, finish)
+        return Unserved() if soonest == math.inf else Refuse(math.nextafter(soonest, 0))
+
+    def done_in_s(self, stations: Iterable[Station], now: float) -> float:
+        """Say in how many seconds what waits now will be done; infinite when no runtime is well."""
+        return min(
+            (s.starts_in_s(now) + self._queue.rows * self._row_s(s) for s in stations if s.well), default=math.inf
+        )
+
+    def _finish(self, station: Station, now: float) -> float:
+        """Say when the most urgent rows would be computed there, in monotonic seconds.
+
+        When more waits than an efficient batch holds, in a batch of that size: a smaller one might save rows that are
+        later than that, but would cost more others their time.
+        """
+        if not station.believes(now):
+            return now
+        efficient = station.cost.efficient_rows(self._limits.batch_rows, _EFFICIENT)
+        rows = efficient if self._queue.rows > efficient else 1
+        return now + station.starts_in_s(now) + station.cost.likely_s(rows)
+
+    def _rows_for(self, station: Station, now: float) -> int:
+        """Say how many rows the next batch may have, so that the earliest deadline in it is met."""
+        most, cost = self._limits.batch_rows, station.cost
+        if not station.believes(now):
+            return most
+        # Whoever comes while it is computed must still have the time for a batch of his own.
+        polite = max(cost.rows_within(self.budgets.shortest_s(now) / 2, most), cost.efficient_rows(most, _EFFICIENT))
+        return max(1, cost.rows_within(self._queue.deadline - now - station.starts_in_s(now), min(most, polite)))
+
+    def _row_s(self, station: Station) -> float:
+        """Say what a row costs in a full batch, with all copies of the model at work."""
+        most = self._limits.batch_rows
+        return station.cost.expect_s(most) / most / station.model.parallel

@@ -1,0 +1,190 @@
+"""A version on one runtime: what stands there, what it costs, and whether it is well."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+
+from services.mesh.errors import MeshError, Reason
+from services.model.breaker import Breaker
+from services.model.calls import Source
+from services.model.cost import BatchCost
+from services.model.counters import BatchCounters
+from services.model.datatypes import Array
+from services.model.runtimes import LoadedModel
+from services.model.versions import Placement
+from services.model.warmup import blank_rows, warm_up
+
+logger = logging.getLogger(__name__)
+
+_RECOVERY_S = (0.2, 2.0)
+_PROBE_S = 5.0
+# Estimates that nothing has confirmed for so long are not believed while the runtime is idle: after one stall the next
+# batch would seem hopeless for ever.
+_BELIEVED_S = 1.0
+
+
+class _Standing:
+    """A batch at the runtime. It is computed from `began` on; None while it stands behind others."""
+
+    __slots__ = ("began", "rows")
+
+    def __init__(self, rows: int, began: float | None) -> None:
+        self.rows, self.began = rows, began
+
+
+class Station:
+    """Sends batches to one runtime, learns from them, and brings the runtime back when it fails.
+
+    `on_health` is called with "" when it is well again, and with the reason when it is not well any more.
+    """
+
+    def __init__(self, placement: Placement, model: LoadedModel) -> None:
+        self.placement = placement
+        self.runtime = placement.artifact.runtime
+        self.model = model
+        self.source = Source(self.runtime)
+        self.cost = BatchCost()
+        self.counters = BatchCounters()
+        self.breaker = Breaker()
+        self.trouble = ""
+        """Why it is not well, as a degradation: RUNTIME_FAILED or RUNTIME_SLOW. What it was last, while it is well."""
+        self.on_health: Callable[[str], None] = _ignore
+        self._standing: list[_Standing] = []
+        self._empty = asyncio.Event()
+        self._learnt_at = 0.0
+        self._recovery: asyncio.Task[None] | None = None
+
+    @property
+    def well(self) -> bool:
+        """Whether batches may go there."""
+        return self.breaker.closed
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing stands there."""
+        return not self._standing
+
+    async def warm(self, most_rows: int) -> None:
+        """Run the first batches; raises RuntimeFailed or InvalidOutput, as warm_up."""
+        await warm_up(self.model, self.placement.version.signature, most_rows, self.cost.learn)
+        self._learnt_at = time.monotonic()
+
+    def room_in_s(self, now: float) -> float | None:
+        """Say in how many seconds there is room for a batch: 0 is now, None when one that stands there has to end."""
+        behind = len(self._standing) - self.model.parallel
+        if behind < 0:
+            return 0.0
+        if behind >= self.model.ahead:
+            return None
+        # Just in time for the runtime not to wait: until then more rows, or more urgent ones, may come.
+        return max(0.0, self.starts_in_s(now) - self.cost.fixed_s) if self.cost.known else 0.0
+
+    def starts_in_s(self, now: float) -> float:
+        """Say in how many seconds a batch that is sent now would begin to be computed."""
+        waiting = len(self._standing) - self.model.parallel
+        if waiting < 0:
+            return 0.0
+        left = sorted(
+            max(0.0, self.cost.expect_s(batch.rows) - (now - batch.began))
+            for batch in self._standing
+            if batch.began is not None
+        )
+        behind = sum(self.cost.expect_s(batch.rows) for batch in self._standing if batch.began is None)
+        return (left[0] if left else 0.0) + behind / self.model.parallel
+
+    def believes(self, now: float) -> bool:
+        """Whether its estimates may be used to refuse rows."""
+        return self.cost.known and (bool(self._standing) or now - self._learnt_at < _BELIEVED_S)
+
+    async def compute(self, inputs: Mapping[str, Array], rows: int, timeout_s: float) -> dict[str, Array]:
+        """Compute a batch and learn from it; raises what LoadedModel.infer does."""
+        standing, parallel = self._standing, self.model.parallel
+        started = time.perf_counter()
+        own = _Standing(rows, time.monotonic() if len(standing) < parallel else None)
+        standing.append(own)
+        try:
+            outputs = await self.model.infer(inputs, timeout_s)
+        except MeshError as error:
+            self.counters.failed[error.reason] = self.counters.failed.get(error.reason, 0) + 1
+            raise
+        else:
+            now = time.monotonic()
+            self.counters.computed(rows, int((time.perf_counter() - started) * 1e9))
+            self.cost.learn(rows, now - own.began if own.began is not None else time.perf_counter() - started)
+            self._learnt_at = now
+            self.breaker.succeeded()
+            return outputs
+        finally:
+            standing.remove(own)
+            if len(standing) >= parallel and standing[parallel - 1].began is None:
+                # It began when this one ended: what it took from then on is what it costs.
+                standing[parallel - 1].began = time.monotonic()
+            if not standing:
+                self._empty.set()
+
+    def failed(self, trouble: str, error: MeshError) -> None:
+        """Note that a batch was not answered through no fault of its rows."""
+        self.trouble = trouble
+        certain = error.reason is Reason.UPSTREAM_UNAVAILABLE
+        if self.breaker.failed(certain=certain) and self._recovery is None:
+            logger.warning("runtime failing", extra={"version": str(self.placement), "reason": error.message})
+            self.on_health(error.message)
+            self._recovery = asyncio.create_task(self._recover(), name=f"recover {self.placement}")
+
+    async def answers(self, timeout_s: float) -> bool:
+        """Whether it computes a row of zeros: if so, what failed before failed by its values."""
+        try:
+            await self.model.infer(blank_rows(self.placement.version.signature, 1), min(timeout_s, _PROBE_S))
+        except MeshError:
+            return False
+        return True
+
+    async def drained(self) -> None:
+        """Wait until nothing stands there."""
+        while self._standing:
+            self._empty.clear()
+            await self._empty.wait()
+
+    async def close(self) -> None:
+        """Close the model. Nothing may stand there, and nothing may come."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.gather(self._recovery, return_exceptions=True)
+        await self.model.close()
+
+    async def _recover(self) -> None:
+        """Bring the runtime back, try it, and let batches go there again."""
+        wait_s, most_s = _RECOVERY_S
+        while True:
+            # Pods that failed together do not come back together.
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            wait_s = min(most_s, wait_s * 2)
+            self.breaker.probing()
+            if await self._revived():
+                break
+            self.breaker.still_failing()
+        self._recovery = None
+        self.breaker.close()
+        logger.info("runtime well again", extra={"version": str(self.placement)})
+        self.on_health("")
+
+    async def _revived(self) -> bool:
+        try:
+            await self.model.revive()
+            await warm_up(self.model, self.placement.version.signature, 1, self.cost.learn, _PROBE_S)
+        except MeshError as error:
+            logger.debug("runtime still failing", extra={"version": str(self.placement), "reason": error.message})
+            return False
+        except Exception:
+            logger.exception("runtime not revived", extra={"version": str(self.placement)})
+            return False
+        self._learnt_at = time.monotonic()
+        return True
+
+
+def _ignore(reason: str) -> None:
+    """Nobody has asked to be told."""

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from services.mesh.errors import UpstreamUnavailable
+from services.model.calls import Answer, Source
+from services.model.errors import RuntimeFailed
+from services.model.schedule import Limits
+from services.model.station import Station
+from tests.support.gated_model import GatedModel, PickyModel
+from tests.support.stations import batcher, call, station
+from tests.support.waiting import eventually
+
+AWAY = UpstreamUnavailable("away")
+
+
+def _taught(at: Station, sizes: Iterable[int] = (1, 4), seconds: float = 0.001) -> Station:
+    for _ in range(10):
+        for rows in sizes:
+            at.cost.learn(rows, seconds)
+    return at
+
+
+def _sources(answer: Answer) -> list[Source]:
+    if answer.row_sources is None:
+        return list(answer.sources)
+    return [answer.sources[index] for index in answer.row_sources]
+
+
+async def test_the_first_choice_answers_while_it_is_well() -> None:
+    """Nothing is degraded then, and the other one is not asked."""
+    first, second = GatedModel(1), GatedModel(2)
+    answer = await batcher(station(first, "triton"), station(second)).infer(call(10))
+    assert ([11.0], [Source("triton")]) == (answer.outputs["y"].tolist(), _sources(answer))
+    assert [] == second.batches
+
+
+@pytest.mark.parametrize("by_row", [False, True])
+async def test_when_the_first_choice_is_away_the_next_one_answers_and_says_so(by_row: bool) -> None:
+    """Also the very call that finds out."""
+    first, second = GatedModel(1), GatedModel(2)
+    first.failure = AWAY
+    queue = batcher(station(first, "triton"), station(second))
+    for _ in range(3):
+        answer = await queue.infer(call(10, left_ms=[60_000]) if by_row else call(10))
+        assert [12.0] == answer.outputs["y"].tolist()
+        assert [Source("onnx", "RUNTIME_FAILED", "triton")] == _sources(answer)
+    assert 1 == len(first.batches)
+    assert "open" == queue.stations[0].breaker.state
+    await queue.stations[0].close()
+
+
+async def test_traffic_returns_by_itself() -> None:
+    """The runtime is brought back and tried out of the way of calls; then it answers again."""
+    first, second = GatedModel(1), GatedModel(2)
+    first.failure = AWAY
+    queue = batcher(station(first, "triton"), station(second))
+    told: list[str] = []
+    queue.stations[0].on_health = told.append
+    await queue.infer(call(10))
+    asked = len(first.batches)
+    await eventually(lambda: first.revived > 0)
+    first.failure = None
+    await eventually(lambda: queue.stations[0].well)
+    assert [[0.0], [0.0]] == first.batches[asked:]
+    assert [Source("triton")] == _sources(await queue.infer(call(10)))
+    assert ["away", ""] == told
+
+
+async def test_a_hung_first_choice_leaves_the_next_one_its_time() -> None:
+    """The first runtime gets the time that the caller has, less what the fallback needs at its slowest."""
+    first, second = GatedModel(1, prompt=True), GatedModel(2)
+    first.gate.clear()
+    queue = batcher(_taught(station(first, "triton")), _taught(station(second), seconds=0.05))
+    answer = await queue.infer(call(10, left_s=0.3))
+    assert [Source("onnx", "RUNTIME_SLOW", "triton")] == _sources(answer)
+    assert 0.15 < first.timeouts_s[0] < 0.26
+
+
+async def test_a_runtime_that_hangs_is_not_asked_for_ever() -> None:
+    """After a few batches the breaker opens, and calls go to the next one at once."""
+    first, second = GatedModel(1, prompt=True), GatedModel(2)
+    first.gate.clear()
+    at = _taught(station(first, "triton"))
+    queue = batcher(at, _taught(station(second)))
+    for _ in range(5):
+        await queue.infer(call(10, left_s=0.03))
+    assert not at.well
+    assert 3 == len(first.batches)
+    first.gate.set()
+    await eventually(lambda: at.well)
+
+
+async def test_values_that_fail_are_not_the_runtimes_fault() -> None:
+    """A runtime that computes other values stays the first choice, and the bad row fails there."""
+
+    first, second = PickyModel(1), GatedModel(2)
+    queue = batcher(station(first, "triton"), station(second))
+    answer = await queue.infer(call(1, 13, 3, left_ms=[60_000] * 3))
+    assert answer.codes is not None
+    assert ([0, 13, 0], [2.0, 0.0, 4.0]) == (answer.codes.tolist(), answer.outputs["y"].tolist())
+    assert queue.stations[0].well
+    assert [] == second.batches
+
+
+async def test_a_runtime_that_fails_on_everything_is_at_fault() -> None:
+    """A dead backend answers INTERNAL to any values: the next runtime computes."""
+    first, second = GatedModel(1), GatedModel(2)
+    first.failure = RuntimeFailed("stub")
+    queue = batcher(station(first, "triton"), station(second))
+    for _ in range(4):
+        assert [Source("onnx", "RUNTIME_FAILED", "triton")] == _sources(await queue.infer(call(1)))
+    assert not queue.stations[0].well
+    await queue.stations[0].close()
+
+
+async def test_without_a_fallback_calls_are_told_that_the_runtime_is_away() -> None:
+    """UNAVAILABLE, so that the caller tries another process; at once while it is known."""
+    first = GatedModel(1)
+    first.failure = AWAY
+    queue = batcher(station(first, "triton"))
+    for _ in range(3):
+        with pytest.raises(UpstreamUnavailable):
+            await queue.infer(call(1, 2, left_ms=[60_000] * 2))
+    assert 1 == len(first.batches)
+    await queue.stations[0].close()
+
+
+async def test_rows_that_the_first_choice_has_no_room_for_in_time_go_to_the_next() -> None:
+    """Urgent rows do not wait behind a long batch; patient ones do, since they can."""
+    first, second = GatedModel(1), GatedModel(2)
+    queue = batcher(_taught(station(first, "triton"), seconds=5.0), _taught(station(second)))
+    first.gate.clear()
+    long = asyncio.create_task(queue.infer(call(0)))
+    await eventually(lambda: len(first.batches) == 1)
+    patient = asyncio.create_task(queue.infer(call(1, left_s=60)))
+    await eventually(lambda: queue.queued_rows == 1)
+    urgent = await asyncio.wait_for(queue.infer(call(2, left_s=0.5)), timeout=5)
+    assert [Source("onnx", "RUNTIME_SATURATED", "triton")] == _sources(urgent)
+    first.gate.set()
+    assert [Source("triton")] == _sources(await patient)
+    await long
+
+
+async def test_rows_of_one_call_may_come_from_two_runtimes() -> None:
+    """Each row says from which."""
+    first, second = GatedModel(1), GatedModel(2)
+    queue = batcher(_taught(station(first, "triton"), seconds=5.0), _taught(station(second)))
+    first.gate.clear()
+    long = asyncio.create_task(queue.infer(call(0)))
+    await eventually(lambda: len(first.batches) == 1)
+    mixed = asyncio.create_task(queue.infer(call(1, 2, left_ms=[60_000, 500])))
+    await eventually(lambda: len(second.batches) == 1)
+    first.gate.set()
+    answer = await mixed
+    assert [2.0, 4.0] == answer.outputs["y"].tolist()
+    assert [Source("triton"), Source("onnx", "RUNTIME_SATURATED", "triton")] == _sources(answer)
+    await long
+
+
+async def test_a_first_choice_that_is_not_loaded_is_told() -> None:
+    """The version answers without it, and says that it should not have to."""
+    queue = batcher(station(GatedModel(2)), first_choice="triton")
+    assert [Source("onnx", "RUNTIME_NOT_READY", "triton")] == _sources(await queue.infer(call(1)))
+
+
+async def test_killing_the_first_choice_under_load_fails_nothing() -> None:
+    """Calls in its batches, in its queue and behind it are all answered, and none twice."""
+    first, second = GatedModel(1, ahead=1), GatedModel(1)
+    limits = Limits(batch_rows=8, rows_in_flight=1000)
+    queue = batcher(_taught(station(first, "triton"), (1, 8)), _taught(station(second), (1, 8)), limits=limits)
+    first.gate.clear()
+    calls = [asyncio.create_task(queue.infer(call(value, left_s=30))) for value in range(100)]
+    await eventually(lambda: len(first.batches) > 0)
+    first.failure = AWAY
+    first.gate.set()
+    answers = await asyncio.gather(*calls)
+    assert np.arange(1, 101).tolist() == [float(answer.outputs["y"][0]) for answer in answers]
+    await queue.stations[0].close()
