@@ -23,7 +23,7 @@ def put(server: TritonServer, name: str, model: OnnxModel, settings: str = "") -
     inputs, outputs = map(_tensors, (model.signature.inputs, model.signature.outputs))
     (directory / "config.pbtxt").write_text(
         f'name: "{name}" backend: "onnxruntime" max_batch_size: 64 input [{inputs}] output [{outputs}] '
-        f"instance_group [{{ kind: KIND_CPU }}] dynamic_batching {{ }} {settings}"
+        f"instance_group [{{ kind: KIND_CPU count: 1 }}] dynamic_batching {{ }} {settings}"
     )
 
 
