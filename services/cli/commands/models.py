@@ -178,7 +178,7 @@ def _fetch(services: Services, timeout_s: float) -> tuple[Sequence[Model], Seque
 
 
 def _plain_model(model: Model, reports: Sequence[InstanceReport]) -> dict[str, object]:
-    states = {version.version: _states(model.name, version.version, reports) for version in model.versions}
+    states = {version.version: _states(model, version, reports) for version in model.versions}
     messages = {
         version.version: [f"{runtime}: {message}" for runtime, message in _messages(model, version, reports)]
         for version in model.versions
@@ -194,7 +194,7 @@ def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) 
     click.echo()
     print_table(
         ["version", "state", "artifacts", "metrics", "registered", "digest"],
-        [_version_row(model.name, version, reports) for version in model.versions],
+        [_version_row(model, version, reports) for version in model.versions],
         empty="no versions; `predictmesh models register` adds one",
     )
     messages = [(version.version, *told) for version in model.versions for told in _messages(model, version, reports)]
@@ -203,10 +203,10 @@ def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) 
         print_table(["version", "runtime", "message"], messages)
 
 
-def _version_row(model: str, version: Version, reports: Sequence[InstanceReport]) -> tuple[object, ...]:
+def _version_row(model: Model, version: Version, reports: Sequence[InstanceReport]) -> tuple[object, ...]:
     return (
         version.version,
-        ", ".join(_states(model, version.version, reports)) or "not loaded",
+        ", ".join(_states(model, version, reports)) or "not loaded",
         ", ".join(map(artifact_text, version.artifacts)),
         ", ".join(
             f"{name} {value:.4g}" if abs(value) < 1 else f"{name} {value:g}"
@@ -228,12 +228,15 @@ def _messages(model: Model, version: Version, reports: Sequence[InstanceReport])
     return list(dict.fromkeys(found))
 
 
-def _states(model: str, version: str, reports: Sequence[InstanceReport]) -> list[str]:
-    """Return e.g. ["onnx ready on 2", "onnx failed on 1"]: states by runtime, with the number of processes."""
+def _states(model: Model, version: Version, reports: Sequence[InstanceReport]) -> list[str]:
+    """Return e.g. ["triton ready on 2", "onnx failed on 1"]: states by runtime, with the number of processes."""
     counts = Counter(
-        f"{status.runtime} {words(RuntimeState.Name, 'RUNTIME_STATE_', status.state)}"
+        (status.runtime, words(RuntimeState.Name, "RUNTIME_STATE_", status.state))
         for report in reports
         for status in report.runtimes
-        if (status.model, status.version) == (model, version)
+        if (status.model, status.version) == (model.name, version.version)
     )
-    return [f"{state} on {count}" for state, count in sorted(counts.items())]
+    # The first choice stands first; a process may still report a runtime of a version that had the same number.
+    place = {artifact.runtime: index for index, artifact in enumerate(version.artifacts)}
+    found = sorted(counts.items(), key=lambda item: (place.get(item[0][0], len(place)), item[0]))
+    return [f"{runtime} {state} on {count}" for (runtime, state), count in found]
