@@ -18,7 +18,7 @@ from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, MeshError
 from services.mesh.exchange.client import Exchanges, Unsupported
 from services.mesh.feeding import fed, fed_stream
-from services.mesh.local import Metadata, call_metadata
+from services.mesh.local import Metadata, call_metadata, foreign_metadata
 from services.mesh.outcome import Outcome
 from services.mesh.status import from_rpc_error
 from services.mesh.telemetry import names
@@ -57,11 +57,14 @@ async def open_stub(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     only_serving: bool = False,
     exchange: bool = False,
+    foreign: bool = False,
 ) -> AsyncIterator[S]:
     """Open a channel to `target` and yield the stub over it, whose failed calls raise MeshErrors.
 
     With `exchange` unary calls go over streams that stay open, where the server is one of ours: for calls on the path of
     predictions.
+
+    With `foreign` the server is not ours, and is told of traces only where they are sampled.
 
     With `only_serving` no call goes to a replica whose health service says that it is not ready, or not any more; one
     without a health service is taken to be ready.
@@ -70,7 +73,7 @@ async def open_stub(
     async with grpc.aio.insecure_channel(target, options=options) as channel:
         exchanges = Exchanges(channel, max_message_bytes=max_message_bytes) if exchange else None
         try:
-            yield RemoteStub(stub(channel), exchanges)  # type: ignore[misc]  # it has the stub's methods
+            yield RemoteStub(stub(channel), exchanges, foreign_metadata if foreign else call_metadata)  # type: ignore[misc]  # it has the stub's methods
         finally:
             if exchanges is not None:
                 await exchanges.close()
@@ -79,23 +82,29 @@ async def open_stub(
 class RemoteStub:
     """A generated stub whose calls carry the running call's trace and raise MeshErrors."""
 
-    def __init__(self, stub: object, exchanges: Exchanges | None = None) -> None:
+    def __init__(
+        self,
+        stub: object,
+        exchanges: Exchanges | None = None,
+        own_metadata: Callable[[], Metadata] = call_metadata,
+    ) -> None:
         for name, call in vars(stub).items():
             path = call._method.decode()  # noqa: SLF001 - the stub has no other word of its methods' paths
             if isinstance(call, grpc.aio.UnaryUnaryMultiCallable):
-                setattr(self, name, _unary(call if exchanges is None else _exchanged(call, path, exchanges), path))
+                chosen = call if exchanges is None else _exchanged(call, path, exchanges)
+                setattr(self, name, _unary(chosen, path, own_metadata))
             elif isinstance(call, grpc.aio.StreamUnaryMultiCallable):
-                setattr(self, name, fed(_unary(_said_by_server(call), path)))
+                setattr(self, name, fed(_unary(_said_by_server(call), path, own_metadata)))
             elif isinstance(call, grpc.aio.UnaryStreamMultiCallable):
-                setattr(self, name, _stream(call))
+                setattr(self, name, _stream(call, own_metadata))
             else:
-                setattr(self, name, fed_stream(_stream(call)))
+                setattr(self, name, fed_stream(_stream(call, own_metadata)))
 
 
-def _unary(call: Any, path: str) -> Callable[..., Any]:
+def _unary(call: Any, path: str, own_metadata: Callable[[], Metadata]) -> Callable[..., Any]:
     async def plain(request: Any, timeout: float | None, metadata: Metadata) -> Any:
         try:
-            return await call(request, timeout=timeout, metadata=(*metadata, *call_metadata()))
+            return await call(request, timeout=timeout, metadata=(*metadata, *own_metadata()))
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
 
@@ -145,9 +154,9 @@ def _said_by_server(call: Any) -> Callable[..., Any]:
     return invoke
 
 
-def _stream(call: Any) -> Callable[..., AsyncIterator[Any]]:
+def _stream(call: Any, own_metadata: Callable[[], Metadata]) -> Callable[..., AsyncIterator[Any]]:
     async def invoke(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> AsyncIterator[Any]:
-        streaming = call(request, timeout=timeout, metadata=(*metadata, *call_metadata()))
+        streaming = call(request, timeout=timeout, metadata=(*metadata, *own_metadata()))
         outcome = Outcome(streaming)
         try:
             async for response in streaming:

@@ -135,3 +135,9 @@ def call_metadata() -> tuple[tuple[str, str], ...]:
     if call is None:
         return ()
     return ((TRACEPARENT, call.traceparent()), (REQUEST_ID, call.request_id))
+
+
+def foreign_metadata() -> tuple[tuple[str, str], ...]:
+    """Return the same for a server that is not ours: Triton, for one, takes every trace that it is told of for sampled."""
+    call = current()
+    return call_metadata() if call is None or call.sampled else ((REQUEST_ID, call.request_id),)

@@ -91,14 +91,22 @@ class Sandbox:
         return digest
 
     async def register(
-        self, model: str, version: str, onnx: OnnxModel, sources: Mapping[str, Sequence[str]], **parts: Any
+        self,
+        model: str,
+        version: str,
+        onnx: OnnxModel,
+        sources: Mapping[str, Sequence[str]],
+        *,
+        runtimes: Sequence[str] = ("onnx",),
+        **parts: Any,
     ) -> None:
-        """Upload and register a version."""
+        """Upload and register a version whose one file serves every runtime."""
+        sha256 = await self.upload(onnx.content)
         made = Version(
             version=version,
             signature=signature(onnx),
             bindings=bindings(sources, self.namespace),
-            artifacts=[Artifact(runtime="onnx", sha256=await self.upload(onnx.content))],
+            artifacts=[Artifact(runtime=runtime, sha256=sha256, format="onnx") for runtime in runtimes],
             **parts,
         )
         request = registry_pb.RegisterVersionRequest(model=self.full(model), version=made, actor="test")

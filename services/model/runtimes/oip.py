@@ -88,7 +88,7 @@ class OipRuntime:
         """Connect, and compare what the server declares; UpstreamUnavailable while the model is not ready there."""
         address, target = _parse(placement.artifact.target, placement.version.model)
         async with AsyncExitStack() as stack:
-            opened = open_stub(address, GRPCInferenceServiceStub, max_message_bytes=MAX_MESSAGE_BYTES)
+            opened = open_stub(address, GRPCInferenceServiceStub, max_message_bytes=MAX_MESSAGE_BYTES, foreign=True)
             stub = await stack.enter_async_context(opened)
             await ask_ready(stub, target)
             codec, platform = await ask_codec(stub, target, placement.version.signature)

@@ -210,7 +210,7 @@ async def open_triton(
     address: str, directory: Path, instances: Instances, load_timeout_s: float
 ) -> AsyncIterator[TritonRuntime]:
     """Connect to the Triton at `address` that loads models from `directory`; it need not be there yet."""
-    async with open_stub(address, GRPCInferenceServiceStub, max_message_bytes=MAX_MESSAGE_BYTES) as stub:
+    async with open_stub(address, GRPCInferenceServiceStub, max_message_bytes=MAX_MESSAGE_BYTES, foreign=True) as stub:
         runtime = TritonRuntime(stub, directory, instances, load_timeout_s)
         # Now too, as there may be nothing to load.
         clearing = asyncio.create_task(_insist(runtime.clear_leftovers), name="clear Triton's leftovers")
