@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from services.gateway.assembly import brings_view, pack, row_errors, unpacked, zero
@@ -16,7 +16,14 @@ from services.gateway.prediction import (
     Inference,
     Outcome,
 )
-from services.mesh.errors import Code, DeadlineExceeded, MeshError
+from services.mesh.errors import (
+    Code,
+    DeadlineExceeded,
+    InvalidArgument,
+    MeshError,
+    Overloaded,
+    UpstreamUnavailable,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,10 +135,18 @@ def sliced(target: Target, features: FeatureRows, start: int, rows: int) -> Feat
     )
 
 
+# What the model service says of single rows, by status code.
+_ROW_ERRORS: dict[int, Callable[[], MeshError]] = {
+    Code.DEADLINE_EXCEEDED: lambda: DeadlineExceeded("the row's time was over before it was computed"),
+    Code.RESOURCE_EXHAUSTED: lambda: Overloaded("too much waits for the model: the row would have come too late"),
+    Code.UNAVAILABLE: lambda: UpstreamUnavailable("no runtime of the model answered for this row"),
+    Code.INVALID_ARGUMENT: lambda: InvalidArgument("the model does not take the values of this row"),
+}
+
+
 def _row_error(code: int) -> MeshError:
-    if code == Code.DEADLINE_EXCEEDED:
-        return DeadlineExceeded("the row's time was over before it was computed")
-    return RuntimeFailed("the model failed on this row")
+    made = _ROW_ERRORS.get(code)
+    return made() if made else RuntimeFailed("the model failed on this row")
 
 
 _DEGRADATIONS = {

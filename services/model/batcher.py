@@ -20,7 +20,7 @@ from services.model.errors import NonFiniteValue
 from services.model.queue import DeadlineQueue, Portion
 from services.model.schedule import Limits, Refuse, Schedule, Send, Wait
 from services.model.spans import batch_span
-from services.model.station import Station
+from services.model.station import Place, Station
 from services.model.tickets import Ticket
 from services.model.versions import Signature
 
@@ -84,8 +84,9 @@ class Batcher:
                 self._queue.push(ticket)
                 self._pump()
             return
+        batch = Batch([Portion(ticket, ticket.take(ticket.call.rows, math.inf))])
         try:
-            await self._compute(Batch([Portion(ticket, ticket.take(ticket.call.rows, math.inf))]), station)
+            await self._compute(batch, station, station.enter(batch.rows))
         finally:
             self._pump()
 
@@ -110,26 +111,30 @@ class Batcher:
                     everything.fail(UpstreamUnavailable("no runtime of this version answers"))
 
     def _send(self, batch: Batch, station: Station) -> None:
-        task = asyncio.create_task(self._run(batch, station))
+        place = station.enter(batch.rows)
+        task = asyncio.create_task(self._run(batch, station, place))
         self._under_way[task] = batch
-        task.add_done_callback(self._ended)
 
-    async def _run(self, batch: Batch, station: Station) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            # Once more, as a task that was cancelled before its first step has not.
+            station.leave(place)
+            del self._under_way[task]
+            self._pump()
+
+        task.add_done_callback(ended)
+
+    async def _run(self, batch: Batch, station: Station, place: Place) -> None:
         # A task begins in the context of whoever made it, which is another call's.
         contexts.use(batch.portions[0].ticket.context)
-        await self._compute(batch, station)
+        await self._compute(batch, station, place)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._under_way[task]
-        self._pump()
-
-    async def _compute(self, batch: Batch, station: Station) -> None:
+    async def _compute(self, batch: Batch, station: Station, place: Place) -> None:
         stations = list(self.stations)
         behind = stations[stations.index(station) + 1 :] if station in stations else []
         ladder = [station, *(other for other in behind if other.well)]
         station.counters.queued.add(int((time.monotonic() - batch.portions[0].ticket.arrived) * 1e9))
         with batch_span(batch, station.runtime):
-            await compute(batch, ladder, self._source(station), self._signature, self.counters)
+            await compute(batch, place, ladder, self._source(station), self._signature, self.counters)
 
     def _source(self, station: Station) -> Source:
         if station.runtime == self._first_choice:

@@ -12,7 +12,7 @@ from services.model.batch import Batch
 from services.model.calls import Source
 from services.model.counters import CallCounters
 from services.model.errors import InvalidOutput, RuntimeFailed
-from services.model.station import Station
+from services.model.station import Place, Station
 from services.model.versions import Signature
 
 logger = logging.getLogger(__name__)
@@ -24,21 +24,28 @@ _MAYBE_OF_VALUES = (RuntimeFailed, InvalidArgument, InvalidOutput)
 
 
 async def compute(
-    batch: Batch, stations: Sequence[Station], source: Source, signature: Signature, counters: CallCounters
+    batch: Batch,
+    place: Place,
+    stations: Sequence[Station],
+    source: Source,
+    signature: Signature,
+    counters: CallCounters,
 ) -> None:
-    """Answer every call of a batch on the first of the stations that can; `source` says that the first one computed.
+    """Answer every call of a batch on the first of the stations that can.
+
+    It has its `place` at the first of them; `source` says that that one computed.
 
     Nothing is raised but cancellation: what goes wrong is told to the calls.
     """
     station, *others = stations
-    timeout_s, fair = _timeout(batch, station, others)
+    timeout_s, fair = _timeout(batch, station, place, others)
     try:
-        outputs = await station.compute(batch.inputs(), batch.rows, timeout_s)
+        outputs = await station.compute(place, batch.inputs(), timeout_s)
         counters.rows_invalid += batch.answer(signature, outputs, source)
         return
     except _MAYBE_OF_VALUES as error:
         failure: MeshError = error
-        if await _of_values(error, batch, station, others):
+        if isinstance(error, InvalidArgument) or await _answers_otherwise(batch, station, others):
             await _isolate(batch, station, source, signature, counters, error)
             return
         trouble = FAILED
@@ -53,29 +60,33 @@ async def compute(
     left = batch.living()
     if others and left.rows:
         stand_in = Source(others[0].runtime, trouble, source.instead_of or station.runtime)
-        await compute(left, others, stand_in, signature, counters)
+        await compute(left, others[0].enter(left.rows), others, stand_in, signature, counters)
     else:
         left.fail(_told(failure))
 
 
-def _timeout(batch: Batch, station: Station, others: Sequence[Station]) -> tuple[float, bool]:
+def _timeout(batch: Batch, station: Station, place: Place, others: Sequence[Station]) -> tuple[float, bool]:
     """Say how long the station may take, and whether one that is well has answered by then.
 
     The next station's time is kept back for it, but not so much that this one could not answer.
     """
     now = time.monotonic()
-    needed_s = station.starts_in_s(now) + station.cost.surely_s(batch.rows)
-    if not others:
-        left_s = batch.latest() - now
-        return max(left_s, 0.001), left_s >= needed_s
-    kept_s = others[0].starts_in_s(now) + others[0].cost.surely_s(batch.rows)
-    timeout_s = max(batch.earliest() - now - kept_s, min(needed_s, batch.latest() - now), 0.001)
+    needed_s = station.starts_in_s(now, place) + station.cost.surely_s(batch.rows)
+    most_s = batch.latest() - now
+    timeout_s = max(most_s if not others else min(most_s, max(_unkept_s(batch, others[0], now), needed_s)), 0.001)
     return timeout_s, timeout_s >= needed_s
 
 
-async def _of_values(error: MeshError, batch: Batch, station: Station, others: Sequence[Station]) -> bool:
-    """Whether a failure that may be of the values is: if so, the runtime computes other values in the time there is."""
-    return isinstance(error, InvalidArgument) or await station.answers(_timeout(batch, station, others)[0])
+def _unkept_s(batch: Batch, other: Station, now: float) -> float:
+    """Say how long a batch may be elsewhere for the other station to compute it in time all the same."""
+    return batch.earliest() - now - other.starts_in_s(now) - other.cost.surely_s(batch.rows)
+
+
+async def _answers_otherwise(batch: Batch, station: Station, others: Sequence[Station]) -> bool:
+    """Whether a runtime that failed on a batch computes other values: then the batch's own are at fault."""
+    now = time.monotonic()
+    left_s = _unkept_s(batch, others[0], now) if others else batch.latest() - now
+    return await station.answers(max(left_s, 0.001))
 
 
 async def _isolate(
@@ -93,7 +104,8 @@ async def _isolate(
         # A short batch is computed without leaving the event loop, so many of them would hold it.
         await asyncio.sleep(0)
         try:
-            outputs = await station.compute(half.inputs(), half.rows, _timeout(half, station, ())[0])
+            place = station.enter(half.rows)
+            outputs = await station.compute(place, half.inputs(), _timeout(half, station, place, ())[0])
             counters.rows_invalid += half.answer(signature, outputs, source)
         except _MAYBE_OF_VALUES as failure:
             await _isolate(half, station, source, signature, counters, failure)

@@ -7,6 +7,8 @@ from collections import deque
 
 # An observation moves the mean of its size by this much: the last 15 or so of about a size count.
 _PACE = 0.07
+# What any batch took lately changes faster.
+_USUAL_PACE = 0.3
 # What a size weighs beside one just seen, when it has not been seen for long. Never nothing: without a second size the
 # fixed cost could not be told from the cost of a row, and under steady load all batches are about as large.
 _FADED = 0.05
@@ -45,6 +47,7 @@ class BatchCost:
         self.surely = _UNKNOWN
         """The same for 99 of a hundred."""
         self._sizes: dict[int, _Size] = {}
+        self._usual_s = 0.0
         self._strays: deque[float] = deque(maxlen=_STRAYS)
         self._unread = 0
 
@@ -66,6 +69,7 @@ class BatchCost:
             self._sizes[rows.bit_length()] = _Size(rows, seconds)
         else:
             known.add(rows, seconds)
+        self._usual_s += (_USUAL_PACE if self._usual_s else 1.0) * (seconds - self._usual_s)
         self._fit()
 
     def expect_s(self, rows: int) -> float:
@@ -105,7 +109,11 @@ class BatchCost:
             self.surely = max(1.0, ordered[math.ceil(0.99 * (len(ordered) - 1))])
 
     def _fit(self) -> None:
-        """Least squares of relative errors, so that small batches count as much as large ones. Neither cost is negative."""
+        """Least squares, of relative errors above what batches usually take. Neither cost is negative.
+
+        Relative, so that small batches count as well as large ones; not below what is usual, as a size that was cheap once
+        would outweigh all that is seen now.
+        """
         if len(self._sizes) == 1:
             # Nothing tells the two costs apart yet: larger batches are taken to cost in proportion.
             [size] = self._sizes.values()
@@ -113,7 +121,7 @@ class BatchCost:
             return
         sum_w = sum_r = sum_s = sum_rr = sum_rs = 0.0
         for size in self._sizes.values():
-            weight = size.weight / max(size.seconds, 1e-9) ** 2
+            weight = size.weight / (size.seconds + self._usual_s) ** 2
             sum_w += weight
             sum_r += weight * size.rows
             sum_s += weight * size.seconds

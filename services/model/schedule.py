@@ -67,8 +67,9 @@ class Schedule:
             if station.well:
                 if station.room_in_s(now) != 0:
                     return None
+                # An idle one is asked even if it seems too slow: nobody else is kept waiting, and it shows what is true.
                 ends = now + station.starts_in_s(now) + station.cost.likely_s(call.rows)
-                return station if ends <= call.deadline or not station.believes(now) else None
+                return station if station.idle or ends <= call.deadline else None
         return None
 
     def hopeless(self, ticket: Ticket, stations: Sequence[Station], now: float) -> bool:
@@ -86,7 +87,7 @@ class Schedule:
         first, rest = min(call.rows, most), max(0, call.rows - most)
         brought_s = call.deadline - ticket.arrived
         return all(
-            brought_s < station.cost.expect_s(first) + rest * self._row_s(station)
+            brought_s < station.cost.likely_s(first) + rest * self._row_s(station)
             for station in stations
             if station.well
         )

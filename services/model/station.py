@@ -27,7 +27,7 @@ _PROBE_S = 5.0
 _BELIEVED_S = 1.0
 
 
-class _Standing:
+class Place:
     """A batch at the runtime. It is computed from `began` on; None while it stands behind others."""
 
     __slots__ = ("began", "rows")
@@ -53,8 +53,7 @@ class Station:
         self.trouble = ""
         """Why it is not well, as a degradation: RUNTIME_FAILED or RUNTIME_SLOW. What it was last, while it is well."""
         self.on_health: Callable[[str], None] = _ignore
-        self._standing: list[_Standing] = []
-        self._empty = asyncio.Event()
+        self._standing: list[Place] = []
         self._learnt_at = 0.0
         self._recovery: asyncio.Task[None] | None = None
 
@@ -83,48 +82,55 @@ class Station:
         # Just in time for the runtime not to wait: until then more rows, or more urgent ones, may come.
         return max(0.0, self.starts_in_s(now) - self.cost.fixed_s) if self.cost.known else 0.0
 
-    def starts_in_s(self, now: float) -> float:
-        """Say in how many seconds a batch that is sent now would begin to be computed."""
-        waiting = len(self._standing) - self.model.parallel
-        if waiting < 0:
+    def starts_in_s(self, now: float, place: Place | None = None) -> float:
+        """Say in how many seconds a batch that is sent now, or one that has its place, would begin to be computed."""
+        before = self._standing if place is None else self._standing[: self._standing.index(place)]
+        if len(before) < self.model.parallel:
             return 0.0
-        left = sorted(
-            max(0.0, self.cost.expect_s(batch.rows) - (now - batch.began))
-            for batch in self._standing
-            if batch.began is not None
-        )
-        behind = sum(self.cost.expect_s(batch.rows) for batch in self._standing if batch.began is None)
-        return (left[0] if left else 0.0) + behind / self.model.parallel
+        left = [
+            max(0.0, self.cost.expect_s(other.rows) - (now - other.began))
+            for other in before
+            if other.began is not None
+        ]
+        behind = sum(self.cost.expect_s(other.rows) for other in before if other.began is None)
+        return min(left, default=0.0) + behind / self.model.parallel
 
     def believes(self, now: float) -> bool:
         """Whether its estimates may be used to refuse rows."""
         return self.cost.known and (bool(self._standing) or now - self._learnt_at < _BELIEVED_S)
 
-    async def compute(self, inputs: Mapping[str, Array], rows: int, timeout_s: float) -> dict[str, Array]:
-        """Compute a batch and learn from it; raises what LoadedModel.infer does."""
-        standing, parallel = self._standing, self.model.parallel
-        started = time.perf_counter()
-        own = _Standing(rows, time.monotonic() if len(standing) < parallel else None)
-        standing.append(own)
+    def enter(self, rows: int) -> Place:
+        """Take a place for a batch that is about to be sent."""
+        place = Place(rows, time.monotonic() if len(self._standing) < self.model.parallel else None)
+        self._standing.append(place)
+        return place
+
+    def leave(self, place: Place) -> None:
+        """Give a place back; nothing if it was given back before."""
+        if place not in self._standing:
+            return
+        self._standing.remove(place)
+        last = self.model.parallel - 1
+        if len(self._standing) > last and self._standing[last].began is None:
+            # It began when this one ended: what it takes from now on is what it costs.
+            self._standing[last].began = time.monotonic()
+
+    async def compute(self, place: Place, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
+        """Compute a batch, learn from it and give its place back; raises what LoadedModel.infer does."""
+        sent = time.monotonic()
         try:
             outputs = await self.model.infer(inputs, timeout_s)
         except MeshError as error:
             self.counters.failed[error.reason] = self.counters.failed.get(error.reason, 0) + 1
             raise
         else:
-            now = time.monotonic()
-            self.counters.computed(rows, int((time.perf_counter() - started) * 1e9))
-            self.cost.learn(rows, now - own.began if own.began is not None else time.perf_counter() - started)
-            self._learnt_at = now
+            now = self._learnt_at = time.monotonic()
+            self.counters.computed(place.rows, int((now - sent) * 1e9))
+            self.cost.learn(place.rows, now - (sent if place.began is None else max(sent, place.began)))
             self.breaker.succeeded()
             return outputs
         finally:
-            standing.remove(own)
-            if len(standing) >= parallel and standing[parallel - 1].began is None:
-                # It began when this one ended: what it took from then on is what it costs.
-                standing[parallel - 1].began = time.monotonic()
-            if not standing:
-                self._empty.set()
+            self.leave(place)
 
     def failed(self, trouble: str, error: MeshError) -> None:
         """Note that a batch was not answered through no fault of its rows."""
@@ -142,12 +148,6 @@ class Station:
         except MeshError:
             return False
         return True
-
-    async def drained(self) -> None:
-        """Wait until nothing stands there."""
-        while self._standing:
-            self._empty.clear()
-            await self._empty.wait()
 
     async def close(self) -> None:
         """Close the model. Nothing may stand there, and nothing may come."""

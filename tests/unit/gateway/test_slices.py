@@ -127,6 +127,23 @@ async def test_all_rows_failed() -> None:
     assert [0] == list(third.row_errors)
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (Code.DEADLINE_EXCEEDED, Reason.DEADLINE_EXCEEDED),
+        (Code.RESOURCE_EXHAUSTED, Reason.OVERLOADED),
+        (Code.UNAVAILABLE, Reason.UPSTREAM_UNAVAILABLE),
+        (Code.INVALID_ARGUMENT, Reason.INVALID_ARGUMENT),
+        (Code.INTERNAL, Reason.RUNTIME_FAILED),
+    ],
+)
+async def test_what_the_model_service_says_of_a_row_keeps_its_meaning(code: Code, reason: Reason) -> None:
+    """Who sheds load is not told that the model failed."""
+    _, failed, _ = three_of(failed={2: int(code)})
+    assert isinstance(failed, MeshError)
+    assert (code, reason) == (failed.code, failed.reason)
+
+
 async def test_degradations() -> None:
     """What is not fresh is told by view and state, with its rows; all rows are told as none. A rejected row is an error."""
     absent = StoredRow(states={"rider": FeatureState.ABSENT})

@@ -112,7 +112,7 @@ async def test_rows_that_cannot_make_it_are_refused_at_once() -> None:
     first = asyncio.create_task(queue.infer(call(1)))
     await eventually(lambda: model.batches == [[1.0]])
     with pytest.raises(Overloaded) as refused:
-        await asyncio.wait_for(queue.infer(call(2, left_s=1.5)), timeout=1)
+        await asyncio.wait_for(queue.infer(call(2, left_s=2.5)), timeout=1)
     assert refused.value.retry_after_s is not None
     patient = asyncio.create_task(queue.infer(call(3, left_s=30)))
     await eventually(lambda: queue.queued_rows == 1)
