@@ -30,8 +30,8 @@ $(READY): requirements.lock pyproject.toml services/cli/triton/requirements.txt
 	@$(BIN)/predictmesh triton install || echo "Models run without Triton, then." >&2
 	@touch $@
 
-demo: setup ## Train on real flights, serve, and replay the test window
-	@$(BIN)/predictmesh demo
+demo: setup ## Train on real flights, serve, and replay the test window (ARGS=--chaos: and kill Triton meanwhile)
+	@$(BIN)/predictmesh demo $(ARGS)
 
 up: setup ## Run all services in the foreground
 	@$(BIN)/predictmesh up

@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 
 TritonMode = Literal["auto", "required", "off"]
 
-# The model service's setting, by which it may be told of another.
-_OWN = "PREDICTMESH_MODEL_TRITON"
+OWN = "PREDICTMESH_MODEL_TRITON"
+"""The model service's setting, by which it may be told of another."""
 
 
 def choose(mode: TritonMode) -> Installation | None:
@@ -24,8 +24,8 @@ def choose(mode: TritonMode) -> Installation | None:
     """
     if mode == "off":
         return None
-    if named := os.environ.get(_OWN):
-        logger.info("no Triton is started: %s names %s", _OWN, named)
+    if named := os.environ.get(OWN):
+        logger.info("no Triton is started: %s names %s", OWN, named)
         return None
     try:
         return find()

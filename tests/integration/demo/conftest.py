@@ -11,7 +11,7 @@ import pytest
 
 from deploy.demo.flight_delay import data, graph, histories, recording
 from deploy.demo.flight_delay.definitions import RECORDING, read_versions, read_views
-from deploy.demo.flight_delay.estimators import Sample, perceptron
+from deploy.demo.flight_delay.estimators import Sample, perceptron, wide_network
 from deploy.demo.flight_delay.online.running import running
 from deploy.demo.flight_delay.pipeline import score
 from deploy.demo.flight_delay.profiles import training_profile
@@ -20,7 +20,7 @@ from deploy.demo.flight_delay.welding import weld
 from services.cli.options import Services
 
 TRAINED = 4_000
-PLAYED = 300
+PLAYED = 2_000
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +34,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         columns = source_columns(version.sources, departures, views, rows)
         head, tensors = graph.preprocessing(version.inputs), model_inputs(version, columns)
         features = score(head, tensors)
-        own = slice(number, TRAINED, 2)
+        own = slice(number, TRAINED, 3)
         sample = Sample(features[own], late[own])
-        model = weld(head, perceptron(sample, sample))
+        estimator = wide_network if version.version == "2.0.0" else perceptron
+        model = weld(head, estimator(sample, sample))
         onnx.save(model, folder / f"{version.version}.onnx")
         report = {"metrics": {"auc": 0.5}, "training_profile": training_profile(columns)}
         (folder / f"{version.version}.json").write_text(json.dumps(report))
@@ -48,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """All services as processes, with nothing defined."""
+    """All services as processes, without Triton, with nothing defined."""
     directory = tmp_path_factory.mktemp("up")
-    with running(directory, "mesh", None):
+    with running(directory, "mesh", None, "off"):
         yield Services({}, directory)

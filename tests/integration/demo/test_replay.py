@@ -9,14 +9,18 @@ import uvloop
 
 from deploy.demo.flight_delay.definitions import RECORDING
 from deploy.demo.flight_delay.online.comparison import Comparison, compare
+from deploy.demo.flight_delay.online.computed import RuntimeRows
 from deploy.demo.flight_delay.online.sample import ask_traced
 from deploy.demo.flight_delay.online.session import replay
 from deploy.demo.flight_delay.online.summary import problems, summarize
+from deploy.demo.flight_delay.online.triton import chosen
+from deploy.demo.flight_delay.online.ways import ways_of
 from deploy.demo.flight_delay.replay import Recording
 from services.cli.options import Services
 
 DEPARTURES = 300
-PINS = {"1.0.0": "1.0.0", "1.1.0": ""}
+VERSIONS = ("1.0.0", "1.1.0", "2.0.0")
+WAYS = ways_of(VERSIONS, "1.1.0")
 
 # skl2onnx hands booleans to a field of integers, which protobuf 6 still takes.
 pytestmark = pytest.mark.filterwarnings("default:Field onnx.AttributeProto.ints:DeprecationWarning")
@@ -24,26 +28,27 @@ pytestmark = pytest.mark.filterwarnings("default:Field onnx.AttributeProto.ints:
 
 @pytest.fixture(scope="module")
 def comparison(services: Services, trained: Path) -> Comparison:
-    """The services after the replay of the whole recording."""
-    return compare(services, trained, DEPARTURES, lambda _: None)
+    """The services after the replay of the first departures."""
+    return compare(services, trained, DEPARTURES, lambda _: None, chosen("off", {}))
 
 
 def test_every_version_scores_every_departure_online_as_offline(comparison: Comparison) -> None:
     """To the last bit, as the same graph got the same bytes; so that there is no problem to report."""
     summary = comparison.summary
     assert [] == problems(summary)
-    assert [("1.0.0", DEPARTURES, 0.0), ("1.1.0", DEPARTURES, 0.0)] == [
+    assert [(version, DEPARTURES, 0.0) for version in VERSIONS] == [
         (each.version, each.answers, each.max_score_difference) for each in summary.versions
     ]
-    assert summary.versions[0].auc_online != summary.versions[1].auc_online
+    assert len({each.auc_online for each in summary.versions}) == len(VERSIONS)
+    assert [(RuntimeRows("onnx", DEPARTURES, {}),)] * 3 == [each.runtimes for each in summary.versions]
     assert summary.rows_written > DEPARTURES
 
 
 def test_a_replay_that_sees_the_future_is_told(comparison: Comparison, services: Services, trained: Path) -> None:
     """Played again over a store that is at its end already, the first departures read what they must not know."""
     recording = Recording(trained / RECORDING)
-    played = uvloop.run(replay(services, recording, 50, PINS, lambda _: None))
-    found = problems(summarize(played, PINS, dict.fromkeys(PINS, 0.5)))
+    played = uvloop.run(replay(services, recording, 50, WAYS, lambda _: None))
+    found = problems(summarize(played, WAYS, dict.fromkeys(WAYS, 0.5), ""))
     assert any("from their future" in problem for problem in found)
     assert any("were not stored" in problem for problem in found)
 

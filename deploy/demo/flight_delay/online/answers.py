@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections import Counter
 from collections.abc import Sequence
 
+from deploy.demo.flight_delay.online.computed import Computed, computed
 from deploy.demo.flight_delay.replay import Departure
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictResponse
 from predictmesh.gateway.v1.provenance_pb2 import DegradationReason
@@ -17,14 +19,16 @@ from services.mesh.status import from_status
 class Answers:
     """Collects the answers of `version`, row by row.
 
-    `online`, `offline` and `late` have an element for each departure that was answered, `latencies` (seconds) one for
-    each call; `failures` counts departures by message, `degraded` those answered by (view, reason).
+    `online`, `offline`, `late`, `computed` (what computed it) and `moments` (seconds of the performance counter) have an
+    element for each departure that was answered, `latencies` (seconds) one for each call; `failures` counts departures
+    by message, `degraded` those answered by (view or runtime, reason).
     """
 
     def __init__(self, version: str) -> None:
         self.version = version
         self.online, self.offline, self.late = array("f"), array("f"), array("b")
-        self.latencies = array("d")
+        self.latencies, self.moments = array("d"), array("d")
+        self.computed: list[Computed] = []
         self.failures: Counter[str] = Counter()
         self.degraded: Counter[tuple[str, str]] = Counter()
         self.degraded_rows = 0
@@ -37,6 +41,7 @@ class Answers:
             self.failures[f"answered by version {answered_by} instead of {self.version}"] += len(departures)
             return
         failed = {error.row: error for error in response.row_errors}
+        sources, now = computed(response.provenance, len(departures)), time.perf_counter()
         for error in failed.values():
             self.fail([departures[error.row]], from_status(error.status))
         for row, (departure, score) in enumerate(zip(departures, response.outputs[0].floats, strict=True)):
@@ -44,6 +49,8 @@ class Answers:
                 self.online.append(score)
                 self.offline.append(departure.scores[self.version])
                 self.late.append(departure.late)
+                self.computed.append(sources[row])
+                self.moments.append(now)
         self._note_degradations(response, set(range(len(departures))) - set(failed))
 
     def fail(self, departures: Sequence[Departure], error: MeshError) -> None:

@@ -1,4 +1,4 @@
-"""Defines in the registry what the demo serves: views, both versions, then the alias and the endpoint over them."""
+"""Defines in the registry what the demo serves: views, all versions, then the alias and the endpoint over them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 from deploy.demo.flight_delay.definitions import HERE, read_versions
 from deploy.demo.flight_delay.online.messages import ENDPOINT
+from deploy.demo.flight_delay.online.triton import TRITON
 from predictmesh.gateway.v1.prediction_service_pb2 import EndpointInfo
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceStub
-from predictmesh.registry.v1.registry_service_pb2 import ApplyRequest, Resource
+from predictmesh.model.v1.runtime_pb2 import RuntimeState, RuntimeStatus
+from predictmesh.registry.v1.registry_service_pb2 import ApplyRequest, ListRuntimesRequest, Resource
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.cli.audit import actor
 from services.cli.client import connect
@@ -26,16 +28,24 @@ from services.cli.targets import find_http
 _REASON = "demo"
 _TIMEOUT_S = 30.0
 _POLL_S = 0.02
+_ON_TRITON = {"2.0.0"}
+"""Versions wide enough that a server of its own pays; where there is none, the model process computes them."""
 
 
-def define(services: Services, trained: Path) -> EndpointInfo:
-    """Define everything, and return what the gateway says of the endpoint once every service serves by it."""
+def define(services: Services, trained: Path, *, triton: bool) -> EndpointInfo:
+    """Define everything, and return what the gateway says of the endpoint once every service serves by it.
+
+    With `triton`, once that has loaded what it shall compute, too.
+    """
     resources = [resource for _, resource in read_resources([HERE / "resources.yaml"])]
     with connect(services.grpc("registry"), RegistryServiceStub) as registry:
         _apply(registry, _without_versions(resources))
         for version in read_versions():
             register(registry, _registration(trained, version.version), wait_s=_TIMEOUT_S)
         revision = _apply(registry, resources)
+        if triton:
+            for name in _ON_TRITON:
+                _await_triton(registry, name)
     for service in ("features", "model", "gateway"):
         _await_revision(services, service, revision)
     with connect(services.grpc("gateway"), PredictionServiceStub) as gateway:
@@ -57,14 +67,30 @@ def _without_versions(resources: Sequence[Resource]) -> list[Resource]:
 
 
 def _registration(trained: Path, version: str) -> Registration:
+    runtimes = [*([TRITON] if version in _ON_TRITON else []), "onnx"]
     return Registration(
         file=HERE / "versions" / f"{version}.yaml",
         report=trained / f"{version}.json",
-        artifacts=[("onnx", trained / f"{version}.onnx")],
+        artifacts=[(runtime, trained / f"{version}.onnx") for runtime in runtimes],
         dry_run=False,
         reason=_REASON,
         timeout_s=_TIMEOUT_S,
     )
+
+
+def _await_triton(registry: RegistryServiceStub, version: str) -> None:
+    deadline = time.monotonic() + _TIMEOUT_S
+    while not (status := _on_triton(registry, version)) or status.state != RuntimeState.RUNTIME_STATE_READY:
+        if time.monotonic() > deadline:
+            why = f": {status.message}" if status and status.message else ""
+            raise Failure(f"Triton does not serve {version} after {_TIMEOUT_S:g} s{why}")
+        time.sleep(_POLL_S)
+
+
+def _on_triton(registry: RegistryServiceStub, version: str) -> RuntimeStatus | None:
+    reports = registry.ListRuntimes(ListRuntimesRequest(), timeout=_TIMEOUT_S).instances
+    statuses = (status for report in reports for status in report.runtimes)
+    return next((each for each in statuses if (each.version, each.runtime) == (version, TRITON)), None)
 
 
 def _await_revision(services: Services, service: str, revision: int) -> None:

@@ -13,6 +13,7 @@ import grpc
 from deploy.demo.flight_delay.online.answers import Answers
 from deploy.demo.flight_delay.online.messages import predict_request
 from deploy.demo.flight_delay.online.slices import Slice
+from deploy.demo.flight_delay.online.ways import Way
 from deploy.demo.flight_delay.online.writer import FeatureWriter
 from deploy.demo.flight_delay.replay import Departure
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceStub
@@ -27,15 +28,14 @@ Call = tuple[str, Sequence[Departure]]
 class Player:
     """Asks every version about every departure.
 
-    `pins` has each version's pin, empty for the version of the endpoint's route. That one is asked as an application
-    would, one departure a call; the pinned ones are asked about all departures of a slice and as_of in one call.
+    `ways` says how each is asked. All calls of a slice are under way at the same time.
     """
 
-    def __init__(self, gateway: PredictionServiceStub, writer: FeatureWriter, pins: Mapping[str, str]) -> None:
+    def __init__(self, gateway: PredictionServiceStub, writer: FeatureWriter, ways: Mapping[str, Way]) -> None:
         self._predict: Any = gateway.Predict
         self._writer = writer
-        self._pins = pins
-        self._answers = {version: Answers(version) for version in pins}
+        self._ways = ways
+        self._answers = {version: Answers(version) for version in ways}
 
     async def play(self, slices: Iterable[Slice], advance: Callable[[int], None]) -> dict[str, Answers]:
         """Play all slices, one after another, and return the answers by version.
@@ -49,12 +49,12 @@ class Player:
         return self._answers
 
     def _calls(self, departures: Sequence[Departure]) -> Iterator[Call]:
-        for version, pin in self._pins.items():
-            for rows in _together(departures) if pin else ([departure] for departure in departures):
+        for version, way in self._ways.items():
+            for rows in _together(departures) if way.together else ([departure] for departure in departures):
                 yield version, rows
 
     async def _ask(self, version: str, rows: Sequence[Departure]) -> None:
-        request = predict_request(rows, self._pins[version])
+        request = predict_request(rows, self._ways[version].pin)
         start = time.perf_counter()
         try:
             response = await self._predict(request, timeout=TIMEOUT_S)

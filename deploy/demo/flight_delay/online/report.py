@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
+from deploy.demo.flight_delay.online.chaos import ChaosSummary
+from deploy.demo.flight_delay.online.computed import RuntimeRows
 from deploy.demo.flight_delay.online.sample import Sample
 from deploy.demo.flight_delay.online.summary import AUC_TOLERANCE, Summary
 from services.cli.answers import print_answer
@@ -20,7 +22,7 @@ def print_summary(summary: Summary) -> None:
         [
             (
                 each.version,
-                "by pin, all of a minute" if each.pinned else "by route, one a call",
+                each.asked,
                 f"{each.calls:,}",
                 f"{each.answers:,}",
                 _auc(each.auc_online),
@@ -46,6 +48,9 @@ def print_summary(summary: Summary) -> None:
             "answers": f"{summary.answers:,} in {summary.replay_s:.1f} s: {summary.answers_per_s:,.0f} a second",
             "writes": f"{summary.rows_written:,} feature rows, each before the answers that may know it: "
             f"{summary.rows_per_s:,.0f} a second",
+            **{f"{each.version} on": _runtimes(each.runtimes) for each in summary.versions},
+            "Triton": summary.triton,
+            **({"chaos": _chaos(summary.chaos)} if summary.chaos else {}),
             "failures": str(sum(summary.failures.values())),
             "degraded": f"{summary.degraded_answers:,} answers, and say so: {_degraded(summary)}",
         }
@@ -59,7 +64,7 @@ def print_sample(sample: Sample) -> None:
     sample.trace.show()
 
 
-def print_verdict(problems: Sequence[str]) -> None:
+def print_verdict(summary: Summary, problems: Sequence[str]) -> None:
     """Print whether all checks hold."""
     click.echo()
     for problem in problems:
@@ -67,13 +72,30 @@ def print_verdict(problems: Sequence[str]) -> None:
     if not problems:
         click.secho(
             f"PASSED  AUC online and offline within {AUC_TOLERANCE:g}, no failure, no value from the future, "
-            "every row stored",
+            f"every row stored{', Triton killed and back' if summary.chaos else ''}",
             fg="green",
         )
 
 
 def _auc(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def _runtimes(runtimes: Sequence[RuntimeRows]) -> str:
+    """Return who computed how many rows: `triton 6,412, onnx 588 (RUNTIME_FAILED 480, RUNTIME_SLOW 108)`."""
+    return ", ".join(f"{each.runtime} {each.rows:,}" + _reasons(each.stood_in) for each in runtimes) or "nothing"
+
+
+def _reasons(stood_in: Mapping[str, int]) -> str:
+    return f" ({', '.join(f'{reason} {rows:,}' for reason, rows in stood_in.items())})" if stood_in else ""
+
+
+def _chaos(chaos: ChaosSummary) -> str:
+    returned = "never answered again" if chaos.returned_s is None else f"answered again after {chaos.returned_s:.1f} s"
+    return (
+        f"Triton killed (SIGKILL) after {chaos.killed_after:,} departures: {chaos.stood_in:,} rows answered in its place; "
+        f"{returned}, {chaos.returned:,} rows since"
+    )
 
 
 def _degraded(summary: Summary) -> str:

@@ -12,6 +12,7 @@ import grpc
 from deploy.demo.flight_delay.online.answers import Answers
 from deploy.demo.flight_delay.online.player import Player
 from deploy.demo.flight_delay.online.slices import slices
+from deploy.demo.flight_delay.online.ways import Way
 from deploy.demo.flight_delay.online.writer import Counts, FeatureWriter
 from deploy.demo.flight_delay.replay import Departure, Recording
 from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceStub
@@ -43,12 +44,12 @@ async def load(services: Services, recording: Recording) -> int:
 
 
 async def replay(
-    services: Services, recording: Recording, departures: int, pins: Mapping[str, str], advance: Callable[[int], None]
+    services: Services, recording: Recording, departures: int, ways: Mapping[str, Way], advance: Callable[[int], None]
 ) -> Played:
-    """Play the first departures of the recording on the loaded state; `pins` and `advance` as for Player."""
+    """Play the first departures of the recording on the loaded state; `ways` and `advance` as for Player."""
     parts = list(slices(recording.replay(departures)))
     async with _channel(services.grpc("gateway")) as channel, _writing(services) as writer:
-        player = Player(PredictionServiceStub(channel), writer, pins)
+        player = Player(PredictionServiceStub(channel), writer, ways)
         start = time.perf_counter()
         answers = await player.play(parts, advance)
         seconds = time.perf_counter() - start

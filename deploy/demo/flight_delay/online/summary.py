@@ -12,11 +12,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deploy.demo.flight_delay.online.answers import Answers
+from deploy.demo.flight_delay.online.chaos import Chaos, ChaosSummary, summarize_chaos
+from deploy.demo.flight_delay.online.computed import RuntimeRows, count
 from deploy.demo.flight_delay.online.session import Played
+from deploy.demo.flight_delay.online.ways import Way
 from predictmesh.gateway.v1.provenance_pb2 import DegradationReason
 from services.cli.labels import words
 
 AUC_TOLERANCE = 0.002
+SCORE_TOLERANCE = 1e-3
+"""What a runtime may round differently; a GPU's TF32 most of all. ONNX Runtime on the CPU gives the same bits."""
+MAX_DIFFERING = 1e-3
+"""Share of answers that may differ by more: those with a feature at the edge of a cell of the graph's grid."""
 AHEAD = words(DegradationReason.Name, "DEGRADATION_REASON_", DegradationReason.DEGRADATION_REASON_FEATURE_AHEAD)
 
 Key = TypeVar("Key")
@@ -26,20 +33,22 @@ Key = TypeVar("Key")
 class VersionSummary:
     """One version's answers beside its offline scores of the same departures, and its offline AUC of the whole window.
 
-    An AUC is None where no departure, or every one, was late. Percentiles are of the latency of calls, which have one
-    row each unless the version is `pinned`.
+    An AUC is None where no departure, or every one, was late; `differing` answers have another score online, by more than
+    a runtime may round. Percentiles are of the latency of calls, made as `asked` says.
     """
 
     version: str
-    pinned: bool
+    asked: str
     calls: int
     answers: int
     auc_online: float | None
     auc_offline: float | None
     max_score_difference: float
+    differing: int
     auc_offline_whole: float
     p50_ms: float
     p99_ms: float
+    runtimes: tuple[RuntimeRows, ...]
 
 
 @dataclass(frozen=True)
@@ -70,12 +79,19 @@ class Summary:
     degraded_answers: int
     degraded: tuple[Degraded, ...]
     versions: tuple[VersionSummary, ...]
+    triton: str
+    chaos: ChaosSummary | None
 
 
-def summarize(played: Played, pins: Mapping[str, str], auc_whole: Mapping[str, float]) -> Summary:
-    """Return the summary of a replay; `auc_whole` is each version's offline AUC of the whole window."""
+def summarize(
+    played: Played, ways: Mapping[str, Way], auc_whole: Mapping[str, float], triton: str, chaos: Chaos | None = None
+) -> Summary:
+    """Return the summary of a replay.
+
+    `auc_whole` is each version's offline AUC of the whole window; `triton` says where it runs, or why it does not.
+    """
     answers = played.answers
-    count = sum(len(each.online) for each in answers.values())
+    total = sum(len(each.online) for each in answers.values())
     return Summary(
         departures=played.departures,
         departures_whole=played.departures_whole,
@@ -83,37 +99,38 @@ def summarize(played: Played, pins: Mapping[str, str], auc_whole: Mapping[str, f
         last_as_of=_moment(played.last.as_of),
         slices=played.slices,
         replay_s=played.seconds,
-        answers=count,
-        answers_per_s=count / played.seconds,
+        answers=total,
+        answers_per_s=total / played.seconds,
         rows_sent=played.writes.sent,
         rows_written=played.writes.written,
         rows_per_s=played.writes.written / played.seconds,
         failures=dict(_sum([each.failures for each in answers.values()])),
         degraded_answers=sum(each.degraded_rows for each in answers.values()),
         degraded=tuple(
-            Degraded(*what, count) for what, count in _sum([each.degraded for each in answers.values()]).most_common()
+            Degraded(*what, number) for what, number in _sum([each.degraded for each in answers.values()]).most_common()
         ),
         versions=tuple(
-            _summarize_version(each, auc_whole[version], pinned=bool(pins[version]))
-            for version, each in answers.items()
+            _summarize_version(each, auc_whole[version], str(ways[version])) for version, each in answers.items()
         ),
+        triton=triton,
+        chaos=summarize_chaos(chaos, answers) if chaos else None,
     )
 
 
 def auc(late: ArrayLike, scores: ArrayLike) -> float | None:
     """Return the area under the ROC curve, equal scores counting half; None without both kinds of row."""
     positive = np.asarray(late, np.bool_)
-    count = int(positive.sum())
-    if count in {0, positive.size}:
+    lates = int(positive.sum())
+    if lates in {0, positive.size}:
         return None
     _, place, equal = np.unique(np.asarray(scores), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(equal) - (equal - 1) / 2)[place]
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (positive.size - count)))
+    return float((ranks[positive].sum() - lates * (lates + 1) / 2) / (lates * (positive.size - lates)))
 
 
 def problems(summary: Summary) -> Sequence[str]:
     """Return what is not as it must be, each in a few words; empty if all checks hold."""
-    found = [f"{count} failures: {message}" for message, count in summary.failures.items()]
+    found = [f"{number} failures: {message}" for message, number in summary.failures.items()]
     found += [
         f"{item.answers} answers read a value of {item.subject} from their future"
         for item in summary.degraded
@@ -122,23 +139,30 @@ def problems(summary: Summary) -> Sequence[str]:
     if summary.rows_written != summary.rows_sent:
         found.append(f"{summary.rows_sent - summary.rows_written} of {summary.rows_sent} feature rows were not stored")
     found += [f"AUC of {each.version} online and offline differ" for each in summary.versions if not _agree(each)]
-    return found
+    found += [
+        f"{each.differing} answers of {each.version} differ from the offline scores by more than {SCORE_TOLERANCE:g}"
+        for each in summary.versions
+        if each.differing > MAX_DIFFERING * each.answers
+    ]
+    return [*found, *(summary.chaos.problems() if summary.chaos else [])]
 
 
-def _summarize_version(answers: Answers, auc_whole: float, *, pinned: bool) -> VersionSummary:
-    online, offline = np.asarray(answers.online), np.asarray(answers.offline)
+def _summarize_version(answers: Answers, auc_whole: float, asked: str) -> VersionSummary:
+    difference = np.abs(np.asarray(answers.online) - np.asarray(answers.offline))
     p50, p99 = np.percentile(np.asarray(answers.latencies), [50, 99]) * 1e3 if answers.latencies else (0, 0)
     return VersionSummary(
         version=answers.version,
-        pinned=pinned,
+        asked=asked,
         calls=len(answers.latencies),
-        answers=len(online),
-        auc_online=auc(answers.late, online),
-        auc_offline=auc(answers.late, offline),
-        max_score_difference=float(np.abs(online - offline).max(initial=0)),
+        answers=len(answers.online),
+        auc_online=auc(answers.late, answers.online),
+        auc_offline=auc(answers.late, answers.offline),
+        max_score_difference=float(difference.max(initial=0)),
+        differing=int((difference > SCORE_TOLERANCE).sum()),
         auc_offline_whole=auc_whole,
         p50_ms=float(p50),
         p99_ms=float(p99),
+        runtimes=count(answers.computed),
     )
 
 
