@@ -80,14 +80,16 @@ def _add_failed(errors: dict[int, MeshError], failed: Mapping[int, int], first: 
 
 
 def _fallbacks(inference: Inference, first: int, count: int) -> tuple[str, list[Degradation]]:
-    """Return the runtime of the first of the rows, and a degradation for each source that stood in for another."""
+    """Return the runtime of the first row that was computed, and a degradation for each that stood in for another."""
     own = [0] * count if inference.row_source is None else inference.row_source[first : first + count].tolist()
+    # Nobody computed a row that failed, whatever its source says.
+    computed = [row for row in range(count) if first + row not in inference.failed_rows]
     found = []
     for index, source in enumerate(inference.sources):
-        if source.reason is not None and index in own:
-            rows = [row for row, each in enumerate(own) if each == index]
+        rows = [row for row in computed if own[row] == index]
+        if source.reason is not None and rows:
             found.append(Degradation(source.reason, source.instead_of, [] if len(rows) == count else rows))
-    return inference.sources[own[0]].runtime, found
+    return inference.sources[own[computed[0]]].runtime, found
 
 
 def _blanked(output: npt.NDArray[np.generic], dtype: DType, rows: Iterable[int]) -> npt.NDArray[np.generic]:

@@ -193,6 +193,15 @@ async def test_runtimes_by_row(
     assert [Degradation(reason, "triton", rows) for reason, rows in told] == outcome.degradations
 
 
+async def test_row_that_nobody_computed() -> None:
+    """A row that failed has no runtime, though the model service has to say something of it."""
+    inference = replace(inferred(3, {0: 4, 1: 4}), sources=(FAILED, RuntimeSource("triton")))
+    inference.row_source = np.array([0, 0, 1], np.uint8)
+    outcome = outcome_of(SMALL, member(SMALL, column("rider_id", *"abc")), 0, None, inference, 0)
+    assert isinstance(outcome, Outcome)
+    assert ("triton", []) == (outcome.runtime, outcome.degradations)
+
+
 async def test_stale_features_and_a_fallback_are_both_told() -> None:
     """One does not hide the other."""
     features = feature_rows(SMALL, [StoredRow(states={"rider": FeatureState.AHEAD})])
