@@ -12,8 +12,8 @@ from services.cli.triton.errors import NoTriton
 
 PYTHON = "{}.{}".format(*sys.version_info[:2])
 _OLDEST_GLIBC = (2, 35)
-# Its Python processes are built for each of these.
-_PYTHONS = {"3.11", "3.12", "3.13"}
+# NumPy 1 ends with the last of these.
+_PYTHONS = ("3.11", "3.12")
 
 
 def check() -> None:
@@ -27,7 +27,7 @@ def check() -> None:
             f"Triton needs glibc 2.35 or newer (Debian 12, Ubuntu 22.04), this is {library or 'another libc'} {version}"
         )
     if PYTHON not in _PYTHONS:
-        raise NoTriton(f"Triton comes for Python {', '.join(sorted(_PYTHONS))}, this is {PYTHON}")
+        raise NoTriton(f"Triton comes for Python {' and '.join(_PYTHONS)}, this is {PYTHON}")
     if not has_libpython():
         # Without it the server does not fail, it waits for ever for its Python processes.
         raise NoTriton(

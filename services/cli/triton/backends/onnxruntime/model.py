@@ -64,7 +64,9 @@ class TritonPythonModel:
         self._inputs = [Tensor.of(each) for each in config["input"]]
         self._outputs = [Tensor.of(each) for each in config["output"]]
         self._names = [each.name for each in self._outputs]
-        file = Path(args["model_repository"], args["model_version"], config["default_model_filename"] or "model.onnx")
+        file = Path(
+            args["model_repository"], args["model_version"], config.get("default_model_filename") or "model.onnx"
+        )
         parameters = {name: each["string_value"] for name, each in config.get("parameters", {}).items()}
         self._session = _open(file, int(parameters.get(_THREADS, "1")))
         differences = [
