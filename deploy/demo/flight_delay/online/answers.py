@@ -20,14 +20,15 @@ class Answers:
     """Collects the answers of `version`, row by row.
 
     `online`, `offline`, `late`, `computed` (what computed it) and `moments` (seconds of the performance counter) have an
-    element for each departure that was answered, `latencies` (seconds) one for each call; `failures` counts departures
-    by message, `degraded` those answered by (view or runtime, reason).
+    element for each departure that was answered, `latencies` (seconds) and `batches` (rows that travelled together) one
+    for each call; `failures` counts departures by message, `degraded` those answered by (view or runtime, reason).
     """
 
     def __init__(self, version: str) -> None:
         self.version = version
         self.online, self.offline, self.late = array("f"), array("f"), array("b")
         self.latencies, self.moments = array("d"), array("d")
+        self.batches = array("L")
         self.computed: list[Computed] = []
         self.failures: Counter[str] = Counter()
         self.degraded: Counter[tuple[str, str]] = Counter()
@@ -36,6 +37,7 @@ class Answers:
     def add(self, departures: Sequence[Departure], response: PredictResponse, latency_s: float) -> None:
         """Take the answer of one call, about a departure in each row."""
         self.latencies.append(latency_s)
+        self.batches.append(response.provenance.batch_rows)
         answered_by = response.provenance.version
         if answered_by != self.version:
             self.failures[f"answered by version {answered_by} instead of {self.version}"] += len(departures)

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import click
 
 from deploy.demo.flight_delay.online.chaos import ChaosSummary
-from deploy.demo.flight_delay.online.computed import RuntimeRows
 from deploy.demo.flight_delay.online.sample import Sample
-from deploy.demo.flight_delay.online.summary import AUC_TOLERANCE, Summary
+from deploy.demo.flight_delay.online.summary import AUC_TOLERANCE, Summary, VersionSummary
 from services.cli.answers import print_answer
 from services.cli.output import print_pairs, print_table
 
@@ -48,7 +47,7 @@ def print_summary(summary: Summary) -> None:
             "answers": f"{summary.answers:,} in {summary.replay_s:.1f} s: {summary.answers_per_s:,.0f} a second",
             "writes": f"{summary.rows_written:,} feature rows, each before the answers that may know it: "
             f"{summary.rows_per_s:,.0f} a second",
-            **{f"{each.version} on": _runtimes(each.runtimes) for each in summary.versions},
+            **{f"{each.version} on": _runtimes(each) for each in summary.versions},
             "Triton": summary.triton,
             **({"chaos": _chaos(summary.chaos)} if summary.chaos else {}),
             "failures": str(sum(summary.failures.values())),
@@ -81,9 +80,10 @@ def _auc(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _runtimes(runtimes: Sequence[RuntimeRows]) -> str:
+def _runtimes(version: VersionSummary) -> str:
     """Return who computed how many rows: `triton 6,412, onnx 588 (RUNTIME_FAILED 480, RUNTIME_SLOW 108)`."""
-    return ", ".join(f"{each.runtime} {each.rows:,}" + _reasons(each.stood_in) for each in runtimes) or "nothing"
+    rows = [f"{each.runtime} {each.rows:,}" + _reasons(each.stood_in) for each in version.runtimes]
+    return f"{', '.join(rows) or 'nothing'}; {version.batch_rows:.1f} rows in a batch"
 
 
 def _reasons(stood_in: Mapping[str, int]) -> str:

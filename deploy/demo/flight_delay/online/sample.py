@@ -41,7 +41,7 @@ def commands_to_try(program: str, data: Path, sample: Sample) -> list[str]:
     return [
         f"export PREDICTMESH_DATA={data.resolve()}",
         f"{program} predict {question} --trace",
-        f"{program} predict {question} --version 1.0.0",
+        f"{program} predict {question} --version 2.0.0",
         f"{program} explain {question}",
         f"{program} status",
     ]

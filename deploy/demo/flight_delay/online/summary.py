@@ -34,7 +34,8 @@ class VersionSummary:
     """One version's answers beside its offline scores of the same departures, and its offline AUC of the whole window.
 
     An AUC is None where no departure, or every one, was late; `differing` answers have another score online, by more than
-    a runtime may round. Percentiles are of the latency of calls, made as `asked` says.
+    a runtime may round. Percentiles are of the latency of calls, made as `asked` says; `batch_rows` is the mean of the rows that travelled
+    with a call's, its own and those of other callers.
     """
 
     version: str
@@ -48,6 +49,7 @@ class VersionSummary:
     auc_offline_whole: float
     p50_ms: float
     p99_ms: float
+    batch_rows: float
     runtimes: tuple[RuntimeRows, ...]
 
 
@@ -162,6 +164,7 @@ def _summarize_version(answers: Answers, auc_whole: float, asked: str) -> Versio
         auc_offline_whole=auc_whole,
         p50_ms=float(p50),
         p99_ms=float(p99),
+        batch_rows=float(np.mean(answers.batches)) if answers.batches else 0.0,
         runtimes=count(answers.computed),
     )
 

@@ -26,6 +26,7 @@ GOOD_VERSION = VersionSummary(
     auc_offline_whole=0.76,
     p50_ms=1,
     p99_ms=2,
+    batch_rows=3,
     runtimes=(RuntimeRows("onnx", 100, {}),),
 )
 GOOD_CHAOS = ChaosSummary(killed_after=50, killed=True, stood_in=10, silent=0, returned=30, returned_s=1.5)
