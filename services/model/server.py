@@ -20,7 +20,6 @@ from services.mesh.methods import Servicer
 from services.mesh.objects import Objects, artifact_path
 from services.mesh.snapshots import SnapshotReader
 from services.model.artifacts import Artifacts
-from services.model.batcher import Limits
 from services.model.clients import RuntimeReporter
 from services.model.convert import decode_catalog
 from services.model.engine import Engine
@@ -31,6 +30,7 @@ from services.model.runtimes.oip import OipRuntime
 from services.model.runtimes.onnx import OnnxRuntime
 from services.model.runtimes.triton import open_triton
 from services.model.runtimes.triton_config import Instances
+from services.model.schedule import Limits
 from services.model.servicer import InferenceServicer, ModelServicer
 from services.model.settings import Settings
 from services.model.triton_metrics import TritonMetrics
