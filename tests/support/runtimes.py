@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from predictmesh.model.v1.runtime_pb2 import RUNTIME_STATE_READY
-
 from services.model.runtimes import LoadedModel, Runtime
 from services.model.runtimes.oip import OipRuntime
 from services.model.runtimes.onnx import OnnxRuntime
@@ -18,7 +19,7 @@ from services.model.runtimes.triton_config import Instances
 from services.model.versions import Artifact, Placement, Signature, Version
 from tests.support.model_process import ModelProcess, model_process, states
 from tests.support.onnx_models import OnnxModel
-from tests.support.triton import TritonServer
+from tests.support.triton import TritonServer, triton_server
 
 INSTANCES = Instances(count=1, kind="auto", batch_rows=256)
 
@@ -36,10 +37,14 @@ class Loading:
 
     async def __call__(self, model: OnnxModel, signature: Signature | None = None) -> LoadedModel:
         """Load a model, with another signature than its own if one is given."""
-        version = replace(model.version(), signature=signature or model.signature)
-        path = self.directory / model.sha256
-        path.write_bytes(model.content)
-        return await self.runtime.load(Placement(version, Artifact(self.runtime.name, model.sha256)), path)
+        return await self.version(replace(model.version(), signature=signature or model.signature), model.content)
+
+    async def version(self, version: Version, content: bytes, form: str = "onnx") -> LoadedModel:
+        """Load a version of which `content` is the artifact."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self.directory / sha256
+        path.write_bytes(content)
+        return await self.runtime.load(Placement(version, Artifact(self.runtime.name, sha256, form)), path)
 
 
 @dataclass
@@ -59,6 +64,15 @@ class LoadingElsewhere(Loading):
         version = replace(model.version(), signature=signature or model.signature)
         target = f"{self.server.address}/{name}/1.0.0"
         return await self.runtime.load(Placement(version, Artifact(self.runtime.name, "", "", target)), None)
+
+
+@contextmanager
+def shared_triton(directory: Path) -> Iterator[TritonServer]:
+    """A Triton for the tests of a module, each of which has an event loop of its own."""
+    with asyncio.Runner() as runner:
+        opened = triton_server(directory)
+        yield runner.run(opened.__aenter__())
+        runner.run(opened.__aexit__(None, None, None))
 
 
 @asynccontextmanager

@@ -63,7 +63,7 @@ class Deployment:
             if await self._control.ready(self.name):
                 if await answers():
                     return
-                # A plain load of what is ready does nothing.
+                # A plain load of what is ready does nothing. Its end is not awaited: with a dead process it never comes.
                 await self._control.unload(self.name)
             await self._load()
             logger.info("model loaded into Triton again", extra={"triton_model": self.name})
@@ -76,8 +76,11 @@ class Deployment:
             self._up = False
             try:
                 await self._control.unload(self.name)
+                reason = "" if await self._control.gone(self.name) else "Triton does not end to unload it"
             except MeshError as error:
-                logger.warning("model not unloaded", extra={"triton_model": self.name, "reason": error.message})
+                reason = error.message
+            if reason:
+                logger.warning("model not unloaded", extra={"triton_model": self.name, "reason": reason})
             await _to_the_end(asyncio.to_thread(self._repository.remove, self.name))
 
     async def _load(self) -> None:
@@ -168,11 +171,14 @@ class TritonRuntime:
                 return
             states = await self._control.states()
             left = {name for name in states if is_ours(name)} | await asyncio.to_thread(self._repository.names)
-            for name in left:
-                await self._control.unload(name)
-                await asyncio.to_thread(self._repository.remove, name)
+            await asyncio.gather(*map(self._clear_away, left))
             await asyncio.to_thread(self._repository.remove_unfinished)
             self._clear = True
+
+    async def _clear_away(self, name: str) -> None:
+        await self._control.unload(name)
+        await self._control.gone(name)
+        await asyncio.to_thread(self._repository.remove, name)
 
     async def _deployment(self, placement: Placement, artifact: Path) -> Deployment:
         name, form = triton_name(placement.version), placement.artifact.format

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import NoReturn
 
 from tritonclient.grpc import service_pb2 as pb
@@ -10,7 +11,6 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from services.mesh.errors import (
     Code,
-    DeadlineExceeded,
     FieldViolation,
     MeshError,
     StoreUnavailable,
@@ -22,7 +22,7 @@ from services.model.runtimes.oip import CONTROL_TIMEOUT_S
 
 SERVER = "Triton"
 
-_UNLOAD_LIMIT_S = 30.0
+_GONE_LIMIT_S = 10.0
 _POLL_S = 0.05
 # States in which a model holds nothing; "" is one that was never loaded.
 _GONE = {"", "UNAVAILABLE"}
@@ -72,19 +72,25 @@ class TritonControl:
             _raise_refusal(error)
 
     async def unload(self, name: str) -> None:
-        """Unload a model and return when it holds nothing any more; nothing if there is no such model.
+        """Have a model unloaded, after its load if that is under way; nothing if there is no such model.
 
-        DeadlineExceeded if that takes too long. A load under way is awaited by Triton itself.
+        It takes no more batches then, and may be loaded again, but holds what it has until `gone`.
         """
         with failures_of(SERVER):
             request = pb.RepositoryModelUnloadRequest(model_name=name)
-            await self._stub.RepositoryModelUnload(request, timeout=_UNLOAD_LIMIT_S)
-        try:
-            async with asyncio.timeout(_UNLOAD_LIMIT_S):
+            await self._stub.RepositoryModelUnload(request, timeout=CONTROL_TIMEOUT_S)
+
+    async def gone(self, name: str) -> bool:
+        """Wait until a model holds nothing; False if it still does after a while.
+
+        One whose Python process has died never ends to unload, and holds a thread and some shared memory for ever.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GONE_LIMIT_S):
                 while (await self.states()).get(name, "") not in _GONE:  # noqa: ASYNC110 - Triton cannot be waited on
                     await asyncio.sleep(_POLL_S)
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"Triton has not unloaded a model within {_UNLOAD_LIMIT_S:g} s") from error
+                return True
+        return False
 
 
 def _raise_refusal(error: MeshError) -> NoReturn:

@@ -39,8 +39,9 @@ class TritonRepository:
         self._directory = directory
 
     def names(self) -> set[str]:
-        """Our names that have a directory."""
-        with _told("read"):
+        """Our names that have a directory; the repository itself is made if it is not there."""
+        with _told("made or read"):
+            self._directory.mkdir(parents=True, exist_ok=True)
             return {path.name for path in self._directory.iterdir() if is_ours(path.name)}
 
     def write(self, name: str, config: str, file: str, artifact: Path) -> None:

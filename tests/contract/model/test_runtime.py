@@ -14,8 +14,8 @@ from services.model.datatypes import BYTES, DTYPES, Array
 from services.model.errors import InvalidArtifact, RuntimeFailed, SignatureMismatch
 from services.model.versions import Signature, TensorSpec
 from tests.support.onnx_models import DATATYPES, OnnxModel, deep, identity, linear, lookup, several
-from tests.support.runtimes import Loading, Opening, oip, onnx, triton
-from tests.support.triton import TritonServer, triton_server
+from tests.support.runtimes import Loading, Opening, oip, onnx, shared_triton, triton
+from tests.support.triton import TritonServer
 
 RUNTIMES = ("onnx", "triton", "oip")
 # Those that are given bytes; what an OIP server is given is its own affair.
@@ -25,10 +25,8 @@ LOADERS = ("onnx", "triton")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """One Triton for all tests."""
-    with asyncio.Runner() as runner:
-        opened = triton_server(tmp_path_factory.mktemp("triton"))
-        yield runner.run(opened.__aenter__())
-        runner.run(opened.__aexit__(None, None, None))
+    with shared_triton(tmp_path_factory.mktemp("triton")) as started:
+        yield started
 
 
 @pytest.fixture(params=RUNTIMES)

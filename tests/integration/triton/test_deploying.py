@@ -17,7 +17,7 @@ from services.model.runtimes.triton import open_triton
 from services.model.runtimes.triton_config import Instances
 from services.model.runtimes.triton_repository import triton_name
 from services.model.versions import Signature, TensorSpec
-from tests.support.onnx_models import OnnxModel, deep, linear
+from tests.support.onnx_models import linear
 from tests.support.runtimes import INSTANCES, Loading, triton
 from tests.support.triton import TritonServer
 from tests.support.waiting import eventually_answers
@@ -128,7 +128,9 @@ async def test_what_triton_refuses_is_told_and_leaves_nothing(
     assert "Triton does not load the model" in refused.value.message
     assert str(server.directory) not in refused.value.message
     assert [16] == (await other.infer(ONES, 10))["y"].ravel().tolist()
-    assert {triton_name(linear().version())} == {path.name for path in server.repository.iterdir()} == await _ready(asked)
+    assert (
+        {triton_name(linear().version())} == {path.name for path in server.repository.iterdir()} == await _ready(asked)
+    )
     await other.close()
 
 
@@ -207,12 +209,14 @@ async def test_ensembles_are_run(load: Loading) -> None:
         await load.version(other, ensemble.encode(), "ensemble")
 
 
-async def test_a_model_that_triton_alone_compares_is_refused_with_the_differences(load: Loading) -> None:
+async def test_a_model_that_triton_alone_compares_is_refused_with_the_differences(
+    load: Loading, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As for an ONNX model whose operators only Triton has."""
     version = linear().version()
     narrow = replace(version, signature=Signature((TensorSpec("x", "FP32", (8,)),), version.signature.outputs))
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SignatureMismatch) as refused:
-        patch.setattr("services.model.runtimes.triton.check_onnx", _nothing)
+    monkeypatch.setattr("services.model.runtimes.triton.check_onnx", _nothing)
+    with pytest.raises(SignatureMismatch) as refused:
         await load.version(narrow, linear().content)
     assert ["input 'x' is [-1, 16] in the model, [-1, 8] in the configuration"] == [
         violation.description for violation in refused.value.violations
@@ -221,5 +225,3 @@ async def test_a_model_that_triton_alone_compares_is_refused_with_the_difference
 
 async def _nothing(artifact: Path, signature: Signature) -> None:
     pass
-
-
