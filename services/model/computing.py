@@ -20,6 +20,12 @@ logger = logging.getLogger(__name__)
 FAILED, SLOW, SATURATED, NOT_READY = "RUNTIME_FAILED", "RUNTIME_SLOW", "RUNTIME_SATURATED", "RUNTIME_NOT_READY"
 """Why a runtime that is not the first choice computed rows, named as the degradations of an answer."""
 
+# However much time there is, a runtime that takes this many times what it surely takes, and no less than this many
+# seconds, is not waited for when another one can compute.
+_PATIENCE, _PATIENCE_S = 10, 0.25
+# What the answer's way back to the caller takes: a share of the time that is left, and no less than so many seconds.
+_RETURN, _RETURN_S = 0.05, 0.002
+
 _MAYBE_OF_VALUES = (RuntimeFailed, InvalidArgument, InvalidOutput)
 
 
@@ -71,15 +77,20 @@ def _timeout(batch: Batch, station: Station, place: Place, others: Sequence[Stat
     The next station's time is kept back for it, but not so much that this one could not answer.
     """
     now = time.monotonic()
-    needed_s = station.starts_in_s(now, place) + station.cost.surely_s(batch.rows)
-    most_s = batch.latest() - now
-    timeout_s = max(most_s if not others else min(most_s, max(_unkept_s(batch, others[0], now), needed_s)), 0.001)
-    return timeout_s, timeout_s >= needed_s
+    usual_s = station.cost.surely_s(batch.rows)
+    needed_s = station.starts_in_s(now, place) + usual_s
+    timeout_s = batch.latest() - now
+    if others:
+        patience_s = max(_PATIENCE_S, _PATIENCE * usual_s)
+        timeout_s = min(timeout_s, max(needed_s, min(patience_s, _unkept_s(batch, others[0], now))))
+    return max(timeout_s, 0.001), timeout_s >= needed_s
 
 
 def _unkept_s(batch: Batch, other: Station, now: float) -> float:
     """Say how long a batch may be elsewhere for the other station to compute it in time all the same."""
-    return batch.earliest() - now - other.starts_in_s(now) - other.cost.surely_s(batch.rows)
+    left_s = batch.earliest() - now
+    back_s = max(_RETURN_S, _RETURN * left_s)
+    return left_s - back_s - other.starts_in_s(now) - other.cost.surely_s(batch.rows)
 
 
 async def _answers_otherwise(batch: Batch, station: Station, others: Sequence[Station]) -> bool:
