@@ -29,7 +29,7 @@ from services.cli.supervision import leash
 from services.cli.supervision.ports import at
 from services.cli.triton.errors import NoTriton
 from services.cli.triton.installation import Installation, find
-from services.cli.triton.launch import TritonPorts, launch, prepare, repository
+from services.cli.triton.launch import TritonPorts, forget_shared_memory, launch, prepare, repository
 from tests.parts import lacking
 from tests.support.waiting import eventually
 from tests.worlds.ports import port_row
@@ -177,3 +177,4 @@ async def triton_server(directory: Path, *, otlp_url: str = "") -> AsyncIterator
             if server.process.poll() is None:
                 server.resume()
             await server.stop()
+        forget_shared_memory(server.ports)

@@ -58,13 +58,18 @@ def launch(installation: Installation, directory: Path, ports: TritonPorts, *, o
 def prepare(installation: Installation, directory: Path, ports: TritonPorts) -> None:
     """Lay out `directory` before a start: backends of this release, and a model repository that keeps what it has.
 
-    What a killed server has left in shared memory goes; none may be running on these ports.
+    No server may be running on these ports.
     """
     repository(directory).mkdir(parents=True, exist_ok=True)
-    for left in _SHARED_MEMORY.glob(f"{ports.shared_memory_prefix}*"):
-        left.unlink(missing_ok=True)
+    forget_shared_memory(ports)
     if installation.environment is not None:
         _lay_out_backends(directory / "backends", installation.tree)
+
+
+def forget_shared_memory(ports: TritonPorts) -> None:
+    """Remove what a server left that was killed together with its Python processes; alone they would do it."""
+    for left in _SHARED_MEMORY.glob(f"{ports.shared_memory_prefix}*"):
+        left.unlink(missing_ok=True)
 
 
 def repository(directory: Path) -> Path:

@@ -50,3 +50,13 @@ async def test_left_suspended(tmp_path: Path) -> None:
         server.suspend()
     assert server.process is not None
     assert server.process.returncode is not None
+
+
+async def test_left_killed(tmp_path: Path) -> None:
+    """A test that kills it and its Python processes at once leaves no shared memory."""
+    async with triton_server(tmp_path) as server:
+        with client.InferenceServerClient(server.grpc) as triton:
+            put(server, "m", linear())
+            triton.load_model("m")
+        server.kill()
+    assert [] == list(Path("/dev/shm").glob(f"{server.ports.shared_memory_prefix}*"))
