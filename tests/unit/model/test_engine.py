@@ -3,14 +3,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from tenacity import wait_fixed
 
-from services.mesh.errors import NotReady
+from services.mesh.errors import NotReady, UpstreamUnavailable
 from services.model.artifacts import Artifacts
+from services.model.calls import Source
 from services.model.engine import Engine
 from services.model.errors import InvalidArtifact, UnknownModel, UnknownVersion, VersionNotLoaded
 from services.model.loader import Loader
@@ -30,6 +31,7 @@ class World:
 
     engine: Engine
     runtime: GatedRuntime
+    triton: GatedRuntime
     stored: dict[str, bytes]
     directory: Path
     fetched: list[str] = field(default_factory=list)
@@ -43,6 +45,19 @@ class World:
     async def answer(self, version: str = "", model: str = "m") -> float:
         with self.engine.find(model, version) as serving:
             return float((await serving.infer(call(0))).outputs["y"][0])
+
+    def on_both(self, number: float) -> Version:
+        """Make a version whose first choice is triton."""
+        version = self.version(number)
+        [artifact] = version.artifacts
+        return replace(version, artifacts=(replace(artifact, runtime="triton"), artifact))
+
+    async def source(self) -> Source:
+        with self.engine.find("m", "") as serving:
+            return (await serving.infer(call(0))).sources[0]
+
+    def by_runtime(self) -> dict[str, State]:
+        return {status.runtime: status.state for status in self.engine.board.current}
 
     def states(self) -> dict[str, State]:
         return {f"{status.model}@{status.version}": status.state for status in self.engine.board.current}
@@ -67,10 +82,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         fetched.append(sha256)
         return stored[sha256]
 
-    runtime = GatedRuntime()
-    loader = Loader({"onnx": runtime}, Artifacts(tmp_path, fetch), Limits(32, 64), parallel=2, timeout_s=5)
+    runtime, triton = GatedRuntime(), GatedRuntime("triton")
+    loader = Loader(
+        {"onnx": runtime, "triton": triton}, Artifacts(tmp_path, fetch), Limits(32, 64), parallel=2, timeout_s=5
+    )
     engine = Engine(loader, wait_fixed(0.01))
-    yield World(engine, runtime, stored, tmp_path, fetched)
+    yield World(engine, runtime, triton, stored, tmp_path, fetched)
     runtime.gate.set()
     await engine.close()
 
@@ -244,3 +261,55 @@ async def test_closing_ends_every_version(world: World) -> None:
     await world.engine.close()
     assert [True] == [model.closed for model in world.runtime.loaded]
     assert () == world.engine.board.current
+
+
+async def test_every_runtime_of_a_version_is_loaded_and_the_first_choice_answers(world: World) -> None:
+    """The fallback is warm from the start."""
+    world.engine.use(_catalog([world.on_both(1)]))
+    await eventually(lambda: world.by_runtime() == {"triton": State.READY, "onnx": State.READY})
+    assert Source("triton") == await world.source()
+    assert [1, 1] == [len(world.triton.loaded), len(world.runtime.loaded)]
+
+
+async def test_the_next_runtime_answers_until_the_first_is_loaded(world: World) -> None:
+    """A runtime that is away is asked again soon, whatever the backoff of other failures."""
+    engine = Engine(world.engine._loader, wait_fixed(3600))
+    world.triton.failures = [UpstreamUnavailable("away")]
+    engine.use(_catalog([world.on_both(1)]))
+    await eventually(lambda: {State.READY, State.FAILED} == {status.state for status in engine.board.current})
+    assert "" == engine.not_ready()
+    with engine.find("m", "") as serving:
+        assert [Source("onnx", "RUNTIME_NOT_READY", "triton")] == list((await serving.infer(call(0))).sources)
+        await eventually(lambda: {State.READY} == {status.state for status in engine.board.current})
+        assert [Source("triton")] == list((await serving.infer(call(0))).sources)
+    await engine.close()
+
+
+async def test_a_runtime_that_fails_is_shown_as_failed_until_it_is_well(world: World) -> None:
+    """The registry knows by that on what a version runs."""
+    world.engine.use(_catalog([world.on_both(1)]))
+    await eventually(lambda: world.by_runtime() == {"triton": State.READY, "onnx": State.READY})
+    [model] = world.triton.loaded
+    model.failure = UpstreamUnavailable("away")
+    assert Source("onnx", "RUNTIME_FAILED", "triton") == await world.source()
+    assert {"triton": State.FAILED, "onnx": State.READY} == world.by_runtime()
+    model.failure = None
+    await eventually(lambda: world.by_runtime() == {"triton": State.READY, "onnx": State.READY})
+    assert Source("triton") == await world.source()
+
+
+async def test_new_content_takes_over_on_each_runtime_by_itself(world: World) -> None:
+    """The old content is closed on both when its calls have ended, and no call meets a closed model."""
+    world.engine.use(_catalog([world.on_both(1)]))
+    await eventually(lambda: world.by_runtime() == {"triton": State.READY, "onnx": State.READY})
+    world.triton.gate.clear()
+    world.engine.use(_catalog([world.on_both(2)]))
+    await eventually(lambda: 2 == len(world.runtime.loaded))
+    await eventually(lambda: world.runtime.loaded[0].closed)
+    assert Source("onnx", "RUNTIME_NOT_READY", "triton") == await world.source()
+    assert 2 == await world.answer()
+    world.triton.gate.set()
+    await eventually(lambda: world.by_runtime() == {"triton": State.READY, "onnx": State.READY})
+    assert Source("triton") == await world.source()
+    await eventually(lambda: world.triton.loaded[0].closed)
+    assert [False, False] == [world.triton.loaded[1].closed, world.runtime.loaded[1].closed]
