@@ -52,6 +52,7 @@ def _families(text: str) -> Iterator[Metric]:
         if not family.name.startswith(_PREFIX):
             continue
         if family.type == "counter":
-            # A counter would be written as NAME_total, which its samples are not called.
+            # A counter is called NAME_total here, which Triton and the dashboards for it do not.
             family.type = "unknown"
+            family.samples = [sample._replace(name=family.name) for sample in family.samples]
         yield family

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +11,13 @@ import psutil
 import pytest
 import tritonclient.grpc.aio as client
 
-from services.cli.fetch import fetch
 from services.mesh.errors import DeadlineExceeded, UpstreamUnavailable
 from services.model.runtimes import LoadedModel
 from services.model.runtimes.oip import OipRuntime
 from services.model.runtimes.triton import open_triton
 from services.model.runtimes.triton_config import Instances
 from services.model.runtimes.triton_repository import triton_name
-from services.model.versions import Artifact, Placement, Signature, TensorSpec
+from services.model.versions import Artifact, Placement
 from tests.support.onnx_models import OnnxModel, linear
 from tests.support.runtimes import Loading
 from tests.support.triton import TritonServer
@@ -28,18 +25,18 @@ from tests.support.waiting import eventually, eventually_answers
 
 ONES = {"x": np.ones((1, 16), np.float32)}
 
-# y = x, for which it waits until a file is gone.
+# It answers nothing until its caller has given up.
 HOLDING = """
 import pathlib, time
 import triton_python_backend_utils as triton
 
 class TritonPythonModel:
     def execute(self, requests):
-        pathlib.Path("HELD.entered").touch()
-        while pathlib.Path("HELD").exists():
+        pathlib.Path("FILE.entered").touch()
+        while not requests[0].is_cancelled():
             time.sleep(0.01)
-        inputs = [triton.get_input_tensor_by_name(request, "x").as_numpy() for request in requests]
-        return [triton.InferenceResponse([triton.Tensor("y", values)]) for values in inputs]
+        pathlib.Path("FILE.cancelled").touch()
+        return [triton.InferenceResponse(error=triton.TritonError("given up", triton.TritonError.CANCELLED))]
 """
 
 
@@ -152,30 +149,15 @@ async def test_a_version_is_closed_while_triton_is_away(own_server: TritonServer
     assert [] == list(own_server.repository.iterdir())
 
 
-async def test_a_batch_that_is_given_up_is_given_up_by_triton(
-    own_server: TritonServer, own_load: Loading, tmp_path: Path
-) -> None:
-    """One that waits behind another is not computed, and Triton counts it so."""
-    held = tmp_path / "held"
-    held.write_text("")
-    same = Signature(linear().signature.inputs, (TensorSpec("y", "FP32", (16,)),))
-    version = replace(linear().version(), signature=same)
-    model = await own_load.version(version, HOLDING.replace("HELD", str(held)).encode(), "python")
-
-    async def counted(metric: str, labels: str = "") -> bool:
-        _, text = await asyncio.to_thread(fetch, own_server.metrics, "/metrics", 2)
-        return f'{metric}{{model="{triton_name(version)}"{labels},version="1"}} 1\n' in text
-
-    first = asyncio.create_task(model.infer(ONES, 30))
-    await eventually(Path(f"{held}.entered").exists)
-    second = asyncio.create_task(model.infer(ONES, 30))
-    await eventually_answers(partial(counted, "nv_inference_pending_request_count"))
-    second.cancel()
-    await asyncio.wait([second])
-    held.unlink()
-    await first
-    await eventually_answers(partial(counted, "nv_inference_request_failure", ',reason="CANCELED"'))
-    assert await counted("nv_inference_count")
+async def test_a_batch_that_is_given_up_is_given_up_by_triton(own_load: Loading, tmp_path: Path) -> None:
+    """As far as the backend asks: the server itself computes what it has taken."""
+    file = tmp_path / "file"
+    model = await own_load.version(linear().version(), HOLDING.replace("FILE", str(file)).encode(), "python")
+    batch = asyncio.create_task(model.infer(ONES, 30))
+    await eventually(Path(f"{file}.entered").exists)
+    assert not Path(f"{file}.cancelled").exists()
+    batch.cancel()
+    await eventually(Path(f"{file}.cancelled").exists)
     await model.close()
 
 
