@@ -173,10 +173,11 @@ class Batcher:
         """Say when it is worth to come back: when what waits is done; 10 ms to 1 s."""
         return min(1.0, max(0.01, self._schedule.done_in_s(self.stations, now)))
 
-    def _wake_in(self, seconds: float | None) -> None:
-        """Look again after so many seconds; without, the end of a batch will do."""
-        if seconds is not None and self._wake is None:
-            self._wake = asyncio.get_running_loop().call_later(seconds, self._woken)
+    def _wake_in(self, seconds: float) -> None:
+        """Look again after so many seconds, if no batch has ended before."""
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = None if seconds == math.inf else asyncio.get_running_loop().call_later(seconds, self._woken)
 
     def _woken(self) -> None:
         self._wake = None

@@ -23,8 +23,6 @@ FAILED, SLOW, SATURATED, NOT_READY = "RUNTIME_FAILED", "RUNTIME_SLOW", "RUNTIME_
 # However much time there is, a runtime that takes this many times what it surely takes, and no less than this many
 # seconds, is not waited for when another one can compute.
 _PATIENCE, _PATIENCE_S = 10, 0.25
-# What the answer's way back to the caller takes: a share of the time that is left, and no less than so many seconds.
-_RETURN, _RETURN_S = 0.05, 0.002
 
 _MAYBE_OF_VALUES = (RuntimeFailed, InvalidArgument, InvalidOutput)
 
@@ -82,21 +80,14 @@ def _timeout(batch: Batch, station: Station, place: Place, others: Sequence[Stat
     timeout_s = batch.latest() - now
     if others:
         patience_s = max(_PATIENCE_S, _PATIENCE * usual_s)
-        timeout_s = min(timeout_s, max(needed_s, min(patience_s, _unkept_s(batch, others[0], now))))
+        timeout_s = min(timeout_s, max(needed_s, min(patience_s, others[0].spare_s(batch.earliest(), batch.rows, now))))
     return max(timeout_s, 0.001), timeout_s >= needed_s
-
-
-def _unkept_s(batch: Batch, other: Station, now: float) -> float:
-    """Say how long a batch may be elsewhere for the other station to compute it in time all the same."""
-    left_s = batch.earliest() - now
-    back_s = max(_RETURN_S, _RETURN * left_s)
-    return left_s - back_s - other.starts_in_s(now) - other.cost.surely_s(batch.rows)
 
 
 async def _answers_otherwise(batch: Batch, station: Station, others: Sequence[Station]) -> bool:
     """Whether a runtime that failed on a batch computes other values: then the batch's own are at fault."""
     now = time.monotonic()
-    left_s = _unkept_s(batch, others[0], now) if others else batch.latest() - now
+    left_s = others[0].spare_s(batch.earliest(), batch.rows, now) if others else batch.latest() - now
     return await station.answers(max(left_s, 0.001))
 
 

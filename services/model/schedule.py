@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,9 +36,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Let all rows wait, for so many seconds or until a batch ends."""
+    """Let all rows wait until a batch ends, and for so many seconds at most."""
 
-    seconds: float | None
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +95,28 @@ class Schedule:
 
     def next(self, stations: Iterable[Station], now: float) -> Send | Wait | Refuse | Unserved:
         """Decide about the most urgent rows of a queue that is not empty."""
-        until, soonest = math.inf, math.inf
-        for station in stations:
-            if not station.well:
-                continue
+        until, soonest, wait = math.inf, math.inf, None
+        well = [station for station in stations if station.well]
+        for station, other in itertools.zip_longest(well, well[1:]):
             finish = self._finish(station, now)
-            if self._queue.deadline >= finish:
-                room_in_s = station.room_in_s(now)
-                return Send(station, self._rows_for(station, now), until) if room_in_s == 0 else Wait(room_in_s)
-            # Here they would come too late: the next runtime may take those of which this is true, and no others.
-            until = min(until, math.nextafter(finish, 0))
-            soonest = min(soonest, finish)
+            if self._queue.deadline < finish:
+                # Here they would come too late: the next runtime may take those of which this is true, and no others.
+                until = min(until, math.nextafter(finish, 0))
+                soonest = min(soonest, finish)
+                continue
+            room_in_s = station.room_in_s(now)
+            if room_in_s == 0:
+                return Send(station, self._rows_for(station, now), until)
+            wait = Wait(math.inf if room_in_s is None else room_in_s)
+            if other is None:
+                break
+            spare_s = other.spare_s(self._queue.deadline, 1, now)
+            if spare_s > 0:
+                return Wait(min(spare_s, wait.seconds))
+            # By what is learnt they would make it here, but the next runtime cannot wait any longer for that to come true.
+            until = min(until, self._queue.deadline + other.cost.likely_s(1))
+        if wait is not None:
+            return wait
         return Unserved() if soonest == math.inf else Refuse(math.nextafter(soonest, 0))
 
     def done_in_s(self, stations: Iterable[Station], now: float) -> float:

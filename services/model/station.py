@@ -20,6 +20,8 @@ from services.model.warmup import blank_rows, warm_up
 
 logger = logging.getLogger(__name__)
 
+# What the answer's way back to the caller takes: a share of the time that is left, and no less than so many seconds.
+_RETURN, _RETURN_S = 0.05, 0.002
 _RECOVERY_S = (0.2, 2.0)
 _PROBE_S = 5.0
 # Estimates that nothing has confirmed for so long are not believed while the runtime is idle: after one stall the next
@@ -87,13 +89,20 @@ class Station:
         before = self._standing if place is None else self._standing[: self._standing.index(place)]
         if len(before) < self.model.parallel:
             return 0.0
-        left = [
-            max(0.0, self.cost.expect_s(other.rows) - (now - other.began))
-            for other in before
-            if other.began is not None
-        ]
+        left = [self._left_s(other.rows, now - other.began) for other in before if other.began is not None]
         behind = sum(self.cost.expect_s(other.rows) for other in before if other.began is None)
         return min(left, default=0.0) + behind / self.model.parallel
+
+    def spare_s(self, deadline: float, rows: int, now: float) -> float:
+        """Say for how long a batch may be elsewhere and still be answered from here by its deadline."""
+        left_s = deadline - now
+        return left_s - max(_RETURN_S, _RETURN * left_s) - self.starts_in_s(now) - self.cost.surely_s(rows)
+
+    def _left_s(self, rows: int, passed_s: float) -> float:
+        """Say how much longer a batch takes that has been computed for a while."""
+        left_s = self.cost.expect_s(rows) - passed_s
+        # The longer one is overdue, the longer it will still be: a runtime that hangs does not end soon.
+        return left_s if left_s > 0 else max(0.0, passed_s - self.cost.likely_s(rows))
 
     def believes(self, now: float) -> bool:
         """Whether its estimates may be used to refuse rows."""
