@@ -1,4 +1,4 @@
-"""The span of a batch: a child of the first sampled call in it, with links to the others."""
+"""The span of a batch: a child of the first sampled call in it, with links to all of them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def batch_span(batch: Batch, runtime: str) -> AbstractContextManager[object]:
     ]
     if not sampled:
         return _NO_SPAN
-    parent, *others = sampled
-    links = [span_context(context.trace_id, context.span_id) for context in others if context.span_id]
+    parent = sampled[0]
+    links = [span_context(context.trace_id, context.span_id) for context in sampled if context.span_id]
     return span("batch", parent, SpanKind.INTERNAL, links=links, attributes={"rows": batch.rows, "runtime": runtime})

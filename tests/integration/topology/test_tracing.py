@@ -90,7 +90,8 @@ async def test_one_trace_over_all_hops(own: Sandbox, receiver: Collector) -> Non
     paths = [path(span) for span in spans.values()]
     assert [*batch, f"{GATEWAY} CLIENT {get}", f"{FEATURES} SERVER {get}"] in paths
     assert [*batch, f"{GATEWAY} CLIENT {infer}", f"{MODEL} SERVER {infer}"] in paths
-    assert 6 == len(spans)
+    assert [*batch, f"{GATEWAY} CLIENT {infer}", f"{MODEL} SERVER {infer}", f"{MODEL} INTERNAL batch"] in paths
+    assert 7 == len(spans)
 
 
 async def test_a_batch_links_its_requests(own: Sandbox, receiver: Collector) -> None:
@@ -104,7 +105,8 @@ async def test_a_batch_links_its_requests(own: Sandbox, receiver: Collector) -> 
         return {trace_id for batch in batches() for trace_id, _ in batch.links} == set(trace_ids)
 
     def batches() -> list[Span]:
-        return [span for span in receiver.spans() if span.name == "batch" and span.trace_id in trace_ids]
+        gateways = (span for span in receiver.spans() if (span.service, span.name) == (GATEWAY, "batch"))
+        return [span for span in gateways if span.trace_id in trace_ids]
 
     await eventually(complete, "a link to every request")
     servers = {(span.trace_id, span.span_id) for span in receiver.spans() if span.name == PREDICT}
