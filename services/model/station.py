@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
+from services.mesh import context as contexts
 from services.mesh.errors import MeshError, Reason
 from services.model.breaker import Breaker
 from services.model.calls import Source
@@ -167,6 +168,8 @@ class Station:
 
     async def _recover(self) -> None:
         """Bring the runtime back, try it, and let batches go there again."""
+        # It outlives the call that found the failure, and its logs are not that call's.
+        contexts.use(None)
         wait_s, most_s = _RECOVERY_S
         while True:
             # Pods that failed together do not come back together.
