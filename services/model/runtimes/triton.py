@@ -14,7 +14,6 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from services.mesh.channel import open_stub
 from services.mesh.errors import MeshError, UpstreamUnavailable
-from services.model.datatypes import blank
 from services.model.errors import InvalidArtifact, RuntimeFailed
 from services.model.oip.client import InferCodec
 from services.model.runtimes.oip import MAX_MESSAGE_BYTES, RemoteModel, Target, ask_codec
@@ -23,6 +22,7 @@ from services.model.runtimes.triton_config import ENSEMBLE, FORMATS, Instances, 
 from services.model.runtimes.triton_control import SERVER, TritonControl
 from services.model.runtimes.triton_repository import TritonRepository, is_ours, triton_name
 from services.model.versions import Placement, Signature
+from services.model.warmup import blank_rows
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class TritonModel(RemoteModel):
         await self._release()
 
     async def _answers(self) -> bool:
-        row = {spec.name: blank(spec.datatype, spec.batch_shape(1)) for spec in self._signature.inputs}
+        row = blank_rows(self._signature, 1)
         # Of several instances one may be dead: each has to get a row.
         probes = 1 if self.parallel == 1 else self.parallel * _PROBES_PER_INSTANCE
         try:
