@@ -81,7 +81,7 @@ def test_typed_outputs_are_read(datatype: str) -> None:
     """Of every type that has them."""
     codec = _codec(Signature((X,), (TensorSpec("y", datatype, (2,)),)))
     contents = {CONTENTS[datatype]: _values(datatype).ravel().tolist()}
-    values = codec.decode(_response(datatype, [2, 2], **contents), 2)["y"]
+    values = codec.decode(_response(datatype, [2, 2], None, **contents), 2)["y"]
     assert (_values(datatype).tolist(), DTYPES[datatype]) == (values.tolist(), values.dtype)
 
 
