@@ -74,14 +74,20 @@ class Deployment:
             if self.users:
                 return
             self._up = False
-            try:
-                await self._control.unload(self.name)
-                reason = "" if await self._control.gone(self.name) else "Triton does not end to unload it"
-            except MeshError as error:
-                reason = error.message
-            if reason:
-                logger.warning("model not unloaded", extra={"triton_model": self.name, "reason": reason})
-            await _to_the_end(asyncio.to_thread(self._repository.remove, self.name))
+            for step in (self._unload, self._remove):
+                try:
+                    await step()
+                except MeshError as error:
+                    extra = {"triton_model": self.name, "reason": error.message}
+                    logger.warning("model not cleared away; the next start will do it", extra=extra)
+
+    async def _unload(self) -> None:
+        await self._control.unload(self.name)
+        if not await self._control.gone(self.name):
+            logger.warning("model never ends to unload", extra={"triton_model": self.name})
+
+    async def _remove(self) -> None:
+        await _to_the_end(asyncio.to_thread(self._repository.remove, self.name))
 
     async def _load(self) -> None:
         await _to_the_end(asyncio.to_thread(self._write))

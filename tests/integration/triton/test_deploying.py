@@ -15,7 +15,7 @@ from services.mesh.errors import StoreUnavailable
 from services.model.errors import InvalidArtifact, SignatureMismatch
 from services.model.runtimes.triton import open_triton
 from services.model.runtimes.triton_config import Instances
-from services.model.runtimes.triton_repository import triton_name
+from services.model.runtimes.triton_repository import TritonRepository, triton_name
 from services.model.versions import Signature, TensorSpec
 from tests.support.onnx_models import linear
 from tests.support.runtimes import INSTANCES, Loading, triton
@@ -132,6 +132,19 @@ async def test_what_triton_refuses_is_told_and_leaves_nothing(
         {triton_name(linear().version())} == {path.name for path in server.repository.iterdir()} == await _ready(asked)
     )
     await other.close()
+
+
+async def test_a_directory_that_cannot_be_deleted_hides_no_reason(
+    own_load: Loading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told is why the model was not loaded."""
+
+    def fail(repository: TritonRepository, name: str) -> None:
+        raise StoreUnavailable("it cannot be written")
+
+    monkeypatch.setattr(TritonRepository, "remove", fail)
+    with pytest.raises(InvalidArtifact):
+        await own_load.version(replace(linear().version(), signature=PASSING), b"broken(", "python")
 
 
 async def test_a_kind_of_device_that_is_not_there_is_refused(server: TritonServer, tmp_path: Path) -> None:
