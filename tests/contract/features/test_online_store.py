@@ -330,7 +330,7 @@ async def test_replicated_confirms_writes_and_fails_without_the_replica() -> Non
     follow = ("--replicaof", f"127.0.0.1 {port}", "--repl-diskless-sync-delay", "0")
     with valkey(port=port) as primary, valkey(*follow) as replica:
         await replicating(primary)
-        async with open_store(primary.url, StoreOptions(durability=Durability.REPLICATED, timeout_s=1)) as opened:
+        async with open_store(primary.url, StoreOptions(durability=Durability.REPLICATED, timeout_s=5)) as opened:
             assert [True] == (await opened.put_many([key(1)], [row(1)], 0)).tolist()
             replica.kill()
             with pytest.raises(StoreUnavailable, match="durable"):
