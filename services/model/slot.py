@@ -45,6 +45,7 @@ class Slot:
         self._changed = changed
         self._release = release
         self._retiring: set[asyncio.Task[None]] = set()
+        self._logged = ""
         self._begin(placement)
 
     def want(self, placement: Placement) -> None:
@@ -93,7 +94,8 @@ class Slot:
         message = error.message if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"
         if self.station:
             message += f"; digest {self.station.placement.version.digest} keeps answering"
-        if message != self.status.message:
+        if message != self._logged:
+            self._logged = message
             extra = {"version": str(self.placement), "reason": message, "next_attempt_s": attempt.upcoming_sleep}
             logger.warning("version not loaded", extra=extra, exc_info=None if expected else error)
         self._show(State.FAILED, message)
