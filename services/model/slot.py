@@ -45,7 +45,7 @@ class Slot:
         self._changed = changed
         self._release = release
         self._retiring: set[asyncio.Task[None]] = set()
-        self._logged = ""
+        self._away = False
         self._begin(placement)
 
     def want(self, placement: Placement) -> None:
@@ -72,7 +72,7 @@ class Slot:
         await attempts(self._attempt, placement)
 
     async def _attempt(self, placement: Placement) -> None:
-        if self.status.state is not State.LOADING:
+        if self.status.state is not State.LOADING and not self._away:
             self._show(State.LOADING)
         started = time.perf_counter()
         station = await self._loader.load(placement)
@@ -83,10 +83,7 @@ class Slot:
         logger.info("version loaded", extra={"version": str(placement), "load_time_ms": int(load_s * 1e3)})
 
     def _wait_s(self, attempt: tenacity.RetryCallState) -> float:
-        error = attempt.outcome.exception() if attempt.outcome else None
-        if isinstance(error, MeshError) and error.reason is Reason.UPSTREAM_UNAVAILABLE:
-            return random.uniform(*_AWAY_S)  # noqa: S311 - jitter
-        return self._retry(attempt)
+        return random.uniform(*_AWAY_S) if _is_away(attempt) else self._retry(attempt)  # noqa: S311 - jitter
 
     def _failed(self, attempt: tenacity.RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome else None
@@ -94,10 +91,12 @@ class Slot:
         message = error.message if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"
         if self.station:
             message += f"; digest {self.station.placement.version.digest} keeps answering"
-        if message != self._logged:
-            self._logged = message
-            extra = {"version": str(self.placement), "reason": message, "next_attempt_s": attempt.upcoming_sleep}
-            logger.warning("version not loaded", extra=extra, exc_info=None if expected else error)
+        self._away = _is_away(attempt)
+        if (self.status.state, self.status.message) == (State.FAILED, message):
+            # A runtime that is still away is asked too often to tell each time.
+            return
+        extra = {"version": str(self.placement), "reason": message, "next_attempt_s": attempt.upcoming_sleep}
+        logger.warning("version not loaded", extra=extra, exc_info=None if expected else error)
         self._show(State.FAILED, message)
 
     def _health(self, station: Station, trouble: str) -> None:
@@ -124,3 +123,8 @@ class Slot:
             logger.exception("version not closed cleanly", extra={"version": str(station.placement)})
         else:
             logger.info("version closed", extra={"version": str(station.placement)})
+
+
+def _is_away(attempt: tenacity.RetryCallState) -> bool:
+    error = attempt.outcome.exception() if attempt.outcome else None
+    return isinstance(error, MeshError) and error.reason is Reason.UPSTREAM_UNAVAILABLE

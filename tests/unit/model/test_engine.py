@@ -313,3 +313,20 @@ async def test_new_content_takes_over_on_each_runtime_by_itself(world: World) ->
     assert Source("triton") == await world.source()
     await eventually(lambda: world.triton.loaded[0].closed)
     assert [False, False] == [world.triton.loaded[1].closed, world.runtime.loaded[1].closed]
+
+
+async def test_a_runtime_that_stays_away_is_told_once(world: World) -> None:
+    """It is asked every second or so, and nobody wants to read of each time."""
+    world.triton.failures = [UpstreamUnavailable("away")] * 3
+    seen: list[tuple[State, str]] = []
+
+    async def watch() -> None:
+        async for statuses in world.engine.board.changes():
+            seen.extend((status.state, status.message) for status in statuses if status.runtime == "triton")
+
+    watching = asyncio.create_task(watch())
+    world.engine.use(_catalog([world.on_both(1)]))
+    await eventually(lambda: world.by_runtime().get("triton") is State.READY)
+    watching.cancel()
+    assert 1 == len({each for each in seen if each[0] is State.FAILED})
+    assert [State.LOADING, State.FAILED, State.READY] == list(dict.fromkeys(state for state, _ in seen))
