@@ -98,6 +98,8 @@ def _deadlines(ticket: Ticket, rows: Rows) -> Sequence[float]:
     call = ticket.call
     if call.deadlines is None:
         return (call.deadline,)
+    if len(rows) == call.rows:
+        return (call.deadline, max(call.deadlines))
     found = [call.deadlines[row] for row in rows]
     return (min(found), max(found))
 

@@ -33,9 +33,7 @@ class Ticket:
         self.arrived = time.monotonic()
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._signature = signature
-        self._order: list[int] | None = None
-        if call.deadlines is not None:
-            self._order = sorted(range(call.rows), key=call.deadlines.__getitem__)
+        self._order: Sequence[int] = ()
         self._next = 0
         self._left = call.rows
         self._outputs: dict[str, Array] | None = None
@@ -53,7 +51,7 @@ class Ticket:
     def deadline(self) -> float:
         """The earliest deadline of the rows that wait; there must be one."""
         call = self.call
-        if call.deadlines is None or self._order is None:
+        if call.deadlines is None or self._next == 0:
             return call.deadline
         return call.deadlines[self._order[self._next]]
 
@@ -61,14 +59,16 @@ class Ticket:
         """Take the most urgent rows: `most` at most, of those due by `until`, and one in any case."""
         start, call = self._next, self.call
         end = min(start + most, call.rows)
-        if call.deadlines is None or self._order is None or (end - start == call.rows and until == math.inf):
+        if call.deadlines is None or (end - start == call.rows and until == math.inf):
             self._next = end
             return range(start, end)
+        # Sorted when it is first taken apart: most calls travel whole.
+        order = self._order = self._order or sorted(range(call.rows), key=call.deadlines.__getitem__)
         stop = start + 1
-        while stop < end and call.deadlines[self._order[stop]] <= until:
+        while stop < end and call.deadlines[order[stop]] <= until:
             stop += 1
         self._next = stop
-        return self._order[start:stop]
+        return list(order[start:stop])
 
     def withdraw(self) -> int:
         """Let no batch take any more rows, and say how many waited."""
