@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from services.model.errors import InvalidArtifact, RuntimeFailed
 from services.model.oip.client import InferCodec
 from services.model.runtimes.oip import MAX_MESSAGE_BYTES, RemoteModel, Target, ask_codec
 from services.model.runtimes.onnx import check_onnx
-from services.model.runtimes.triton_config import ENSEMBLE, FORMATS, Instances, model_config, server_names
+from services.model.runtimes.triton_config import ENSEMBLE, FORMATS, Instances, model_config, server_names, steps_of
 from services.model.runtimes.triton_control import SERVER, TritonControl
 from services.model.runtimes.triton_repository import TritonRepository, is_ours, triton_name
 from services.model.versions import Placement, Signature
@@ -43,6 +43,10 @@ class Deployment:
     ) -> None:
         self.name = name
         self.users = 0
+        self.steps: Callable[[], Sequence[Deployment]] = tuple
+        """What an ensemble joins, as far as it is ours."""
+        self.answers: Callable[[], Awaitable[bool]] = _unasked
+        """Asks it for a row."""
         self._control = control
         self._repository = repository
         self._write = write
@@ -57,11 +61,14 @@ class Deployment:
                 await self._load()
                 self._up = True
 
-    async def heal(self, answers: Callable[[], Awaitable[bool]]) -> None:
+    async def heal(self) -> None:
         """Load it if Triton has lost it, or if it does not answer although Triton takes it to be ready."""
+        # An ensemble does not answer while one of them does not, and to load it anew would not mend those.
+        for step in self.steps():
+            await step.heal()
         async with self._lock:
             if await self._control.ready(self.name):
-                if await answers():
+                if await self.answers():
                     return
                 # A plain load of what is ready does nothing. Its end is not awaited: with a dead process it never comes.
                 await self._control.unload(self.name)
@@ -115,10 +122,11 @@ class TritonModel(RemoteModel):
         self._signature = signature
         self._deployment = deployment
         self._release = release
+        deployment.answers = self._answers
 
     async def revive(self) -> None:
         """Load it again if it is not ready, or does not answer a row of zeros."""
-        await self._deployment.heal(self._answers)
+        await self._deployment.heal()
 
     async def close(self) -> None:
         """Unload it if no other version shares its content."""
@@ -193,8 +201,13 @@ class TritonRuntime:
             config = model_config(name, placement, self._instances, content)
             file = FORMATS[form].file if form in FORMATS else ""
             write = partial(self._repository.write, name, config, file, artifact)
-            self._deployments.setdefault(name, Deployment(name, self._control, self._repository, write))
+            deployment = self._deployments.setdefault(name, Deployment(name, self._control, self._repository, write))
+            if content:
+                deployment.steps = partial(self._known, steps_of(content))
         return self._deployments[name]
+
+    def _known(self, names: Sequence[str]) -> list[Deployment]:
+        return [self._deployments[name] for name in names if name in self._deployments]
 
     async def _model(self, placement: Placement, deployment: Deployment) -> TritonModel:
         signature = placement.version.signature
@@ -230,6 +243,10 @@ async def open_triton(
             yield runtime
         finally:
             clearing.cancel()
+
+
+async def _unasked() -> bool:
+    return True
 
 
 async def _insist(work: Callable[[], Awaitable[None]]) -> None:

@@ -74,6 +74,11 @@ def model_config(name: str, placement: Placement, instances: Instances, artifact
     return _text(config)
 
 
+def steps_of(artifact: bytes) -> list[str]:
+    """Return the models that an ensemble joins, by Triton's names for them; raises InvalidArtifact."""
+    return [step.model_name for step in _parsed(artifact).ensemble_scheduling.step]
+
+
 def server_names(placement: Placement) -> dict[str, str]:
     """Return what Triton calls the tensors, where it cannot call them as the signature does.
 

@@ -84,3 +84,10 @@ async def test_an_ensemble_comes_back_after_a_restart_of_triton(world: World) ->
     assert await world.answers()
     await world.server.restart()
     await eventually_answers(world.answers)
+
+
+async def test_an_ensemble_comes_back_when_the_process_of_a_step_dies(world: World) -> None:
+    """Though Triton takes both to be ready, and nobody asks for the step itself."""
+    await world.load(*world.versions)
+    world.server.stubs()[0].kill()
+    await eventually_answers(world.answers)
