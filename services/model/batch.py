@@ -47,6 +47,21 @@ class Batch:
         portions = [portion for portion in self.portions if not portion.ticket.answer.done()]
         return self if len(portions) == len(self.portions) else Batch(portions)
 
+    def due_after(self, now: float) -> tuple[Batch, list[Portion]]:
+        """Part what somebody waits for and is due later than `now` from what is late; what nobody waits for is dropped."""
+        living = self.living()
+        if living is self and self.earliest() > now:
+            return self, []
+        due, late = [], []
+        for ticket, rows in living.portions:
+            past = _late(ticket, rows, now)
+            if past:
+                late.append(Portion(ticket, past))
+                rows = sorted(set(rows).difference(past))  # noqa: PLW2901 - those that are left
+            if rows:
+                due.append(Portion(ticket, rows))
+        return Batch(due), late
+
     def halves(self) -> list[Batch]:
         """Part it between calls, or within the only one if that is judged by row; no parts if it cannot be parted."""
         if len(self.portions) > 1:
@@ -102,6 +117,11 @@ def _deadlines(ticket: Ticket, rows: Rows) -> Sequence[float]:
         return (call.deadline, max(call.deadlines))
     found = [call.deadlines[row] for row in rows]
     return (min(found), max(found))
+
+
+def _late(ticket: Ticket, rows: Rows, now: float) -> list[int]:
+    deadlines = ticket.call.deadlines
+    return [row for row in rows if (ticket.call.deadline if deadlines is None else deadlines[row]) <= now]
 
 
 def _finite_codes(signature: Signature, outputs: Mapping[str, Array], rows: int) -> Array | None:

@@ -126,7 +126,13 @@ class Batcher:
     async def _run(self, batch: Batch, station: Station, place: Place) -> None:
         # A task begins in the context of whoever made it, which is another call's.
         contexts.use(batch.portions[0].ticket.context)
-        await self._compute(batch, station, place)
+        # The event loop may have been busy since the batch was put together.
+        batch, late = batch.due_after(time.monotonic())
+        if late:
+            self._expire(late)
+        place.rows = batch.rows
+        if batch.rows:
+            await self._compute(batch, station, place)
 
     async def _compute(self, batch: Batch, station: Station, place: Place) -> None:
         stations = list(self.stations)

@@ -15,6 +15,9 @@ from services.model.tickets import Ticket
 
 # A batch with this share of the greatest throughput is worth more than a smaller one when more waits than it holds.
 _EFFICIENT = 0.9
+# What waits counts this many times for whoever comes: others will come that are more urgent and leave before him. Without
+# it those with much time would all wait to their last moment, and be as urgent then as those with little.
+_OVERTAKEN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Schedule:
             return None
         for station in stations:
             if station.well:
-                if station.room_in_s(now) != 0:
+                if self._room_in_s(station, call.rows, now) != 0:
                     return None
                 # An idle one is asked even if it seems too slow: nobody else is kept waiting, and it shows what is true.
                 ends = now + station.starts_in_s(now) + station.cost.likely_s(call.rows)
@@ -75,7 +78,7 @@ class Schedule:
 
     def hopeless(self, ticket: Ticket, stations: Sequence[Station], now: float) -> bool:
         """Whether not even one row would be computed in time, going by what is more urgent and what batches cost."""
-        ahead = self._queue.ahead_of(ticket.deadline)
+        ahead = _OVERTAKEN * self._queue.ahead_of(ticket.deadline)
         well = [station for station in stations if station.well]
         return bool(well) and all(
             station.believes(now) and ticket.deadline < self._finish(station, now) + ahead * self._row_s(station)
@@ -104,7 +107,7 @@ class Schedule:
                 until = min(until, math.nextafter(finish, 0))
                 soonest = min(soonest, finish)
                 continue
-            room_in_s = station.room_in_s(now)
+            room_in_s = self._room_in_s(station, self._queue.rows, now)
             if room_in_s == 0:
                 return Send(station, self._rows_for(station, now), until)
             wait = Wait(math.inf if room_in_s is None else room_in_s)
@@ -124,6 +127,16 @@ class Schedule:
         return min(
             (s.starts_in_s(now) + self._queue.rows * self._row_s(s) for s in stations if s.well), default=math.inf
         )
+
+    def _room_in_s(self, station: Station, rows: int, now: float) -> float | None:
+        """Say in how many seconds some rows may leave for a station; None when a batch has to end before.
+
+        Behind others goes only what makes an efficient batch. Fewer rows would spare the runtime a pause, but each batch
+        costs this process more than the runtime: when others end, more will have come to share that.
+        """
+        if station.busy and rows < station.cost.efficient_rows(self._limits.batch_rows, _EFFICIENT):
+            return None
+        return station.room_in_s(now)
 
     def _finish(self, station: Station, now: float) -> float:
         """Say when the most urgent rows would be computed there, in monotonic seconds.

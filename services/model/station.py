@@ -70,6 +70,11 @@ class Station:
         """Whether nothing stands there."""
         return not self._standing
 
+    @property
+    def busy(self) -> bool:
+        """Whether a batch that is sent now would stand behind others."""
+        return len(self._standing) >= self.model.parallel
+
     async def warm(self, most_rows: int) -> None:
         """Run the first batches; raises RuntimeFailed or InvalidOutput, as warm_up."""
         await warm_up(self.model, self.placement.version.signature, most_rows, self.cost.learn)

@@ -23,6 +23,10 @@ Rows: TypeAlias = range | list[int]
 
 _NONE = Source("")
 
+# The way back to the caller takes a share of the time that he gave, so many seconds at most. Rows are planned for before
+# that: an answer that is ready at the last moment comes too late, and under overload most of them would.
+_WAY_BACK, _WAY_BACK_S = 0.2, 0.01
+
 
 class Ticket:
     """A call whose rows are taken in the order of their deadlines, and whose answer is there when the last row's is."""
@@ -49,11 +53,11 @@ class Ticket:
 
     @property
     def deadline(self) -> float:
-        """The earliest deadline of the rows that wait; there must be one."""
+        """When the most urgent row that waits has to be computed, to be with its caller in time; there must be one."""
         call = self.call
         if call.deadlines is None or self._next == 0:
-            return call.deadline
-        return call.deadlines[self._order[self._next]]
+            return self._planned(call.deadline)
+        return self._planned(call.deadlines[self._order[self._next]])
 
     def take(self, most: int, until: float) -> Rows:
         """Take the most urgent rows: `most` at most, of those due by `until`, and one in any case."""
@@ -65,7 +69,7 @@ class Ticket:
         # Sorted when it is first taken apart: most calls travel whole.
         order = self._order = self._order or sorted(range(call.rows), key=call.deadlines.__getitem__)
         stop = start + 1
-        while stop < end and call.deadlines[order[stop]] <= until:
+        while stop < end and self._planned(call.deadlines[order[stop]]) <= until:
             stop += 1
         self._next = stop
         return list(order[start:stop])
@@ -103,6 +107,9 @@ class Ticket:
         self._places()
         self._row_codes()[slice(rows.start, rows.stop) if isinstance(rows, range) else rows] = error.code
         self._finish(len(rows))
+
+    def _planned(self, deadline: float) -> float:
+        return deadline - min(_WAY_BACK * max(0.0, deadline - self.arrived), _WAY_BACK_S)
 
     def _finish(self, rows: int) -> None:
         self._left -= rows
