@@ -64,6 +64,8 @@ class Batch:
 
     def halves(self) -> list[Batch]:
         """Part it between calls, or within the only one if that is judged by row; no parts if it cannot be parted."""
+        if not self.portions:
+            return []
         if len(self.portions) > 1:
             middle = len(self.portions) // 2
             return [Batch(self.portions[:middle]), Batch(self.portions[middle:])]
@@ -77,6 +79,11 @@ class Batch:
         """Give all of it up."""
         for ticket, rows in self.portions:
             ticket.failed(rows, error)
+
+    def abandon(self, error: MeshError) -> None:
+        """Fail its calls as a whole, whatever has become of their rows."""
+        for ticket, _ in self.portions:
+            ticket.abandoned(error)
 
     def answer(self, signature: Signature, outputs: Mapping[str, Array], source: Source) -> int:
         """Give each call its rows, and say how many rows are not finite where they must be.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from services.mesh import context as contexts
-from services.mesh.errors import DeadlineExceeded, MeshError, Overloaded, UpstreamUnavailable
+from services.mesh.errors import DeadlineExceeded, Internal, MeshError, Overloaded, UpstreamUnavailable
 from services.model.batch import Batch
 from services.model.calls import Answer, InferCall, Source
 from services.model.computing import NOT_READY, SATURATED, compute
@@ -23,6 +24,8 @@ from services.model.spans import batch_span
 from services.model.station import Place, Station
 from services.model.tickets import Ticket
 from services.model.versions import Signature
+
+logger = logging.getLogger(__name__)
 
 
 class Batcher:
@@ -68,7 +71,8 @@ class Batcher:
                 await self._travel(ticket)
                 return await ticket.answer
             finally:
-                if not ticket.answer.done() or ticket.answer.cancelled():
+                # Rows of it wait still when it has failed by others of its rows.
+                if ticket.waiting or not ticket.answer.done() or ticket.answer.cancelled():
                     self._left(ticket)
 
     async def _travel(self, ticket: Ticket) -> None:
@@ -77,10 +81,8 @@ class Batcher:
         self._schedule.budgets.saw(ticket.call.deadline - now, now)
         station = self._schedule.at_once(ticket.call, self.stations, now)
         if station is None:
-            if ticket.deadline > now and self._schedule.hopeless(ticket, self.stations, now):
-                ticket.withdraw()
-                self._refuse([Portion(ticket, range(ticket.call.rows))], now)
-            else:
+            self._refuse_hopeless(ticket, now)
+            if ticket.waiting:
                 self._queue.push(ticket)
                 self._pump()
             return
@@ -124,14 +126,14 @@ class Batcher:
         task.add_done_callback(ended)
 
     async def _run(self, batch: Batch, station: Station, place: Place) -> None:
-        # A task begins in the context of whoever made it, which is another call's.
-        contexts.use(batch.portions[0].ticket.context)
         # The event loop may have been busy since the batch was put together.
         batch, late = batch.due_after(time.monotonic())
         if late:
             self._expire(late)
         place.rows = batch.rows
         if batch.rows:
+            # A task begins in the context of whoever made it, which is another call's.
+            contexts.use(batch.portions[0].ticket.context)
             await self._compute(batch, station, place)
 
     async def _compute(self, batch: Batch, station: Station, place: Place) -> None:
@@ -139,8 +141,12 @@ class Batcher:
         behind = stations[stations.index(station) + 1 :] if station in stations else []
         ladder = [station, *(other for other in behind if other.well)]
         station.counters.queued.add(int((time.monotonic() - batch.portions[0].ticket.arrived) * 1e9))
-        with batch_span(batch, station.runtime):
-            await compute(batch, place, ladder, self._source(station), self._signature, self.counters)
+        try:
+            with batch_span(batch, station.runtime):
+                await compute(batch, place, ladder, self._source(station), self._signature, self.counters)
+        except Exception:
+            logger.exception("batch failed", extra={"version": str(station.placement), "rows": batch.rows})
+            batch.abandon(Internal("the model service failed on a batch"))
 
     def _source(self, station: Station) -> Source:
         if station.runtime == self._first_choice:
@@ -161,6 +167,12 @@ class Batcher:
     def _expire(self, late: Sequence[Portion]) -> None:
         self.counters.refused("DEADLINE_EXCEEDED", sum(len(portion.rows) for portion in late))
         Batch(late).fail(DeadlineExceeded("the time was over before the rows were computed"))
+
+    def _refuse_hopeless(self, ticket: Ticket, now: float) -> None:
+        """Turn those rows of a new call away that would wait in vain; each has its own time."""
+        while ticket.waiting and ticket.deadline > now and self._schedule.hopeless(ticket, self.stations, now):
+            rows = ticket.take(ticket.waiting, ticket.deadline)
+            self._refuse([Portion(ticket, rows)], now)
 
     def _refuse(self, portions: Sequence[Portion], now: float) -> None:
         """Turn rows away that no runtime computes in time."""

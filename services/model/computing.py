@@ -95,8 +95,9 @@ async def _isolate(
     batch: Batch, station: Station, source: Source, signature: Signature, counters: CallCounters, error: MeshError
 ) -> None:
     """Halve a batch that failed until the rows that are at fault stand alone; the others are answered."""
-    halves = batch.living().halves()
-    if not halves:
+    batch = batch.living()
+    halves = batch.halves()
+    if batch.rows and not halves:
         counters.rows_invalid += batch.rows
         logger.warning(
             "rows failed", extra={"rows": batch.rows, "reason": error.message, "cause": repr(error.__cause__)}

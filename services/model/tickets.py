@@ -108,6 +108,11 @@ class Ticket:
         self._row_codes()[slice(rows.start, rows.stop) if isinstance(rows, range) else rows] = error.code
         self._finish(len(rows))
 
+    def abandoned(self, error: MeshError) -> None:
+        """Fail the whole call, unless it has its answer."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
     def _planned(self, deadline: float) -> float:
         return deadline - min(_WAY_BACK * max(0.0, deadline - self.arrived), _WAY_BACK_S)
 

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from services.mesh.errors import DeadlineExceeded, InvalidArgument, Overloaded
+from services.mesh.errors import DeadlineExceeded, Internal, InvalidArgument, Overloaded
 from services.model.batcher import Batcher
 from services.model.calls import Answer, InferCall
+from services.model.datatypes import Array
 from services.model.errors import InvalidOutput, NonFiniteValue, RuntimeFailed
 from services.model.runtimes.onnx import OnnxRuntime
 from services.model.schedule import Limits
@@ -119,6 +121,24 @@ async def test_rows_that_cannot_make_it_are_refused_at_once() -> None:
     model.gate.set()
     await asyncio.gather(first, patient)
     assert [[1.0], [3.0]] == model.batches
+    assert {"OVERLOADED": 1} == queue.counters.rows_refused
+
+
+async def test_a_hopeless_row_takes_none_of_its_call_with_it() -> None:
+    """Each row of a call has its own time: those that can wait are computed."""
+    model = GatedModel()
+    at = station(model)
+    for rows in (1, 4, 1, 4):
+        at.cost.learn(rows, 1.0)
+    queue = batcher(at)
+    model.gate.clear()
+    first = asyncio.create_task(queue.infer(call(1)))
+    await eventually(lambda: model.batches == [[1.0]])
+    mixed = asyncio.create_task(queue.infer(call(2, 3, left_ms=[2_500, 60_000])))
+    await eventually(lambda: queue.queued_rows == 1)
+    model.gate.set()
+    await first
+    assert [8, 0] == _codes(await mixed)
     assert {"OVERLOADED": 1} == queue.counters.rows_refused
 
 
@@ -255,6 +275,54 @@ async def test_a_call_that_fails_does_not_fail_its_neighbours() -> None:
     answers = [None if isinstance(one, BaseException) else one.outputs["y"].tolist() for one in outcomes]
     assert [[0.0], [1.0, 2.0], None, [4.0], [5.0]] == answers
     assert isinstance(outcomes[2], RuntimeFailed)
+
+
+async def test_what_is_left_of_a_call_that_has_failed_is_not_computed() -> None:
+    """Its caller knows already, and others wait."""
+    model = PickyModel()
+    queue = batcher(station(model), limits=Limits(batch_rows=2, rows_in_flight=64))
+    with pytest.raises(RuntimeFailed):
+        await queue.infer(call(1, 13, 3, 4, 5))
+    assert 0 == queue.queued_rows
+    assert [6.0] == (await queue.infer(call(6))).outputs["y"].tolist()
+    assert [[1.0, 13.0], [0.0], [6.0]] == model.batches
+
+
+async def test_two_parts_of_a_call_may_fail_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The second finds nobody who waits, and ends without a word."""
+    model = GatedModel(parallel=2)
+    queue = batcher(station(model), limits=Limits(batch_rows=2, rows_in_flight=64))
+    model.gate.clear()
+    model.failure = InvalidArgument("values")
+    asked = asyncio.create_task(queue.infer(call(1, 2, 3, 4)))
+    await eventually(lambda: len(model.batches) == 2)
+    model.gate.set()
+    with pytest.raises(InvalidArgument):
+        await asked
+    await eventually(lambda: not queue._under_way)
+    gc.collect()
+    assert [] == [record.message for record in caplog.records if record.name == "asyncio"]
+    assert 2 == queue.counters.rows_invalid
+
+
+async def test_a_fault_that_nobody_foresaw_is_told_to_every_caller(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody waits for an answer that cannot come, and the log says why."""
+
+    class Broken(GatedModel):
+        async def infer(self, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
+            await super().infer(inputs, timeout_s)
+            raise ZeroDivisionError("ours")
+
+    model = Broken()
+    queue = batcher(station(model))
+    model.gate.clear()
+    calls = [asyncio.create_task(queue.infer(made)) for made in (call(1), call(2), call(3, left_ms=[60_000]))]
+    await eventually(lambda: queue.queued_rows == 2)
+    model.gate.set()
+    outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), timeout=5)
+    assert [Internal, Internal, Internal] == [type(outcome) for outcome in outcomes]
+    assert "batch failed" in caplog.text
+    assert queue.stations[0].idle
 
 
 async def test_text_that_is_not_utf8_fails_its_row_only(tmp_path: Path) -> None:
