@@ -1,32 +1,25 @@
-"""Closed-loop pressure by h2load, which costs a tenth of a Python client: what it measures is the servers.
+"""Closed-loop pressure by h2load: what it measures is the servers.
 
-h2load does not look at grpc-status. So the gateway's own counters must show as many good calls as it had answers and no
-failed one, and a slow checking client beside it compares every answer that it gets (`checked`).
+h2load does not look at what it gets. So the gateway's own counters must show as many good calls as it had answers and
+no failed one, and a slow checking client beside it compares every answer that it gets (`checked`).
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-import struct
 import subprocess
 import sys
-import tempfile
-import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from tests.bench import h2load
 from tests.bench.load import EMPTY, PREDICT, cpu_seconds
 from tests.bench.rivals import Rival
 
-# The callers share these connections; each connection asks for keys of its own.
-CONNECTIONS = 8
-_DONE = re.compile(r"requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout")
 _COUNT = re.compile(
     r'rpc_server_call_duration_seconds_count{rpc_method="Predict",rpc_status_code="(\w+)",.*} ([\d.e+]+)'
 )
@@ -45,51 +38,21 @@ class Pressed:
 
 def press(rival: Rival, requests: Sequence[bytes], callers: int, calls: int) -> Pressed:
     """Make `calls` calls, `callers` at a time; raises SystemExit if an answer was wrong or failed."""
-    program = shutil.which("h2load")
-    if program is None:
-        raise SystemExit("the bench needs h2load; on Debian: apt-get install nghttp2-client")
     pids = [pid for found in rival.pids.values() for pid in found]
-    with tempfile.TemporaryDirectory() as directory:
-        commands = _commands(program, rival, requests, callers, calls, Path(directory))
-        statuses, before = _statuses(rival), cpu_seconds(pids)
-        checker, start = _checker(rival), time.perf_counter()
-        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-        answered = sum(_answered(process.communicate()[0]) for process in running)
-        after, elapsed = cpu_seconds(pids), time.perf_counter() - start
-        _check(rival, checker, statuses, answered)
-        latencies = np.concatenate([np.loadtxt(log, usecols=2, ndmin=1) for log in Path(directory).glob("*.log")])
+    path, messages = (EMPTY, [b""]) if rival.http == "" else (PREDICT, requests)
+    statuses, before = _statuses(rival), cpu_seconds(pids)
+    checker = _checker(rival)
+    found = h2load.call(rival.target, path, messages, callers, calls)
+    after = cpu_seconds(pids)
+    _check(rival, checker, statuses, found.count)
+    p50, p99 = np.percentile(found.latencies_ms, (50, 99))
     return Pressed(
-        answered,
-        answered / elapsed,
-        float(np.percentile(latencies, 50) / 1e3),
-        float(np.percentile(latencies, 99) / 1e3),
-        {pid: (after[pid] - before[pid]) / answered * 1e6 for pid in pids},
+        found.count,
+        found.count / found.seconds,
+        float(p50),
+        float(p99),
+        {pid: (after[pid] - before[pid]) / found.count * 1e6 for pid in pids},
     )
-
-
-def _commands(
-    program: str, rival: Rival, requests: Sequence[bytes], callers: int, calls: int, directory: Path
-) -> list[list[str]]:
-    connections = min(callers, CONNECTIONS)
-    path = EMPTY if rival.http == "" else PREDICT
-    commands = []
-    for number in range(connections):
-        body = directory / f"{number}.bin"
-        message = b"" if rival.http == "" else requests[number * 37 % len(requests)]
-        body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
-        commands.append(
-            [program, "-c1", "-m", str(callers // connections), "-n", str(calls // connections), "-d", str(body),
-             "--log-file", str(directory / f"{number}.log"), "-H", "content-type: application/grpc",
-             "-H", "te: trailers", f"http://{rival.target}{path}"]
-        )  # fmt: skip
-    return commands
-
-
-def _answered(output: str) -> int:
-    found = _DONE.search(output)
-    if found is None or int(found[2]) + int(found[3]) + int(found[4]):
-        raise SystemExit(f"h2load: {output}")
-    return int(found[1])
 
 
 def _checker(rival: Rival) -> subprocess.Popen[str] | None:

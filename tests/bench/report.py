@@ -61,7 +61,6 @@ def of(runs: Sequence[Run], rival: str, callers: int, rows: int = 1) -> list[Run
 
 def show(runs: Sequence[Run], figures: Sequence[Figure]) -> None:
     """Print both tables."""
-    console = Console(width=None if os.isatty(1) else 140)
     loads = Table(
         "callers", "rival", "answers/s", "p50 ms", "p99 ms", "CPU us", "by service", title="closed loop, one row"
     )
@@ -70,7 +69,17 @@ def show(runs: Sequence[Run], figures: Sequence[Figure]) -> None:
             found = of(runs, rival, callers)
             if found:
                 loads.add_row(str(callers), rival, *_medians(found))
-    console.print(loads)
+    console().print(loads)
+    show_budgets(figures)
+
+
+def console() -> Console:
+    """Return where tables are printed: as wide as they need to be where there is no terminal."""
+    return Console(width=None if os.isatty(1) else 140)
+
+
+def show_budgets(figures: Sequence[Figure]) -> None:
+    """Print what was measured beside what it may be."""
     budgets = Table("measure", "measured", "lowest to highest", "budget", "", title="budgets")
     for figure in figures:
         spread = f"{min(figure.values):.2f} to {max(figure.values):.2f}"
@@ -78,7 +87,7 @@ def show(runs: Sequence[Run], figures: Sequence[Figure]) -> None:
         budgets.add_row(
             figure.name, f"{figure.value:.2f} {figure.unit}", spread, budget, "met" if figure.met else "MISSED"
         )
-    console.print(budgets)
+    console().print(budgets)
 
 
 def _medians(runs: Sequence[Run]) -> list[str]:
@@ -92,8 +101,8 @@ def _medians(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def write(path: Path, runs: Sequence[Run], figures: Sequence[Figure]) -> None:
-    """Write everything that was measured, with what it was measured on."""
+def write(path: Path, runs: Sequence[Any], figures: Sequence[Figure]) -> None:
+    """Write everything that was measured, with what it was measured on; runs are dataclasses."""
     content: dict[str, Any] = {
         "machine": {"cores": os.cpu_count(), "architecture": platform.machine(), "python": platform.python_version()},
         "figures": [asdict(figure) | {"value": figure.value, "met": figure.met} for figure in figures],
