@@ -50,7 +50,7 @@ async def compute(
     except _MAYBE_OF_VALUES as error:
         failure: MeshError = error
         if isinstance(error, InvalidArgument) or await _answers_otherwise(batch, station, others):
-            await _isolate(batch, station, source, signature, counters, error)
+            await _isolate(batch, stations, source, signature, counters, error)
             return
         trouble = FAILED
     except Overloaded as error:
@@ -63,7 +63,8 @@ async def compute(
         station.failed(trouble, failure)
     left = batch.living()
     if others and left.rows:
-        stand_in = Source(others[0].runtime, trouble, source.instead_of or station.runtime)
+        # What stands against the first choice is told, and not why a stand-in for it did not compute either.
+        stand_in = Source(others[0].runtime, source.reason or trouble, source.instead_of or station.runtime)
         await compute(left, others[0].enter(left.rows), others, stand_in, signature, counters)
     else:
         left.fail(_told(failure))
@@ -88,13 +89,20 @@ async def _answers_otherwise(batch: Batch, station: Station, others: Sequence[St
     """Whether a runtime that failed on a batch computes other values: then the batch's own are at fault."""
     now = time.monotonic()
     left_s = others[0].spare_s(batch.earliest(), batch.rows, now) if others else batch.latest() - now
-    return await station.answers(max(left_s, 0.001))
+    # With less than it needs it would be found at fault for the time that the batch had.
+    return await station.answers(max(left_s, station.cost.surely_s(1)))
 
 
 async def _isolate(
-    batch: Batch, station: Station, source: Source, signature: Signature, counters: CallCounters, error: MeshError
+    batch: Batch,
+    stations: Sequence[Station],
+    source: Source,
+    signature: Signature,
+    counters: CallCounters,
+    error: MeshError,
 ) -> None:
     """Halve a batch that failed until the rows that are at fault stand alone; the others are answered."""
+    station, *others = stations
     batch = batch.living()
     halves = batch.halves()
     if batch.rows and not halves:
@@ -108,12 +116,13 @@ async def _isolate(
         await asyncio.sleep(0)
         try:
             place = station.enter(half.rows)
-            outputs = await station.compute(place, half.inputs(), _timeout(half, station, place, ())[0])
+            outputs = await station.compute(place, half.inputs(), _timeout(half, station, place, others)[0])
             counters.rows_invalid += half.answer(signature, outputs, source)
         except _MAYBE_OF_VALUES as failure:
-            await _isolate(half, station, source, signature, counters, failure)
-        except MeshError as failure:
-            half.fail(_told(failure))
+            await _isolate(half, stations, source, signature, counters, failure)
+        except MeshError:
+            # The runtime fails now, whatever the values: these rows go the way of any batch.
+            await compute(half, station.enter(half.rows), stations, source, signature, counters)
 
 
 def _told(error: MeshError) -> MeshError:

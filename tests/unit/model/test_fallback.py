@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pytest
 
-from services.mesh.errors import UpstreamUnavailable
+from services.mesh.errors import DeadlineExceeded, Overloaded, UpstreamUnavailable
 from services.model.calls import Answer, Source
+from services.model.datatypes import Array
 from services.model.errors import RuntimeFailed
 from services.model.schedule import Limits
 from services.model.station import Station
@@ -160,6 +161,65 @@ async def test_rows_of_one_call_may_come_from_two_runtimes() -> None:
     assert [2.0, 4.0] == answer.outputs["y"].tolist()
     assert [Source("triton"), Source("onnx", "RUNTIME_SATURATED", "triton")] == _sources(answer)
     await long
+
+
+@pytest.mark.parametrize("saturated", [False, True])
+async def test_the_last_of_three_runtimes_says_what_is_wrong_with_the_first(saturated: bool) -> None:
+    """Why the second did not compute is another matter."""
+    first, second, third = GatedModel(1), GatedModel(2), GatedModel(3)
+    at = [_taught(station(first, "triton"), seconds=5.0), _taught(station(second, "oip")), _taught(station(third))]
+    queue = batcher(*at)
+    second.failure = AWAY if saturated else Overloaded("full")
+    long = None
+    if saturated:
+        first.gate.clear()
+        long = asyncio.create_task(queue.infer(call(0)))
+        await eventually(lambda: len(first.batches) == 1)
+    else:
+        first.failure = AWAY
+    answer = await asyncio.wait_for(queue.infer(call(10, left_s=0.5 if saturated else 60)), timeout=5)
+    reason = "RUNTIME_SATURATED" if saturated else "RUNTIME_FAILED"
+    assert ([13.0], [Source("onnx", reason, "triton")]) == (answer.outputs["y"].tolist(), _sources(answer))
+    first.gate.set()
+    if long:
+        await long
+    for each in at:
+        await each.close()
+
+
+async def test_a_runtime_that_goes_away_while_bad_rows_are_parted_from_good_ones() -> None:
+    """The good rows are computed by the next one, and the bad one fails there."""
+
+    class Leaving(PickyModel):
+        async def infer(self, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
+            if len(self.batches) >= 2:
+                self.failure = AWAY
+            return await super().infer(inputs, timeout_s)
+
+    first, second = Leaving(1), PickyModel(2)
+    queue = batcher(station(first, "triton"), station(second))
+    answer = await asyncio.wait_for(queue.infer(call(1, 2, 13, 4, left_ms=[60_000] * 4)), timeout=5)
+    assert answer.codes is not None
+    assert ([0, 0, 13, 0], [3.0, 4.0, 0.0, 6.0]) == (answer.codes.tolist(), answer.outputs["y"].tolist())
+    assert not queue.stations[0].well
+    await queue.stations[0].close()
+
+
+async def test_bad_values_with_little_time_do_not_count_against_the_runtime() -> None:
+    """It gets the time that it needs to show that it computes others."""
+
+    class Slow(PickyModel):
+        async def infer(self, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
+            if timeout_s < 0.01:
+                raise DeadlineExceeded("the time was over")
+            return await super().infer(inputs, timeout_s)
+
+    at = _taught(station(Slow(1), "triton"), seconds=0.1)
+    queue = batcher(at, _taught(station(GatedModel(2)), seconds=60.0))
+    for _ in range(4):
+        with pytest.raises(RuntimeFailed):
+            await queue.infer(call(13, left_s=2))
+    assert at.well
 
 
 async def test_a_first_choice_that_is_not_loaded_is_told() -> None:
