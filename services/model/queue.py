@@ -33,7 +33,6 @@ class DeadlineQueue:
     @property
     def deadline(self) -> float:
         """The earliest deadline; infinite when nothing waits."""
-        self._forget_gone()
         return -self._entries[-1][0] if self._entries else math.inf
 
     def push(self, ticket: Ticket) -> None:
@@ -42,8 +41,18 @@ class DeadlineQueue:
         insort(self._entries, (-ticket.deadline, -next(self._arrivals), ticket))
 
     def left(self, ticket: Ticket) -> None:
-        """Note that the caller has gone: his rows count no longer, and are never taken."""
-        self.rows -= ticket.withdraw()
+        """Note that the caller has gone: his rows that wait are never taken. Nothing if none does."""
+        if not ticket.waiting:
+            return
+        key = -ticket.deadline
+        place = bisect_left(self._entries, (key, -math.inf))
+        while place < len(self._entries) and self._entries[place][0] == key:
+            if self._entries[place][2] is ticket:
+                # Now, and not when its turn comes: more urgent calls may come for ever.
+                del self._entries[place]
+                self.rows -= ticket.withdraw()
+                return
+            place += 1
 
     def ahead_of(self, deadline: float) -> int:
         """Say about how many rows are at least as urgent: exactly, if all calls are about as large."""
@@ -65,7 +74,3 @@ class DeadlineQueue:
             if ticket.waiting:
                 insort(self._entries, (-ticket.deadline, arrival, ticket))
         return portions
-
-    def _forget_gone(self) -> None:
-        while self._entries and not self._entries[-1][2].waiting:
-            self._entries.pop()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -133,6 +134,32 @@ async def test_who_leaves_is_neither_counted_nor_taken() -> None:
     assert [tickets[2]] == [portion.ticket for portion in queue.take(10)]
     queue.left(tickets[2])
     assert not queue
+
+
+async def test_who_has_left_is_forgotten_though_others_are_more_urgent() -> None:
+    """A queue that never empties must not keep the inputs of all who have given up."""
+    queue = DeadlineQueue()
+    taken_apart = _ticket(3, [0.5, 3.0, 7.0])
+    queue.push(taken_apart)
+    queue.take(1)
+    queue.push(_ticket(1, [1.0]))
+    gone = [taken_apart, *(_ticket(2, [deadline] * 2) for deadline in (8.0, 7.0, 7.0, 9.0))]
+    for ticket in gone[1:]:
+        queue.push(ticket)
+    known = [weakref.ref(ticket) for ticket in gone]
+    del taken_apart, ticket
+    while gone:
+        queue.left(gone.pop())
+    assert {None} == {reference() for reference in known}
+    assert (1, 1.0) == (queue.rows, queue.deadline)
+
+
+async def test_who_never_came_cannot_leave() -> None:
+    """A call that was answered without a place in the queue."""
+    queue = DeadlineQueue()
+    queue.push(_ticket(2))
+    queue.left(_ticket(2))
+    assert 2 == queue.rows
 
 
 async def test_what_is_ahead_is_counted_by_deadline() -> None:
