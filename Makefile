@@ -5,13 +5,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 MLSERVER := .venv/mlserver
+PERF_ANALYZER := .venv/perf-analyzer
 GOOGLEAPIS := .build/googleapis
 RELEASED := protos/released.binpb
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up mlserver test check lint types boundaries contract stubs bench bench-model protos release-protos lock clean
+.PHONY: help setup demo up mlserver perf-analyzer test check lint types boundaries contract stubs bench bench-model protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +46,17 @@ $(MLSERVER)/.ready: tests/requirements-mlserver.txt | $(READY)
 	@$(MLSERVER)/bin/pip install --quiet --requirement $<
 	@touch $@
 
+perf-analyzer: $(PERF_ANALYZER)/.ready ## Install the perf_analyzer of Triton, which the tests run
+
+$(PERF_ANALYZER)/.ready: tests/requirements-perf-analyzer.txt | $(READY)
+	@echo "Installing perf_analyzer for the tests into $(PERF_ANALYZER)"
+	@rm -rf $(PERF_ANALYZER)
+	@# No environment: nothing of the package is imported. Its one dependency in Python stays away, too.
+	@$(BIN)/pip install --quiet --no-deps --target $(PERF_ANALYZER) --requirement $<
+	@touch $@
+
 test: setup ## Run the unit, contract and integration tests, and those of predictions once more on processes
+	@$(MAKE) --no-print-directory perf-analyzer || echo "The tests with perf_analyzer are skipped, or fail with CI=true." >&2
 	@$(MAKE) --no-print-directory mlserver || echo "The tests of MLServer are skipped, or fail with CI=true." >&2
 	@$(BIN)/python -m pytest
 	@$(BIN)/python -m pytest --mesh=processes tests/integration/predict tests/contract/wire

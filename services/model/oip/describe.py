@@ -80,17 +80,21 @@ def _tensors(specs: Iterable[TensorSpec]) -> list[oip.ModelMetadataResponse.Tens
 def _statistics(serving: Serving) -> oip.ModelStatistics:
     counters = serving.counters
     batches = [station.counters for station in serving.stations]
+    compute = total([own.compute for own in batches])
     return oip.ModelStatistics(
         name=serving.version.model,
         version=serving.version.version,
         last_inference=counters.last_call_ms,
         inference_count=sum(own.rows for own in batches),
-        execution_count=sum(own.compute.count for own in batches),
+        execution_count=compute.count,
         inference_stats=oip.InferStatistics(
             success=_duration(counters.succeeded),
             fail=_duration(counters.failed),
             queue=_duration(total([own.queued for own in batches])),
-            compute_infer=_duration(total([own.compute for own in batches])),
+            # Clients want all three as often as each other; what goes in and out is part of computing here.
+            compute_input=_duration(Tally(compute.count)),
+            compute_infer=_duration(compute),
+            compute_output=_duration(Tally(compute.count)),
         ),
         batch_stats=[
             oip.InferBatchStatistics(batch_size=rows, compute_infer=_duration(tally))
