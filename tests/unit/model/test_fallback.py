@@ -89,7 +89,7 @@ async def test_a_runtime_that_hangs_is_not_asked_for_ever() -> None:
     at = _taught(station(first, "triton"))
     queue = batcher(at, _taught(station(second)))
     for _ in range(5):
-        await queue.infer(call(10, left_s=0.03))
+        await queue.infer(call(10, left_s=0.1))
     assert not at.well
     assert 3 == len(first.batches)
     first.gate.set()
@@ -247,11 +247,11 @@ async def test_rows_that_wait_behind_a_hung_batch_are_answered_in_time() -> None
     """They are not in the batch that hangs, but the runtime that they wait for is the same."""
     first, second = GatedModel(1, ahead=1), GatedModel(2)
     first.gate.clear()
-    limits = Limits(batch_rows=1, rows_in_flight=100)
+    limits = Limits(batch_rows=32, rows_in_flight=100)
     queue = batcher(_taught(station(first, "triton"), (1,)), _taught(station(second), (1,)), limits=limits)
     hung = [asyncio.create_task(queue.infer(call(value, left_s=60))) for value in range(2)]
     await eventually(lambda: len(first.batches) == 2)
-    behind = await asyncio.gather(*(queue.infer(call(value, left_s=0.3)) for value in range(20)))
+    behind = await asyncio.gather(*(queue.infer(call(value, left_s=1)) for value in range(20)))
     assert {Source("onnx", "RUNTIME_SATURATED", "triton")} == {_sources(answer)[0] for answer in behind}
     first.gate.set()
     await asyncio.gather(*hung)

@@ -33,6 +33,13 @@ LIMITS = Limits(batch_rows=200, rows_in_flight=100_000)
 EFFICIENT = 150
 
 
+@pytest.fixture(autouse=True)
+def _stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions are taken at one moment, however slow the machine; replays bring a clock of their own."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+
 def _learnt(target: Station, fixed_s: float = FIXED_S, row_s: float = ROW_S) -> Station:
     """Let a station know exactly what its batches cost."""
     for _ in range(16):
