@@ -15,7 +15,10 @@ from services.model.versions import Placement
 
 
 class Loader:
-    """Loads a few versions at a time, so that those which answer keep most of the machine."""
+    """Loads a few versions at a time on each runtime, so that those which answer keep most of the machine.
+
+    One that hangs, as a server elsewhere may, takes no turn of another's.
+    """
 
     def __init__(
         self, runtimes: Mapping[str, Runtime], artifacts: Artifacts, limits: Limits, *, parallel: int, timeout_s: float
@@ -24,7 +27,7 @@ class Loader:
         self._artifacts = artifacts
         self.limits = limits
         self._timeout_s = timeout_s
-        self._turn = asyncio.Semaphore(parallel)
+        self._turns = {name: asyncio.Semaphore(parallel) for name in runtimes}
 
     @property
     def runtimes(self) -> Collection[str]:
@@ -33,10 +36,14 @@ class Loader:
 
     async def load(self, placement: Placement) -> Station:
         """Load one version on one runtime; raises what any step raises, or DeadlineExceeded. Nothing is left behind."""
-        async with self._turn:
+        runtime = self._runtimes.get(placement.artifact.runtime)
+        if runtime is None:
+            known = ", ".join(self._runtimes)
+            raise UnknownRuntime(f"no runtime {placement.artifact.runtime!r} in this process, it has: {known}")
+        async with self._turns[placement.artifact.runtime]:
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    return await self._load(placement)
+                    return await self._load(placement, runtime)
             except TimeoutError as error:
                 raise DeadlineExceeded(f"not loaded within {self._timeout_s} s") from error
 
@@ -44,11 +51,7 @@ class Loader:
         """Drop the local artifacts that are not among these."""
         await self._artifacts.retain(digests)
 
-    async def _load(self, placement: Placement) -> Station:
-        runtime = self._runtimes.get(placement.artifact.runtime)
-        if runtime is None:
-            known = ", ".join(self._runtimes)
-            raise UnknownRuntime(f"no runtime {placement.artifact.runtime!r} in this process, it has: {known}")
+    async def _load(self, placement: Placement, runtime: Runtime) -> Station:
         sha256 = placement.artifact.sha256
         path = await self._artifacts.path(sha256) if sha256 else None
         model = await runtime.load(placement, path)

@@ -37,7 +37,7 @@ class Settings(ServiceSettings):
     intra_op_threads: int = Field(1, ge=1)
     """Threads within one batch. More than 1 pays for wide models on a machine with idle cores."""
     load_parallel: int = Field(2, ge=1)
-    """Versions loaded at once."""
+    """Versions loaded at once on each runtime."""
     load_timeout_s: float = Field(300, gt=0)
     """Time to fetch, load and warm one version."""
     load_retry_s: float = Field(1, gt=0)
