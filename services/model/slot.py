@@ -44,7 +44,8 @@ class Slot:
         self._retry = retry
         self._changed = changed
         self._release = release
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._load_time_us = 0
+        self._ending: set[asyncio.Task[None]] = set()
         self._away = False
         self._begin(placement)
 
@@ -52,6 +53,7 @@ class Slot:
         """Hold other content from now on; what is there answers until the new one is warm."""
         if placement != self.placement:
             self._loading.cancel()
+            self._keep(self._loading)
             self._begin(placement)
 
     async def unload(self) -> None:
@@ -59,7 +61,7 @@ class Slot:
         self._loading.cancel()
         self._show(State.UNLOADING)
         self._swap(None)
-        await asyncio.gather(self._loading, *self._retiring, return_exceptions=True)
+        await asyncio.gather(self._loading, *self._ending, return_exceptions=True)
 
     def _begin(self, placement: Placement) -> None:
         self.placement = placement
@@ -68,6 +70,10 @@ class Slot:
         self._loading = asyncio.create_task(self._load(placement), name=f"load {placement}")
 
     async def _load(self, placement: Placement) -> None:
+        if self.station and self._is_up():
+            # It has stayed while other content was wanted that has not come.
+            self._health(self.station, "" if self.station.well else "the runtime is failing")
+            return
         attempts = tenacity.AsyncRetrying(wait=self._wait_s, before_sleep=self._failed, reraise=True)
         await attempts(self._attempt, placement)
 
@@ -78,8 +84,9 @@ class Slot:
         station = await self._loader.load(placement)
         load_s = time.perf_counter() - started
         station.on_health = lambda trouble: self._health(station, trouble)
+        self._load_time_us = int(load_s * 1e6)
         self._swap(station)
-        self._show(State.READY, load_time_us=int(load_s * 1e6))
+        self._show(State.READY)
         logger.info("version loaded", extra={"version": str(placement), "load_time_ms": int(load_s * 1e3)})
 
     def _wait_s(self, attempt: tenacity.RetryCallState) -> float:
@@ -100,20 +107,28 @@ class Slot:
         self._show(State.FAILED, message)
 
     def _health(self, station: Station, trouble: str) -> None:
-        """Show a loaded version as failed for as long as its runtime fails."""
-        if station is self.station:
+        """Show a loaded version as failed for as long as its runtime fails; former content is not what is shown."""
+        if station is self.station and self._is_up():
             self._show(State.FAILED if trouble else State.READY, trouble)
 
-    def _show(self, state: State, message: str = "", load_time_us: int = 0) -> None:
+    def _show(self, state: State, message: str = "") -> None:
+        load_time_us = self._load_time_us if self._is_up() else 0
         self.status = replace(self.status, state=state, message=message, since=time.time(), load_time_us=load_time_us)
         self._changed()
+
+    def _is_up(self) -> bool:
+        """Whether what it holds is what it should hold."""
+        return self.station is not None and self.station.placement == self.placement
 
     def _swap(self, station: Station | None) -> None:
         old, self.station = self.station, station
         if old:
-            task = asyncio.create_task(self._retire(old), name=f"retire {old.placement}")
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            self._keep(asyncio.create_task(self._retire(old), name=f"retire {old.placement}"))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Keep what ends by itself until it has."""
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _retire(self, station: Station) -> None:
         try:
