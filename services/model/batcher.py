@@ -75,6 +75,12 @@ class Batcher:
                 if ticket.waiting or not ticket.answer.done() or ticket.answer.cancelled():
                     self._left(ticket)
 
+    async def stop(self) -> None:
+        """Cancel batches that failed calls have left behind, and return when they have ended. No call may be under way."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
     async def _travel(self, ticket: Ticket) -> None:
         """Compute the call at once if nothing stands against it, without a task of its own; else let it wait."""
         now = time.monotonic()

@@ -52,10 +52,11 @@ class Serving:
         return await self._batcher.infer(call)
 
     async def idle(self) -> None:
-        """Wait until no call is under way."""
+        """Wait until no call is under way, nor any batch that calls have left behind."""
         while self._calls:
             self._idle.clear()
             await self._idle.wait()
+        await self._batcher.stop()
 
     def __enter__(self) -> Serving:
         self._calls += 1

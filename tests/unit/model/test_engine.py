@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from tenacity import wait_fixed
 
-from services.mesh.errors import NotReady, UpstreamUnavailable
+from services.mesh.errors import InvalidArgument, NotReady, UpstreamUnavailable
 from services.model.artifacts import Artifacts
 from services.model.calls import Source
+from services.model.datatypes import Array
 from services.model.engine import Engine
 from services.model.errors import InvalidArtifact, UnknownModel, UnknownVersion, VersionNotLoaded
 from services.model.loader import Loader
@@ -132,6 +133,35 @@ async def test_a_version_is_not_closed_before_its_calls_have_ended(world: World)
     assert model.closed
 
 
+async def test_a_version_is_not_closed_before_its_batches_have_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that fails by one batch leaves another behind, for which nobody waits: it is cancelled first."""
+    world.engine.use(_catalog([world.version(1)]))
+    await world.reach(v1_0_0=State.READY)
+    [model] = world.runtime.loaded
+    seen: list[str] = []
+
+    async def infer(inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
+        seen.append("asked")
+        if len(seen) == 1:
+            await eventually(lambda: len(seen) == 2)
+            raise InvalidArgument("values")
+        try:
+            return await asyncio.Future()
+        finally:
+            seen.append("ended when closed" if model.closed else "ended")
+
+    model.parallel = 2
+    monkeypatch.setattr(model, "infer", infer)
+    with world.engine.find("m", "") as serving, pytest.raises(InvalidArgument):
+        await serving.infer(call(*range(64)))
+    world.engine.use({})
+    await world.reach()
+    assert model.closed
+    assert ["asked", "asked", "ended"] == seen
+
+
 async def test_new_content_of_a_version_takes_over_without_a_gap(world: World) -> None:
     """The old content answers until the new one is warm, and is closed when its last call has ended."""
     world.engine.use(_catalog([world.version(1)]))
@@ -198,6 +228,49 @@ async def test_old_content_keeps_answering_while_new_content_fails(world: World)
     await world.reach(v1_0_0=State.FAILED)
     assert "keeps answering" in world.engine.board.current[0].message
     assert 1 == await world.answer()
+
+
+async def test_the_health_of_old_content_says_nothing_of_new_content(world: World) -> None:
+    """What is still loading is neither failed nor ready by what answers meanwhile."""
+    world.engine.use(_catalog([world.version(1)]))
+    await world.reach(v1_0_0=State.READY)
+    world.runtime.gate.clear()
+    world.engine.use(_catalog([world.version(2)]))
+    await world.reach(v1_0_0=State.LOADING)
+    [old] = world.runtime.loaded
+    old.failure = UpstreamUnavailable("away")
+    with pytest.raises(UpstreamUnavailable):
+        await world.answer()
+    assert {"m@1.0.0": State.LOADING} == world.states()
+    old.failure = None
+    await eventually(lambda: world.engine.servings()[0].stations[0].well)
+    assert {"m@1.0.0": State.LOADING} == world.states()
+    world.runtime.gate.set()
+    await world.reach(v1_0_0=State.READY)
+    assert 2 == await world.answer()
+
+
+async def test_content_that_is_wanted_again_before_other_has_come_is_kept(world: World) -> None:
+    """It is there: to load it anew would put a second one beside it."""
+    world.engine.use(_catalog([world.version(1)]))
+    await world.reach(v1_0_0=State.READY)
+    world.runtime.failures = [InvalidArtifact("bad")] * 1000
+    world.engine.use(_catalog([world.version(2)]))
+    await world.reach(v1_0_0=State.FAILED)
+    world.engine.use(_catalog([world.version(1)]))
+    await world.reach(v1_0_0=State.READY)
+    assert world.version(1).digest == world.engine.board.current[0].digest
+    assert 1 == await world.answer()
+    assert [False] == [model.closed for model in world.runtime.loaded]
+
+
+async def test_a_runtime_that_hangs_while_it_loads_holds_up_no_other(world: World) -> None:
+    """The fallback of every version comes up, however many wait for their first choice."""
+    world.triton.gate.clear()
+    world.engine.use(_catalog([replace(world.on_both(number), version=f"{number}.0.0") for number in (1, 2, 3)]))
+    await eventually(lambda: 3 == len(world.runtime.loaded), within_s=4)
+    assert [1, 2, 3] == [await world.answer(f"{number}.0.0") for number in (1, 2, 3)]
+    world.triton.gate.set()
 
 
 async def test_a_version_that_left_while_it_loaded_leaves_nothing(world: World) -> None:
@@ -296,6 +369,7 @@ async def test_a_runtime_that_fails_is_shown_as_failed_until_it_is_well(world: W
     model.failure = None
     await eventually(lambda: world.by_runtime() == {"triton": State.READY, "onnx": State.READY})
     assert Source("triton") == await world.source()
+    assert all(status.load_time_us > 0 for status in world.engine.board.current)
 
 
 async def test_new_content_takes_over_on_each_runtime_by_itself(world: World) -> None:
