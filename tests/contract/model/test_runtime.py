@@ -105,6 +105,13 @@ async def test_batches_at_once_get_their_own_answers(load: Loading) -> None:
     await model.close()
 
 
+async def test_any_time_may_be_given(load: Loading) -> None:
+    """Callers say what they like: what is more than gRPC can count must not be taken for none."""
+    model = await load(linear(width=1))
+    assert [[1]] == (await model.infer({"x": np.ones((1, 1), np.float32)}, 1e15))["y"].tolist()
+    await model.close()
+
+
 async def test_a_failure_on_the_input_is_told_and_passes(load: Loading) -> None:
     """The next batch is answered."""
     model = await load(lookup(4))
