@@ -212,6 +212,7 @@ class Batcher:
         counters = self.counters
         if counters.rows_in_flight and counters.rows_in_flight + rows > self._limits.rows_in_flight:
             counters.refused("QUEUE_FULL", rows)
+            counters.answered(0, well=False)
             retry_after_s = self._retry_after_s(time.monotonic())
             raise Overloaded("too many rows wait for this version", retry_after_s=retry_after_s)
         counters.rows_in_flight += rows

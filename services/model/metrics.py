@@ -35,7 +35,7 @@ _WAITING: tuple[tuple[str, str, Callable[[Serving], float]], ...] = (
 # The same by runtime; in rows or seconds.
 _BATCHES: tuple[tuple[str, str, Callable[[Station], float]], ...] = (
     (names.MODEL_ROWS, "Rows computed.", lambda s: s.counters.rows),
-    (names.MODEL_QUEUE_SECONDS, "Time that the oldest row of each batch had waited.", lambda s: s.counters.queued.ns / 1e9),
+    (names.MODEL_QUEUE_SECONDS, "Time that the most urgent row of each batch had waited.", lambda s: s.counters.queued.ns / 1e9),
     (names.MODEL_COMPUTE_SECONDS, "Time that batches were computed.", lambda s: s.counters.compute.ns / 1e9),
 )  # fmt: skip
 _LEARNT: tuple[tuple[str, str, Callable[[Station], float]], ...] = (

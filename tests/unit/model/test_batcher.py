@@ -95,6 +95,7 @@ async def test_rows_beyond_the_bound_are_refused_with_a_time_to_come_back() -> N
     await asyncio.gather(*calls)
     assert [1.0] == (await queue.infer(call(1))).outputs["y"].tolist()
     assert {"QUEUE_FULL": 1} == queue.counters.rows_refused
+    assert (3, 1) == (queue.counters.succeeded.count, queue.counters.failed.count)
 
 
 async def test_a_call_larger_than_the_bound_is_taken_when_nothing_else_is_there() -> None:
