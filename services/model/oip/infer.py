@@ -45,6 +45,11 @@ def decode_infer(request: oip.ModelInferRequest, signature: Signature, most_rows
         shape = tuple(tensor.shape)
         rows = rows or _rows(shape, index, most_rows)
         _check(tensor, spec, shape, rows, f"inputs[{index}]")
+        if raw and tensor.HasField("contents") and tensor.contents.ByteSize():
+            # The protocol forbids both: which of them is meant, nobody can know.
+            raise InvalidArgument(
+                f"input {spec.name!r} has contents beside raw_input_contents", field=f"inputs[{index}].contents"
+            )
         inputs[spec.name] = _raw(raw[index], spec, shape, index) if raw else _typed(tensor, spec, shape, index)
     if len(inputs) < len(signature.inputs):
         raise _missing(inputs, signature)

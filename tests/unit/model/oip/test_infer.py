@@ -151,6 +151,11 @@ FAULTS: dict[str, tuple[Callable[[Request], object], Reason, str]] = {
     "a length beyond the end": (_raw(1, b"\x01\0\0\0u\x09\0\0\0v"), Reason.SHAPE_MISMATCH, "raw_input_contents[1]"),
     "fewer contents than inputs": (lambda r: r.raw_input_contents.pop(), Reason.LENGTH_MISMATCH, "raw_input_contents"),
     "the wrong field": (_typed_in_the_wrong_field, Reason.SHAPE_MISMATCH, "inputs[0].contents.fp32_contents"),
+    "typed contents beside packed ones": (
+        lambda r: r.inputs[1].contents.bytes_contents.append(b"u"),
+        Reason.INVALID_ARGUMENT,
+        "inputs[1].contents",
+    ),
     "shared memory": (_shared_memory, Reason.INVALID_ARGUMENT, "inputs[0].parameters[shared_memory_region]"),
     "too many times": (_rows_text("10,10,10"), Reason.LENGTH_MISMATCH, "parameters[pm_rows]"),
     "a time in words": (_rows_text("10,x"), Reason.INVALID_ARGUMENT, "parameters[pm_rows]"),
