@@ -25,6 +25,11 @@ from services.model.statuses import State, StatusBoard
 
 logger = logging.getLogger(__name__)
 
+# Why methods of the protocol are not offered.
+_LOADING = "what is loaded follows from the registry"
+_SHARED_MEMORY = "tensors travel in messages, not in shared memory"
+_SETTINGS = "this process is told how to trace and to log when it starts"
+
 
 class ModelServicer(ModelServiceServicer):
     """Answers what this process has loaded."""
@@ -46,11 +51,11 @@ class ModelServicer(ModelServiceServicer):
             yield pb.WatchRuntimesResponse(runtimes=encode_statuses(statuses))
 
 
-def _refused(method: str) -> UnaryCall:
+def _refused(method: str, why: str) -> UnaryCall:
     """Make the handler of a method that the protocol has and this server does not offer."""
 
     async def refuse(request: object, context: ServerContext) -> None:  # noqa: ARG001 - the signature is a handler's
-        raise UnknownMethod(f"{method} is not offered: what is loaded follows from the registry", method=method)
+        raise UnknownMethod(f"{method} is not offered: {why}", method=method)
 
     return staticmethod(refuse)
 
@@ -141,16 +146,16 @@ class InferenceServicer:
         statuses = self._engine.board.current
         return encode_index(status for status in statuses if not request.ready or status.state is State.READY)
 
-    RepositoryModelLoad = _refused("RepositoryModelLoad")
-    RepositoryModelUnload = _refused("RepositoryModelUnload")
-    SystemSharedMemoryStatus = _refused("SystemSharedMemoryStatus")
-    SystemSharedMemoryRegister = _refused("SystemSharedMemoryRegister")
-    SystemSharedMemoryUnregister = _refused("SystemSharedMemoryUnregister")
-    CudaSharedMemoryStatus = _refused("CudaSharedMemoryStatus")
-    CudaSharedMemoryRegister = _refused("CudaSharedMemoryRegister")
-    CudaSharedMemoryUnregister = _refused("CudaSharedMemoryUnregister")
-    TraceSetting = _refused("TraceSetting")
-    LogSettings = _refused("LogSettings")
+    RepositoryModelLoad = _refused("RepositoryModelLoad", _LOADING)
+    RepositoryModelUnload = _refused("RepositoryModelUnload", _LOADING)
+    SystemSharedMemoryStatus = _refused("SystemSharedMemoryStatus", _SHARED_MEMORY)
+    SystemSharedMemoryRegister = _refused("SystemSharedMemoryRegister", _SHARED_MEMORY)
+    SystemSharedMemoryUnregister = _refused("SystemSharedMemoryUnregister", _SHARED_MEMORY)
+    CudaSharedMemoryStatus = _refused("CudaSharedMemoryStatus", _SHARED_MEMORY)
+    CudaSharedMemoryRegister = _refused("CudaSharedMemoryRegister", _SHARED_MEMORY)
+    CudaSharedMemoryUnregister = _refused("CudaSharedMemoryUnregister", _SHARED_MEMORY)
+    TraceSetting = _refused("TraceSetting", _SETTINGS)
+    LogSettings = _refused("LogSettings", _SETTINGS)
 
     def _default(self) -> float:
         """Say when a call without a deadline must be answered, in monotonic seconds."""

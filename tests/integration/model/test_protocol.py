@@ -244,6 +244,12 @@ async def test_loading_by_call_is_refused(client: triton.InferenceServerClient) 
         await client.load_model("team/linear")
 
 
+async def test_shared_memory_is_refused(client: triton.InferenceServerClient) -> None:
+    """With the reason: a client may fall back on messages."""
+    with pytest.raises(InferenceServerException, match="SystemSharedMemoryRegister is not offered: tensors travel in"):
+        await client.register_system_shared_memory("region", "/key", 64)
+
+
 async def test_every_method_of_the_protocol_is_answered(process: ModelProcess) -> None:
     """With an answer or a status of ours: none falls through to an unknown method or an exception."""
     async with grpc.aio.insecure_channel(process.address) as channel:
