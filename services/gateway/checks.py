@@ -47,7 +47,7 @@ def checked_keys(columns: list[Column], target: Target) -> list[list[str] | list
         place = index.get(column.name)
         if place is None:
             raise UnknownEntity(
-                f"{target.model} takes no key column {column.name!r}; it takes {', '.join(index)}",
+                f"{target.model} takes no key column {column.name!r}; it takes {', '.join(index) or 'none'}",
                 field=f"entities[{position}].name",
             )
         if found[place] is not None:

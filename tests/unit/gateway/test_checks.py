@@ -259,6 +259,8 @@ async def test_requests_without_keys() -> None:
     aim = target({"v:FP32:2": ["v"], "w:INT64": ["w"]})
     assert 2 == member(aim, features=[column("v", 1.0, 2.0, 3.0, 4.0), column("w", 1, 2)]).rows
     refused(Reason.UNKNOWN_ENTITY, "entities[0].name", aim, column("rider_id", "a"))
+    with pytest.raises(MeshError, match=r"takes no key column 'rider_id'; it takes none$"):
+        member(aim, column("rider_id", "a"))
     refused(Reason.ROWS_OUT_OF_RANGE, "features", aim, features=(column("v"), column("w")))
     refused(Reason.ROWS_OUT_OF_RANGE, "features", aim)
     refused(Reason.LENGTH_MISMATCH, "features[1]", aim, features=(column("v", 1.0, 2.0), column("w", 1, 2)))
