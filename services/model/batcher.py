@@ -12,12 +12,12 @@ from contextlib import contextmanager
 import numpy as np
 
 from services.mesh import context as contexts
-from services.mesh.errors import DeadlineExceeded, Internal, MeshError, Overloaded, UpstreamUnavailable
+from services.mesh.errors import DeadlineExceeded, Internal, MeshError, Overloaded
 from services.model.batch import Batch
 from services.model.calls import Answer, InferCall, Source
 from services.model.computing import NOT_READY, SATURATED, compute
 from services.model.counters import CallCounters
-from services.model.errors import NonFiniteValue
+from services.model.errors import NonFiniteValue, VersionNotLoaded
 from services.model.queue import DeadlineQueue, Portion
 from services.model.schedule import Limits, Refuse, Schedule, Send, Wait
 from services.model.spans import batch_span
@@ -60,7 +60,7 @@ class Batcher:
         """Answer a call.
 
         One judged by row fails as a whole only when nothing of it could be computed; any other as soon as a part does.
-        DeadlineExceeded, Overloaded, UpstreamUnavailable, NonFiniteValue, RuntimeFailed, InvalidOutput, or what a
+        DeadlineExceeded, Overloaded, VersionNotLoaded, NonFiniteValue, RuntimeFailed, InvalidOutput, or what a
         runtime raises.
         """
         with self._admitted(call.rows):
@@ -116,7 +116,7 @@ class Batcher:
                     self._refuse(self._queue.take(self._queue.rows, until), now)
                 case _:
                     everything = Batch(self._queue.take(self._queue.rows))
-                    everything.fail(UpstreamUnavailable("no runtime of this version answers"))
+                    everything.fail(VersionNotLoaded("no runtime of this version answers here"))
 
     def _send(self, batch: Batch, station: Station) -> None:
         place = station.enter(batch.rows)

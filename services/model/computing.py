@@ -11,7 +11,7 @@ from services.mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, O
 from services.model.batch import Batch
 from services.model.calls import Source
 from services.model.counters import CallCounters
-from services.model.errors import InvalidOutput, RuntimeFailed
+from services.model.errors import InvalidOutput, RuntimeFailed, VersionNotLoaded
 from services.model.station import Place, Station
 from services.model.versions import Signature
 
@@ -126,7 +126,10 @@ async def _isolate(
 
 
 def _told(error: MeshError) -> MeshError:
-    """Say to callers what a runtime's failure is for them."""
-    if isinstance(error, RuntimeFailed):
-        return UpstreamUnavailable("the runtime of this version is failing")
+    """Say to callers what a runtime's failure is for them.
+
+    Of the version, not of this process: a caller who takes it for unreachable would not ask it for others either.
+    """
+    if isinstance(error, RuntimeFailed | UpstreamUnavailable):
+        return VersionNotLoaded(f"no runtime of this version answers here: {error.message}")
     return error

@@ -9,7 +9,7 @@ import pytest
 from services.mesh.errors import DeadlineExceeded, Overloaded, UpstreamUnavailable
 from services.model.calls import Answer, Source
 from services.model.datatypes import Array
-from services.model.errors import RuntimeFailed
+from services.model.errors import RuntimeFailed, VersionNotLoaded
 from services.model.schedule import Limits
 from services.model.station import Station
 from tests.support.gated_model import GatedModel, PickyModel
@@ -120,12 +120,15 @@ async def test_a_runtime_that_fails_on_everything_is_at_fault() -> None:
 
 
 async def test_without_a_fallback_calls_are_told_that_the_runtime_is_away() -> None:
-    """UNAVAILABLE, so that the caller tries another process; at once while it is known."""
+    """UNAVAILABLE, so that the caller tries another process; at once while it is known.
+
+    It is told of the version and not of the process, which others would be kept from then.
+    """
     first = GatedModel(1)
     first.failure = AWAY
     queue = batcher(station(first, "triton"))
     for _ in range(3):
-        with pytest.raises(UpstreamUnavailable):
+        with pytest.raises(VersionNotLoaded):
             await queue.infer(call(1, 2, left_ms=[60_000] * 2))
     assert 1 == len(first.batches)
     await queue.stations[0].close()
