@@ -85,7 +85,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STALE_FEATURE: _ErrorReason.ValueType  # 48
     """The stored value is older than its view allows, and the view's policy is to reject."""
     ERROR_REASON_VERSION_NOT_LOADED: _ErrorReason.ValueType  # 60
-    """This replica has not loaded the version (yet); another may have."""
+    """This replica has not loaded the version (yet), or no runtime of it answers here; another may have it."""
     ERROR_REASON_VERSION_NOT_READY: _ErrorReason.ValueType  # 61
     """No model pod has reported the version READY, so nothing may be routed to it."""
     ERROR_REASON_RUNTIME_FAILED: _ErrorReason.ValueType  # 62
@@ -185,7 +185,7 @@ ERROR_REASON_MISSING_FEATURE: ErrorReason.ValueType  # 47
 ERROR_REASON_STALE_FEATURE: ErrorReason.ValueType  # 48
 """The stored value is older than its view allows, and the view's policy is to reject."""
 ERROR_REASON_VERSION_NOT_LOADED: ErrorReason.ValueType  # 60
-"""This replica has not loaded the version (yet); another may have."""
+"""This replica has not loaded the version (yet), or no runtime of it answers here; another may have it."""
 ERROR_REASON_VERSION_NOT_READY: ErrorReason.ValueType  # 61
 """No model pod has reported the version READY, so nothing may be routed to it."""
 ERROR_REASON_RUNTIME_FAILED: ErrorReason.ValueType  # 62
