@@ -91,6 +91,9 @@ async def _world(directory: Path) -> AsyncIterator[World]:
 
 def _batched(world: World, seconds: float) -> Iterator[Closed]:
     """Rows travel together or one by one; only those that do get a deadline that one by one nobody would meet."""
+    name = triton_name(wide.make().version)
+    yield measure.inside(world.one, name, CALLERS, seconds)
+    yield measure.inside(world.learnt, name, CALLERS, seconds, DEADLINE_MS)
     yield measure.streams(world.one, CALLERS, seconds)
     yield measure.unary(world.one, CALLERS, CALLS_OF_ONE)
     for batched in (world.learnt, world.fixed, world.dynamic):

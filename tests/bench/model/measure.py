@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,8 +16,8 @@ from tests.bench.model import wide
 from tests.bench.model.load import INFER
 from tests.bench.model.rivals import Rival
 
-UNARY, STREAMS = "unary", "streams"
-"""How calls of one row come: each a call of gRPC, or as the gateway's, over streams that stay open."""
+UNARY, STREAMS, INSIDE = "unary", "streams", "in process"
+"""How calls of one row come: each a call of gRPC; as the gateway's, over streams that stay open; or over no network."""
 
 # The calls of the open loop have so many rows: with fewer, two cores would mostly make and answer calls.
 CALL_ROWS = 32
@@ -82,7 +82,7 @@ def unary(rival: Rival, callers: int, calls: int, budget_ms: float = _PATIENT_MS
     before = rival.calls()
     found = h2load.call(rival.target, INFER, requests, callers, calls, timeout_ms=int(budget_ms))
     checked = json.loads(checker.communicate()[0])
-    _refuse_wrong(rival, checked)
+    _refuse_wrong(rival, checked["by_budget_ms"].values())
     good = rival.calls().get("OK", 0) - before.get("OK", 0) - checked["answered"]
     p50, p99 = np.percentile(found.latencies_ms, (50, 99))
     return Closed(rival.name, UNARY, callers, good / found.seconds, float(p50), float(p99), found.count - good)
@@ -92,8 +92,17 @@ def streams(rival: Rival, callers: int, seconds: float, budget_ms: float = _PATI
     """Call as the gateway does."""
     found = _asked(rival, "--rows", 1, "--callers", callers, "--seconds", seconds, "--budgets", budget_ms)
     [tally] = found["by_budget_ms"].values()
-    unanswered = sum(count for outcome, count in tally["outcomes"].items() if outcome != "OK")
-    return Closed(rival.name, STREAMS, callers, tally["rows_per_second"], tally["p50_ms"], tally["p99_ms"], unanswered)
+    return _closed(rival, STREAMS, callers, tally)
+
+
+def inside(rival: Rival, model: str, callers: int, seconds: float, budget_ms: float = _PATIENT_MS) -> Closed:
+    """Call a batcher that has the rival's Triton, where the model is called `model`, without the rival's service."""
+    command = [sys.executable, "-m", "tests.bench.model.inside", rival.triton.grpc, model, "--max-batch-rows",
+               str(rival.max_batch_rows), "--callers", str(callers), "--seconds", str(seconds), "--budget",
+               str(budget_ms)]  # fmt: skip
+    tally = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    _refuse_wrong(rival, [tally])
+    return _closed(rival, INSIDE, callers, tally)
 
 
 def capacity(rival: Rival, seconds: float) -> float:
@@ -158,7 +167,7 @@ def _cpu(found: dict[str, Any], pids: Processes) -> dict[str, float]:
 def _asked(rival: Rival, *arguments: object) -> dict[str, Any]:
     done = subprocess.run(_load(rival, "--exchange", *arguments), check=True, stdout=subprocess.PIPE)
     found: dict[str, Any] = json.loads(done.stdout)
-    _refuse_wrong(rival, found)
+    _refuse_wrong(rival, found["by_budget_ms"].values())
     return found
 
 
@@ -166,7 +175,13 @@ def _load(rival: Rival, *arguments: object) -> list[str]:
     return [sys.executable, "-m", "tests.bench.model.load", rival.target, *map(str, arguments)]
 
 
-def _refuse_wrong(rival: Rival, found: dict[str, Any]) -> None:
-    for tally in found["by_budget_ms"].values():
+def _closed(rival: Rival, way: str, callers: int, tally: dict[str, Any]) -> Closed:
+    outcomes = tally["outcomes"]
+    unanswered = sum(count for outcome, count in outcomes.items() if outcome != "OK")
+    return Closed(rival.name, way, callers, tally["rows_per_second"], tally["p50_ms"], tally["p99_ms"], unanswered)
+
+
+def _refuse_wrong(rival: Rival, tallies: Iterable[dict[str, Any]]) -> None:
+    for tally in tallies:
         if tally["outcomes"].get("WRONG"):
             raise SystemExit(f"{rival.name} answered wrongly: {tally}")

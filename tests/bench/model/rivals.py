@@ -30,6 +30,7 @@ class Rival:
     http: str
     triton: TritonServer
     pid: int
+    max_batch_rows: int
 
     @property
     def triton_pids(self) -> list[int]:
@@ -80,7 +81,7 @@ async def rival(
                 if not line:
                     raise SystemExit(f"the model service of {name} did not start")
                 ready = json.loads(line)
-                yield Rival(name, ready["grpc"], ready["http"], triton, process.pid)
+                yield Rival(name, ready["grpc"], ready["http"], triton, process.pid, max_batch_rows)
             finally:
                 process.stdin.close()
                 process.wait(STOP_LIMIT_S)

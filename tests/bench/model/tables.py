@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from rich.table import Table
 
-from tests.bench.model.measure import STREAMS, UNARY, Called, Closed, Open
+from tests.bench.model.measure import INSIDE, STREAMS, UNARY, Called, Closed, Open
 from tests.bench.report import Figure, console
 
 LEARNT, ONE, FIXED, DYNAMIC = "by deadline and cost", "of one row", "of 128, 2 ms", "by Triton, 2 ms"
@@ -28,7 +28,7 @@ def figures(runs: Sequence[Closed | Open | Called]) -> list[Figure]:
 
 
 def _batched(runs: Sequence[Closed]) -> Iterable[Figure]:
-    for way, words in ((STREAMS, "calls over streams"), (UNARY, "unary calls")):
+    for way, words in ((INSIDE, "in process"), (STREAMS, "calls over streams"), (UNARY, "unary calls")):
         ours, one = (_of(runs, rival=rival, way=way) for rival in (LEARNT, ONE))
         ratios = [batched.rows_per_second / single.rows_per_second for batched, single in zip(ours, one, strict=True)]
         yield Figure(f"rows/s beside batches of one row, 64 callers, {words}", ratios, "x", 5, at_most=False)
