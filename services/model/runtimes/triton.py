@@ -55,9 +55,9 @@ class Deployment:
         self._lock = asyncio.Lock()
 
     async def bring_up(self) -> None:
-        """Load it, unless it is loaded."""
+        """Load it, unless it is loaded; Triton may have lost it since."""
         async with self._lock:
-            if not self._up:
+            if not self._up or not await self._control.ready(self.name):
                 await self._load()
                 self._up = True
 

@@ -86,6 +86,27 @@ async def test_a_restart_loses_nothing_for_long(own_server: TritonServer, own_lo
     assert [] == list(own_server.repository.iterdir())
 
 
+async def test_content_that_a_restart_has_lost_is_loaded_for_the_next_who_wants_it(
+    own_server: TritonServer, own_load: Loading
+) -> None:
+    """Another version with the same content need not wait until somebody asks the first one."""
+    models = [await own_load(linear())]
+    own_server.kill()
+    await own_server.restart()
+
+    async def loaded() -> bool:
+        try:
+            models.append(await own_load(linear()))
+        except UpstreamUnavailable:
+            return False
+        return True
+
+    await eventually_answers(loaded)
+    assert [16, 16] == [await _answer(model) for model in models]
+    for model in models:
+        await model.close()
+
+
 @pytest.mark.parametrize("instances", [1, 3])
 async def test_a_dead_python_process_is_replaced(own_server: TritonServer, tmp_path: Path, instances: int) -> None:
     """Triton says that the model is ready meanwhile; other models answer all the time."""
