@@ -102,8 +102,9 @@ def _batched(world: World, seconds: float) -> Iterator[Closed]:
 
 
 def _overloaded(world: World, seconds: float, repeat: int) -> Iterator[Open]:
-    most = measure.capacity(world.learnt, seconds)
     for load in LOADS:
+        # Anew for each load: a machine is not as fast now as a minute ago.
+        most = measure.capacity(world.learnt, seconds)
         for batched in (world.learnt, world.fixed, world.dynamic):
             yield measure.overload(batched, load, most, seconds, seed=repeat)
 

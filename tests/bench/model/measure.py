@@ -19,8 +19,9 @@ from tests.bench.model.rivals import Rival
 UNARY, STREAMS, INSIDE = "unary", "streams", "in process"
 """How calls of one row come: each a call of gRPC; as the gateway's, over streams that stay open; or over no network."""
 
-# The calls of the open loop have so many rows: with fewer, two cores would mostly make and answer calls.
-CALL_ROWS = 32
+# The calls of the open loop have so many rows: with fewer, two cores would mostly make, answer and refuse calls, and what
+# is measured would not be who computes what when.
+CALL_ROWS = 64
 BUDGETS_MS = (20.0, 200.0)
 _PATIENT_MS = 1000.0
 
