@@ -184,7 +184,8 @@ class Batcher:
         """Turn rows away that no runtime computes in time."""
         retry_after_s = self._retry_after_s(now)
         for portion in portions:
-            if self._schedule.too_short(portion.ticket, self.stations):
+            brought_s = Batch([portion]).earliest() - portion.ticket.arrived
+            if self._schedule.too_short(len(portion.rows), brought_s, self.stations):
                 self.counters.refused("TIME_TOO_SHORT", len(portion.rows))
                 error: MeshError = DeadlineExceeded("the time is too short for this version, even without others")
             else:

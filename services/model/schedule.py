@@ -85,11 +85,10 @@ class Schedule:
             for station in well
         )
 
-    def too_short(self, ticket: Ticket, stations: Iterable[Station]) -> bool:
-        """Whether a call brought less time than it would take alone: to come back later would not help it."""
-        call, most = ticket.call, self._limits.batch_rows
-        first, rest = min(call.rows, most), max(0, call.rows - most)
-        brought_s = call.deadline - ticket.arrived
+    def too_short(self, rows: int, brought_s: float, stations: Iterable[Station]) -> bool:
+        """Whether rows of a call brought less time than they would take alone: to come back would not help them."""
+        most = self._limits.batch_rows
+        first, rest = min(rows, most), max(0, rows - most)
         return all(
             brought_s < station.cost.likely_s(first) + rest * self._row_s(station)
             for station in stations
@@ -113,7 +112,8 @@ class Schedule:
             wait = Wait(math.inf if room_in_s is None else room_in_s)
             if other is None:
                 break
-            spare_s = other.spare_s(self._queue.deadline, 1, now)
+            # The way back is left out of the queue's deadlines.
+            spare_s = self._queue.deadline - now - other.starts_in_s(now) - other.cost.surely_s(1)
             if spare_s > 0:
                 return Wait(min(spare_s, wait.seconds))
             # By what is learnt they would make it here, but the next runtime cannot wait any longer for that to come true.

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # What the answer's way back to the caller takes: a share of the time that is left, and no less than so many seconds.
 _RETURN, _RETURN_S = 0.05, 0.002
+# A runtime that nobody has asked for so long is looked at: what a restart has lost is there again before the next call.
+_LOOK_S = 5.0
 _RECOVERY_S = (0.2, 2.0)
 _PROBE_S = 5.0
 # Estimates that nothing has confirmed for so long are not believed while the runtime is idle: after one stall the next
@@ -59,6 +61,7 @@ class Station:
         self._standing: list[Place] = []
         self._learnt_at = 0.0
         self._recovery: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     @property
     def well(self) -> bool:
@@ -79,6 +82,7 @@ class Station:
         """Run the first batches; raises RuntimeFailed or InvalidOutput, as warm_up."""
         await warm_up(self.model, self.placement.version.signature, most_rows, self.cost.learn)
         self._learnt_at = time.monotonic()
+        self._watch = asyncio.create_task(self._look(), name=f"look at {self.placement}")
 
     def room_in_s(self, now: float) -> float | None:
         """Say in how many seconds there is room for a batch: 0 is now, None when one that stands there has to end."""
@@ -166,10 +170,25 @@ class Station:
 
     async def close(self) -> None:
         """Close the model. Nothing may stand there, and nothing may come."""
-        if self._recovery is not None:
-            self._recovery.cancel()
-            await asyncio.gather(self._recovery, return_exceptions=True)
+        tasks = [task for task in (self._watch, self._recovery) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.model.close()
+
+    async def _look(self) -> None:
+        """Now and then bring back what an idle runtime has lost, or note that it is away."""
+        contexts.use(None)
+        while True:
+            await asyncio.sleep(_LOOK_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+            if not self.well or time.monotonic() - self._learnt_at < _LOOK_S:
+                continue
+            try:
+                await self.model.revive()
+            except MeshError as error:
+                self.failed("RUNTIME_FAILED", error)
+            except Exception:
+                logger.exception("runtime not looked at", extra={"version": str(self.placement)})
 
     async def _recover(self) -> None:
         """Bring the runtime back, try it, and let batches go there again."""

@@ -258,3 +258,19 @@ async def test_rows_that_wait_behind_a_hung_batch_are_answered_in_time() -> None
     assert {Source("onnx", "RUNTIME_SATURATED", "triton")} == {_sources(answer)[0] for answer in behind}
     first.gate.set()
     await asyncio.gather(*hung)
+
+
+async def test_an_idle_runtime_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a restart has lost is brought back before anybody asks, and one that is away is shown as such."""
+    monkeypatch.setattr("services.model.station._LOOK_S", 0.02)
+    model = GatedModel()
+    at = station(model)
+    await at.warm(4)
+    await eventually(lambda: model.revived > 1)
+    assert at.well
+    model.failure = AWAY
+    await eventually(lambda: not at.well)
+    model.failure = None
+    await eventually(lambda: at.well)
+    await at.close()
+    assert model.closed
