@@ -112,8 +112,7 @@ class Schedule:
             wait = Wait(math.inf if room_in_s is None else room_in_s)
             if other is None:
                 break
-            # The way back is left out of the queue's deadlines.
-            spare_s = self._queue.deadline - now - other.starts_in_s(now) - other.cost.surely_s(1)
+            spare_s = other.spare_s(self._queue.deadline, 1, now)
             if spare_s > 0:
                 return Wait(min(spare_s, wait.seconds))
             # By what is learnt they would make it here, but the next runtime cannot wait any longer for that to come true.
