@@ -1,10 +1,12 @@
 """A tiny service for tests of the supervisor: `python fake_service.py NAME HTTP_PORT JOURNAL [BEHAVIOUR]`.
 
-Appends what happens to it to JOURNAL. Behaviours: `healthy`, `never_ready`, `stubborn` (ignores SIGTERM), `broken` (ends).
+Appends what happens to it to JOURNAL. Behaviours: `healthy`, `never_ready`, `stubborn` (ignores SIGTERM), `broken` (ends),
+`parental` (has a process of its own, which outlives it).
 """
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,10 +15,10 @@ from pathlib import Path
 NAME, PORT, JOURNAL, BEHAVIOUR = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 
 
-def journal(event: str) -> None:
+def journal(event: str, pid: int = os.getpid()) -> None:
     """Append one line, whole even beside other processes."""
     with JOURNAL.open("a") as file:
-        file.write(f"{event} {NAME} {os.getpid()}\n")
+        file.write(f"{event} {NAME} {pid}\n")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,6 +47,8 @@ def main() -> None:
     ended = threading.Event()
     ignored = BEHAVIOUR == "stubborn"
     signal.signal(signal.SIGTERM, signal.SIG_IGN if ignored else lambda *_: ended.set())
+    if BEHAVIOUR == "parental":
+        journal("start", subprocess.Popen(["sleep", "600"]).pid)
     journal("serve")
     ended.wait()
     journal("stop")

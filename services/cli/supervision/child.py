@@ -26,7 +26,8 @@ _UNUSABLE = 2  # the exit code of a service that cannot use its settings or port
 class Program:
     """What to run. `env` is all of its environment; `roles` are the services that it serves.
 
-    Nobody waits for one that is `optional`, and its end is never the end of the others.
+    Nobody waits for one that is `optional`, and its end is never the end of the others. `tidy` is called while no process
+    of it runs: before each start, and after the end.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Program:
     probe: Probe
     roles: Sequence[str]
     optional: bool = False
+    tidy: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Child:
 
     async def start(self) -> None:
         """Start the process."""
+        await asyncio.to_thread(self.program.tidy)
         arguments = [sys.executable, "-IS", _LEASH, str(os.getpid()), *self.program.command]
         self._process = await asyncio.create_subprocess_exec(
             *arguments,
@@ -104,6 +107,7 @@ class Child:
             logger.warning("%s did not stop within %g s; killing it", self.program.name, limit_s)
             self.kill()
             await self._end()
+        await asyncio.to_thread(self.program.tidy)
 
     def kill(self) -> None:
         """End the process at once."""
@@ -116,8 +120,13 @@ class Child:
                 self._process.send_signal(number)
 
     async def _end(self) -> str:
-        """Return how the process ended, when it has."""
+        """Return how the process ended, when it has; what it leaves behind is killed."""
         if self._process is None:
             return "no process"
+        ended_before = self._process.returncode is not None
         code = await self._process.wait()
+        if not ended_before:
+            # Its own processes are of its group. They should end with it, but one that waits for it may do so for ever.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from services.cli.supervision.ports import Ports, at
 from services.cli.supervision.probes import http_probe, redis_probe
 from services.cli.targets import SERVICES
 from services.cli.triton.installation import Installation
-from services.cli.triton.launch import launch, repository
+from services.cli.triton.launch import launch, repository, tidy
 
 GRPC = {
     # gRPC's older poller wakes fewer threads for a call: a quarter less CPU where calls are far apart, as between services.
@@ -183,6 +184,7 @@ def _triton(options: Options, installation: Installation) -> Program:
         probe=http_probe(at(ports.triton.http), "/v2/health/ready"),
         roles=[],
         optional=not options.triton_required,
+        tidy=partial(tidy, options.triton_directory, ports.triton),
     )
 
 

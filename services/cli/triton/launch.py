@@ -56,14 +56,22 @@ def launch(installation: Installation, directory: Path, ports: TritonPorts, *, o
 
 
 def prepare(installation: Installation, directory: Path, ports: TritonPorts) -> None:
-    """Lay out `directory` before a start: backends of this release, and a model repository that keeps what it has.
+    """Lay out `directory` before the first start: backends of this release, and all that `tidy` sees to.
+
+    No server may be running on these ports.
+    """
+    tidy(directory, ports)
+    if installation.environment is not None:
+        _lay_out_backends(directory / "backends", installation.tree)
+
+
+def tidy(directory: Path, ports: TritonPorts) -> None:
+    """Make `directory` fit for a start, after whatever end: a model repository that keeps what it has, and no old memory.
 
     No server may be running on these ports.
     """
     repository(directory).mkdir(parents=True, exist_ok=True)
     forget_shared_memory(ports)
-    if installation.environment is not None:
-        _lay_out_backends(directory / "backends", installation.tree)
 
 
 def forget_shared_memory(ports: TritonPorts) -> None:

@@ -119,6 +119,20 @@ def test_restart(start: Any) -> None:
     assert "model ended with signal SIGKILL; starting it again in 0.05 s" in err
 
 
+def test_processes_of_a_process(start: Any) -> None:
+    """What one has started does not outlive it, whether it is killed or stopped."""
+    run = start({"model": "parental"})
+    before = run.line()["pids"]
+    left = run.pids()
+    os.kill(before["model"][0], signal.SIGKILL)
+    run.line()
+    wait_until(lambda: run.events("serve").count("model") == 2, "the second model")
+    assert all_gone([pid for pid in left if pid not in {*before["gateway"], *before["registry"]}])
+    run.process.terminate()
+    assert 0 == run.end()[0]
+    assert all_gone(run.pids())
+
+
 def test_killed_supervisor(start: Any) -> None:
     """A supervisor that is killed takes its processes along, even one that ignores being asked."""
     run = start({"model": "stubborn"})

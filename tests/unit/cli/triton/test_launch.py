@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from services.cli.triton.installation import Installation
-from services.cli.triton.launch import TritonPorts, launch, prepare, repository
+from services.cli.triton.launch import TritonPorts, launch, prepare, repository, tidy
 
 PORTS = TritonPorts(http=20_023, grpc=20_024, metrics=20_025)
 
@@ -34,6 +35,23 @@ def test_a_running_server_keeps_what_it_has_mapped(installation: Installation, t
         assert "libtriton_python.so" == mapped.read()
     assert "newer" == (tmp_path / "backends" / "python" / "libtriton_python.so").read_text()
     assert ["m"] == [path.name for path in repository(tmp_path).iterdir()]
+
+
+def test_what_a_killed_server_has_left_is_tidied_up(tmp_path: Path) -> None:
+    """It needs a repository to start, and does not free memory that it does not know; models stay, and others' memory."""
+    repository(tmp_path).mkdir()
+    (repository(tmp_path) / "m").mkdir()
+    tidy(tmp_path, PORTS)
+    assert ["m"] == [path.name for path in repository(tmp_path).iterdir()]
+    shutil.rmtree(repository(tmp_path))
+    ours, other = (Path("/dev/shm") / f"{prefix}{os.getpid()}" for prefix in (PORTS.shared_memory_prefix, "others_"))
+    try:
+        ours.touch()
+        other.touch()
+        tidy(tmp_path, PORTS)
+        assert (True, False, True) == (repository(tmp_path).is_dir(), ours.exists(), other.exists())
+    finally:
+        other.unlink()
 
 
 def test_command(installation: Installation, tmp_path: Path) -> None:
