@@ -48,7 +48,7 @@ def main() -> None:
     ignored = BEHAVIOUR == "stubborn"
     signal.signal(signal.SIGTERM, signal.SIG_IGN if ignored else lambda *_: ended.set())
     if BEHAVIOUR == "parental":
-        journal("start", subprocess.Popen(["sleep", "600"]).pid)
+        journal("start", subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)
     journal("serve")
     ended.wait()
     journal("stop")
