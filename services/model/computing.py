@@ -73,7 +73,7 @@ async def compute(
 def _timeout(batch: Batch, station: Station, place: Place, others: Sequence[Station]) -> tuple[float, bool]:
     """Say how long the station may take, and whether one that is well has answered by then.
 
-    The next station's time is kept back for it, but not so much that this one could not answer.
+    The next station's time is kept back for it, but not so much that this one could not answer; unless it cannot anyway.
     """
     now = time.monotonic()
     usual_s = station.cost.surely_s(batch.rows)
@@ -81,7 +81,9 @@ def _timeout(batch: Batch, station: Station, place: Place, others: Sequence[Stat
     timeout_s = batch.latest() - now
     if others:
         patience_s = max(_PATIENCE_S, _PATIENCE * usual_s)
-        timeout_s = min(timeout_s, max(needed_s, min(patience_s, others[0].spare_s(batch.earliest(), batch.rows, now))))
+        spare_s = others[0].spare_s(batch.earliest(), batch.rows, now)
+        least_s = needed_s if needed_s <= timeout_s or spare_s <= 0 else 0.0
+        timeout_s = min(timeout_s, max(least_s, min(patience_s, spare_s)))
     return max(timeout_s, 0.001), timeout_s >= needed_s
 
 

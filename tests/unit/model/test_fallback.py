@@ -82,6 +82,17 @@ async def test_a_hung_first_choice_leaves_the_next_one_its_time() -> None:
     assert 0.15 < first.timeouts_s[0] < 0.26
 
 
+async def test_a_first_choice_that_is_too_slow_leaves_the_next_one_its_time() -> None:
+    """It is known to take longer than the call has, and asked because it is idle: that may not cost the answer."""
+    first, second = GatedModel(1, prompt=True), GatedModel(2)
+    queue = batcher(_taught(station(first, "triton"), seconds=10.0), _taught(station(second)))
+    first.gate.clear()
+    for _ in range(3):
+        answer = await queue.infer(call(0, left_s=0.3))
+        assert ([2.0], ["onnx"]) == (answer.outputs["y"].tolist(), [source.runtime for source in answer.sources])
+    assert max(first.timeouts_s) < 0.29
+
+
 async def test_a_runtime_that_hangs_is_not_asked_for_ever() -> None:
     """After a few batches the breaker opens, and calls go to the next one at once."""
     first, second = GatedModel(1, prompt=True), GatedModel(2)
