@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Iterable, Iterator
 
 from tenacity.wait import wait_base
@@ -15,6 +17,10 @@ from services.model.servings import Servings
 from services.model.slot import Slot
 from services.model.statuses import State, StatusBoard
 from services.model.versions import Catalog, Placement, Version
+
+# A version that answers by its fallback keeps a process from being ready for so many seconds at most: who waits for the GPU
+# that long is better served by the CPU.
+_ALL_PATIENCE_S = 20.0
 
 NEWEST = ""
 """The version that stands for the newest one that answers."""
@@ -29,6 +35,7 @@ class Engine:
         self._retry = retry
         self._catalog: Catalog | None = None
         self._awaited: set[tuple[str, str, str]] = set()
+        self._served_at = math.inf
         self._slots: dict[tuple[str, str, str], Slot] = {}
         self._leaving: dict[Slot, asyncio.Task[None]] = {}
         self._servings = Servings(loader.limits, loader.runtimes)
@@ -69,10 +76,13 @@ class Engine:
         return [version.version for version in sorted(versions, key=_precedence)]
 
     def not_ready(self) -> str:
-        """Say why calls should go elsewhere; "" once each version of the first snapshot is loaded or has failed."""
+        """Say why calls should go elsewhere; "" once each version of the first snapshot is loaded or has failed.
+
+        On every runtime; but when each answers on one, the others are waited for only so long.
+        """
         if self._catalog is None:
             return "no snapshot yet"
-        if self._awaited:
+        if self._awaited and time.monotonic() < self._served_at + _ALL_PATIENCE_S:
             return "loading " + ", ".join(
                 f"{model}@{version} on {runtime}" for model, version, runtime in self._awaited
             )
@@ -112,6 +122,10 @@ class Engine:
                 self._answering[version.model, NEWEST] = serving
         loading = {key for key, slot in self._slots.items() if slot.status.state is State.LOADING}
         self._awaited &= loading
+        if self._served_at == math.inf and all(
+            (model, version) in self._answering for model, version, _ in self._awaited
+        ):
+            self._served_at = time.monotonic()
         leaving = {slot.placement.key: slot for slot in self._leaving}
         self.board.show([slot.status for slot in (leaving | self._slots).values()])
 

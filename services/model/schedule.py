@@ -67,14 +67,15 @@ class Schedule:
         """Return the runtime that computes a whole call now, and in time; None if it has to queue."""
         if self._queue or call.rows > self._limits.batch_rows or call.deadline <= now:
             return None
-        for station in stations:
-            if station.well:
-                if self._room_in_s(station, call.rows, now) != 0:
-                    return None
-                # An idle one is asked even if it seems too slow: nobody else is kept waiting, and it shows what is true.
-                ends = now + station.starts_in_s(now) + station.cost.likely_s(call.rows)
-                return station if station.idle or ends <= call.deadline else None
-        return None
+        well = [station for station in stations if station.well]
+        if not well or self._room_in_s(well[0], call.rows, now) != 0:
+            return None
+        first = well[0]
+        if now + first.starts_in_s(now) + first.cost.likely_s(call.rows) <= call.deadline:
+            return first
+        # An idle one is asked even if it seems too slow, unless that is known and another is there: nobody else is kept
+        # waiting, and it shows what is true.
+        return first if first.idle and (len(well) == 1 or not first.believes(now)) else None
 
     def hopeless(self, ticket: Ticket, stations: Sequence[Station], now: float) -> bool:
         """Whether not even one row would be computed in time, going by what is more urgent and what batches cost."""

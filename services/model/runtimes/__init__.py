@@ -17,8 +17,10 @@ class LoadedModel(Protocol):
     """What computes it, as the Open Inference Protocol's metadata names it."""
     parallel: int
     """Batches that it works on at once."""
-    ahead: int
-    """Batches that may stand behind those, so that it need not wait for the next; more would only queue unseen."""
+
+    @property
+    def ahead(self) -> int:
+        """Batches that may stand behind those, so that it need not wait for the next; more would only queue unseen."""
 
     async def infer(self, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
         """Compute every output of the signature for one batch; all inputs have the same number of rows.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ import tenacity
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from services.mesh.channel import open_stub
-from services.mesh.errors import MeshError, UpstreamUnavailable
+from services.mesh.errors import DeadlineExceeded, MeshError, UpstreamUnavailable
+from services.model.datatypes import Array
 from services.model.errors import InvalidArtifact, RuntimeFailed
 from services.model.oip.client import InferCodec
 from services.model.runtimes.oip import MAX_MESSAGE_BYTES, RemoteModel, Target, ask_codec
@@ -26,6 +27,10 @@ from services.model.warmup import blank_rows
 
 logger = logging.getLogger(__name__)
 
+# Triton 2.51 may abort (an assertion of its gRPC) when a call is cancelled, or its deadline passes, just as it is answered.
+# A call that nobody waits for any more is therefore left to end by itself for so many seconds: what is being computed
+# cannot be stopped anyway. Only a Triton that hangs is given up.
+_LET_END_S = 5.0
 # The next batch is there when one is done; more would wait in Triton's queue, where it goes on waiting when its call is
 # given up.
 _AHEAD = 1
@@ -104,8 +109,6 @@ class Deployment:
 class TritonModel(RemoteModel):
     """One version in Triton."""
 
-    ahead = _AHEAD
-
     def __init__(
         self,
         stub: GRPCInferenceServiceStub,
@@ -122,7 +125,28 @@ class TritonModel(RemoteModel):
         self._signature = signature
         self._deployment = deployment
         self._release = release
+        self._calls: set[asyncio.Task[dict[str, Array]]] = set()
+        self._given_up = 0
         deployment.answers = self._answers
+
+    @property
+    def ahead(self) -> int:
+        """Batches that may stand behind those that are computed: none while Triton computes for nobody."""
+        return 0 if self._given_up else _AHEAD
+
+    async def infer(self, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
+        """Send one batch and read its outputs, which are read-only; a batch that is given up ends by itself."""
+        call = asyncio.create_task(super().infer(inputs, timeout_s + _LET_END_S))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.shield(call)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            self._give_up(call)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise DeadlineExceeded(f"{SERVER} did not answer in time") from error
 
     async def revive(self) -> None:
         """Load it again if it is not ready, or does not answer a row of zeros."""
@@ -130,7 +154,23 @@ class TritonModel(RemoteModel):
 
     async def close(self) -> None:
         """Unload it if no other version shares its content."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=_LET_END_S)
         await self._release()
+
+    def _give_up(self, call: asyncio.Task[dict[str, Array]]) -> None:
+        if call.done():
+            return
+        self._given_up += 1
+        end = asyncio.get_running_loop().call_later(_LET_END_S, call.cancel)
+        call.add_done_callback(lambda _: end.cancel())
+        call.add_done_callback(self._ended)
+
+    def _ended(self, call: asyncio.Task[dict[str, Array]]) -> None:
+        self._given_up -= 1
+        if not call.cancelled():
+            # Looked at, so that it is not reported as lost: nobody waits for it.
+            call.exception()
 
     async def _answers(self) -> bool:
         row = blank_rows(self._signature, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.cli.supervision.topology import GRPC
 from tests.bench.model.ledger import PREFIX
 from tests.support.triton import TritonServer, triton_server
 
@@ -72,7 +74,7 @@ async def rival(
         command = [sys.executable, "-m", "tests.bench.model.service", batching, "--triton", triton.grpc,
                    "--triton-repository", str(triton.repository), "--max-batch-rows", str(max_batch_rows)]  # fmt: skip
         with subprocess.Popen(  # noqa: ASYNC220 - quick, and nothing else runs here
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command, env=os.environ | GRPC, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None

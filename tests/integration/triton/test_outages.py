@@ -18,7 +18,7 @@ from services.model.runtimes.triton import open_triton
 from services.model.runtimes.triton_config import Instances
 from services.model.runtimes.triton_repository import triton_name
 from services.model.versions import Artifact, Placement
-from tests.support.onnx_models import OnnxModel, linear
+from tests.support.onnx_models import OnnxModel, deep, linear
 from tests.support.runtimes import Loading
 from tests.support.triton import TritonServer
 from tests.support.waiting import eventually, eventually_answers
@@ -170,15 +170,43 @@ async def test_a_version_is_closed_while_triton_is_away(own_server: TritonServer
     assert [] == list(own_server.repository.iterdir())
 
 
-async def test_a_batch_that_is_given_up_is_given_up_by_triton(own_load: Loading, tmp_path: Path) -> None:
-    """As far as the backend asks: the server itself computes what it has taken."""
+async def test_a_batch_that_is_given_up_is_given_up_by_triton_if_it_does_not_end(
+    own_load: Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller who leaves is gone at once; the backend learns of it a little later, and meanwhile gets no batch ahead."""
+    monkeypatch.setattr("services.model.runtimes.triton._LET_END_S", 0.2)
     file = tmp_path / "file"
     model = await own_load.version(linear().version(), HOLDING.replace("FILE", str(file)).encode(), "python")
     batch = asyncio.create_task(model.infer(ONES, 30))
     await eventually(Path(f"{file}.entered").exists)
-    assert not Path(f"{file}.cancelled").exists()
+    assert 1 == model.ahead
     batch.cancel()
+    await asyncio.wait([batch])
+    assert 0 == model.ahead
     await eventually(Path(f"{file}.cancelled").exists)
+    await eventually(lambda: model.ahead == 1)
+    await model.close()
+
+
+async def test_giving_up_batches_as_they_end_does_not_bring_triton_down(
+    own_server: TritonServer, own_load: Loading
+) -> None:
+    """Its gRPC aborts on calls that are cancelled just as they are answered, so that they are not."""
+    model = await own_load(deep())
+    rows = {"x": np.ones((64, 16), np.float32)}
+    await model.infer(rows, 30)
+    started = time.perf_counter()
+    await model.infer(rows, 30)
+    usual_s = time.perf_counter() - started
+    late = 0
+    for turn in range(300):
+        try:
+            await model.infer(rows, usual_s * (0.5 + turn % 30 / 20))
+        except DeadlineExceeded:
+            late += 1
+    assert 30 < late < 300
+    assert own_server.process is not None
+    assert own_server.process.poll() is None
     await model.close()
 
 

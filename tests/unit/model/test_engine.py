@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -404,3 +405,21 @@ async def test_a_runtime_that_stays_away_is_told_once(world: World) -> None:
     watching.cancel()
     assert 1 == len({each for each in seen if each[0] is State.FAILED})
     assert [State.LOADING, State.FAILED, State.READY] == list(dict.fromkeys(state for state, _ in seen))
+
+
+async def test_readiness_does_not_wait_for_a_slow_first_choice_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that answers is served; one that answers nowhere yet keeps the process unready."""
+    monkeypatch.setattr("services.model.engine._ALL_PATIENCE_S", 0.2)
+    world.triton.gate.clear()
+    world.runtime.gate.clear()
+    world.engine.use(_catalog([world.on_both(1)]))
+    await eventually(lambda: world.triton.loading == 1 == world.runtime.loading)
+    late = time.monotonic() + 0.3
+    await eventually(lambda: time.monotonic() > late)
+    assert "m@1.0.0 on triton" in world.engine.not_ready()
+    world.runtime.gate.set()
+    await eventually(lambda: world.by_runtime().get("onnx") is State.READY)
+    assert "loading m@1.0.0 on triton" == world.engine.not_ready()
+    await eventually(lambda: world.engine.not_ready() == "")
