@@ -11,7 +11,7 @@ from services.model.calls import Source
 from services.model.datatypes import Array
 from services.model.errors import InvalidOutput
 from services.model.queue import Portion
-from services.model.tickets import Rows, Ticket
+from services.model.tickets import Rows, Ticket, index_of
 from services.model.versions import Signature
 
 
@@ -27,11 +27,8 @@ class Batch:
     def inputs(self) -> Mapping[str, Array]:
         """Put the inputs of its rows together."""
         if len(self.portions) == 1:
-            ticket, rows = self.portions[0]
-            return ticket.call.inputs if _is_whole(ticket, rows) else _some(ticket, rows)
-        parts = [
-            ticket.call.inputs if _is_whole(ticket, rows) else _some(ticket, rows) for ticket, rows in self.portions
-        ]
+            return _inputs(self.portions[0])
+        parts = [_inputs(portion) for portion in self.portions]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def earliest(self) -> float:
@@ -106,12 +103,11 @@ class Batch:
         return 0 if codes is None else int(np.count_nonzero(codes))
 
 
-def _is_whole(ticket: Ticket, rows: Rows) -> bool:
-    return isinstance(rows, range) and len(rows) == ticket.call.rows
-
-
-def _some(ticket: Ticket, rows: Rows) -> dict[str, Array]:
-    index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
+def _inputs(portion: Portion) -> Mapping[str, Array]:
+    ticket, rows = portion
+    if ticket.is_whole(rows):
+        return ticket.call.inputs
+    index = index_of(rows)
     return {name: values[index] for name, values in ticket.call.inputs.items()}
 
 

@@ -74,6 +74,10 @@ class Ticket:
         self._next = stop
         return list(order[start:stop])
 
+    def is_whole(self, rows: Rows) -> bool:
+        """Whether these are all rows of the call, in their own order."""
+        return isinstance(rows, range) and len(rows) == self.call.rows
+
     def withdraw(self) -> int:
         """Let no batch take any more rows, and say how many waited."""
         waiting, self._next = self.waiting, self.call.rows
@@ -83,12 +87,12 @@ class Ticket:
         """Take in what was computed for some rows; `codes` as in Answer."""
         if self.answer.done():
             return
-        if len(rows) == self.call.rows and isinstance(rows, range):
+        if self.is_whole(rows):
             self._outputs, self._codes = dict(outputs), codes
             self._sources.append(source)
             self._finish(len(rows))
             return
-        index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
+        index = index_of(rows)
         for name, values in self._places().items():
             values[index] = outputs[name]
         if codes is not None:
@@ -105,7 +109,7 @@ class Ticket:
             return
         self._errors.append(error)
         self._places()
-        self._row_codes()[slice(rows.start, rows.stop) if isinstance(rows, range) else rows] = error.code
+        self._row_codes()[index_of(rows)] = error.code
         self._finish(len(rows))
 
     def abandoned(self, error: MeshError) -> None:
@@ -147,3 +151,8 @@ class Ticket:
         if source not in self._sources:
             self._sources.append(source)
         self._row_sources[index] = self._sources.index(source)
+
+
+def index_of(rows: Rows) -> slice | list[int]:
+    """Return what picks rows out of an array: a slice where they stand together, which copies nothing."""
+    return slice(rows.start, rows.stop) if isinstance(rows, range) else rows

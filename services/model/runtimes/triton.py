@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from services.model.runtimes.oip import MAX_MESSAGE_BYTES, RemoteModel, Target, 
 from services.model.runtimes.onnx import check_onnx
 from services.model.runtimes.triton_config import ENSEMBLE, FORMATS, Instances, model_config, server_names, steps_of
 from services.model.runtimes.triton_control import SERVER, TritonControl
+from services.model.runtimes.triton_deployment import Deployment, to_the_end
 from services.model.runtimes.triton_repository import TritonRepository, is_ours, triton_name
 from services.model.versions import Placement, Signature
 from services.model.warmup import blank_rows
@@ -38,72 +39,6 @@ _PROBE_LIMIT_S = 10.0
 # Enough for each instance to get one.
 _PROBES_PER_INSTANCE = 4
 _CLEAR_RETRY_S = 1.0
-
-
-class Deployment:
-    """The content of one version in Triton, however many of our versions share it."""
-
-    def __init__(
-        self, name: str, control: TritonControl, repository: TritonRepository, write: Callable[[], None]
-    ) -> None:
-        self.name = name
-        self.users = 0
-        self.steps: Callable[[], Sequence[Deployment]] = tuple
-        """What an ensemble joins, as far as it is ours."""
-        self.answers: Callable[[], Awaitable[bool]] = _unasked
-        """Asks it for a row."""
-        self._control = control
-        self._repository = repository
-        self._write = write
-        self._up = False
-        # Loads of one name never run twice at once, nor beside its end.
-        self._lock = asyncio.Lock()
-
-    async def bring_up(self) -> None:
-        """Load it, unless it is loaded; Triton may have lost it since."""
-        async with self._lock:
-            if not self._up or not await self._control.ready(self.name):
-                await self._load()
-                self._up = True
-
-    async def heal(self) -> None:
-        """Load it if Triton has lost it, or if it does not answer although Triton takes it to be ready."""
-        # An ensemble does not answer while one of them does not, and to load it anew would not mend those.
-        for step in self.steps():
-            await step.heal()
-        async with self._lock:
-            if await self._control.ready(self.name):
-                if await self.answers():
-                    return
-                # A plain load of what is ready does nothing. Its end is not awaited: with a dead process it never comes.
-                await self._control.unload(self.name)
-            await self._load()
-            logger.info("model loaded into Triton again", extra={"triton_model": self.name})
-
-    async def take_down(self) -> None:
-        """Unload it and delete its directory, if nobody uses it; the directory goes even while Triton is away."""
-        async with self._lock:
-            if self.users:
-                return
-            self._up = False
-            for step in (self._unload, self._remove):
-                try:
-                    await step()
-                except MeshError as error:
-                    extra = {"triton_model": self.name, "reason": error.message}
-                    logger.warning("model not cleared away; the next start will do it", extra=extra)
-
-    async def _unload(self) -> None:
-        await self._control.unload(self.name)
-        if not await self._control.gone(self.name):
-            logger.warning("model never ends to unload", extra={"triton_model": self.name})
-
-    async def _remove(self) -> None:
-        await _to_the_end(asyncio.to_thread(self._repository.remove, self.name))
-
-    async def _load(self) -> None:
-        await _to_the_end(asyncio.to_thread(self._write))
-        await self._control.load(self.name)
 
 
 class TritonModel(RemoteModel):
@@ -265,7 +200,7 @@ class TritonRuntime:
 
     async def _release(self, deployment: Deployment) -> None:
         deployment.users -= 1
-        await _to_the_end(deployment.take_down())
+        await to_the_end(deployment.take_down())
         if not deployment.users and self._deployments.get(deployment.name) is deployment:
             del self._deployments[deployment.name]
 
@@ -285,20 +220,6 @@ async def open_triton(
             clearing.cancel()
 
 
-async def _unasked() -> bool:
-    return True
-
-
 async def _insist(work: Callable[[], Awaitable[None]]) -> None:
     wait, again = tenacity.wait_fixed(_CLEAR_RETRY_S), tenacity.retry_if_exception_type(MeshError)
     await tenacity.AsyncRetrying(wait=wait, retry=again)(work)
-
-
-async def _to_the_end(work: Coroutine[object, object, None]) -> None:
-    """Await work that must not be left halfway: a cancelled caller goes on when it is done."""
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
