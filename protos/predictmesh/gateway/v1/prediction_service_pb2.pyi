@@ -76,7 +76,7 @@ class PredictRequest(_message.Message):
     endpoint: _builtins.str
     """Endpoint, `[namespace/]name`."""
     version: _builtins.str
-    """Semantic version or alias to answer. Empty: metadata x-model-version, else the endpoint's route."""
+    """Semantic version, alias or range (`1.x`) to answer. Empty: metadata x-model-version, else the endpoint's route."""
     prediction_id: _builtins.str
     """The caller's name for this prediction, at most 64 bytes. Empty: made by the gateway."""
     @_builtins.property
@@ -350,6 +350,64 @@ class InputValue(_message.Message):
 Global___InputValue: _TypeAlias = InputValue  # noqa: Y015
 
 @_typing.final
+class RecordOutcomeRequest(_message.Message):
+    """What came true of one row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTION_ID_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    prediction_id: _builtins.str
+    """The prediction's name, as answered."""
+    row: _builtins.int
+    """Row, from 0."""
+    label: _builtins.float
+    """What came true: 0 or 1 of a BINARY endpoint, a finite number of a REGRESSION one."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was known. Absent: now."""
+
+    def __init__(
+        self,
+        *,
+        prediction_id: _builtins.str = ...,
+        row: _builtins.int = ...,
+        label: _builtins.float = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "prediction_id", b"prediction_id", "row", b"row", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordOutcomeRequest: _TypeAlias = RecordOutcomeRequest  # noqa: Y015
+
+@_typing.final
+class RecordOutcomeResponse(_message.Message):
+    """The outcome is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXISTED_FIELD_NUMBER: _builtins.int
+    existed: _builtins.bool
+    """Whether it had been recorded before."""
+    def __init__(
+        self,
+        *,
+        existed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["existed", b"existed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordOutcomeResponse: _TypeAlias = RecordOutcomeResponse  # noqa: Y015
+
+@_typing.final
 class ListEndpointsRequest(_message.Message):
     """Asks for the endpoints."""
 
@@ -409,6 +467,7 @@ class EndpointInfo(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     DEFAULT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     description: _builtins.str
@@ -416,7 +475,7 @@ class EndpointInfo(_message.Message):
     model: _builtins.str
     """Model that answers."""
     version: _builtins.str
-    """Version that answers a request without a pin."""
+    """Version that answers a request without a pin; of several the one with the largest share."""
     default_timeout_ms: _builtins.int
     """Time of a call without a deadline, in milliseconds."""
     @_builtins.property
@@ -435,6 +494,10 @@ class EndpointInfo(_message.Message):
     def sample(self) -> Global___PredictRequest:
         """A request that can be sent as it is."""
 
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionShare]:
+        """Every version that answers requests without a pin, with its share."""
+
     def __init__(
         self,
         *,
@@ -447,11 +510,42 @@ class EndpointInfo(_message.Message):
         outputs: _abc.Iterable[_model_pb2.TensorSpec] | None = ...,
         default_timeout_ms: _builtins.int = ...,
         sample: Global___PredictRequest | None = ...,
+        versions: _abc.Iterable[Global___VersionShare] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_timeout_ms", b"default_timeout_ms", "description", b"description", "entity_keys", b"entity_keys", "model", b"model", "name", b"name", "outputs", b"outputs", "request_features", b"request_features", "sample", b"sample", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_timeout_ms", b"default_timeout_ms", "description", b"description", "entity_keys", b"entity_keys", "model", b"model", "name", b"name", "outputs", b"outputs", "request_features", b"request_features", "sample", b"sample", "version", b"version", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndpointInfo: _TypeAlias = EndpointInfo  # noqa: Y015
+
+@_typing.final
+class VersionShare(_message.Message):
+    """A version and its share of the requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Semantic version."""
+    percent: _builtins.float
+    """Share in percent."""
+    reason: _provenance_pb2.RouteReason.ValueType
+    """Why requests go to it."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        percent: _builtins.float = ...,
+        reason: _provenance_pb2.RouteReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percent", b"percent", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionShare: _TypeAlias = VersionShare  # noqa: Y015

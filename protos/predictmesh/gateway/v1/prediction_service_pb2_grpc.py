@@ -50,6 +50,11 @@ class PredictionServiceStub:
                 request_serializer=predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.RecordOutcome = channel.unary_unary(
+                '/predictmesh.gateway.v1.PredictionService/RecordOutcome',
+                request_serializer=predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.RecordOutcomeRequest.SerializeToString,
+                response_deserializer=predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.RecordOutcomeResponse.FromString,
+                _registered_method=True)
         self.ListEndpoints = channel.unary_unary(
                 '/predictmesh.gateway.v1.PredictionService/ListEndpoints',
                 request_serializer=predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.ListEndpointsRequest.SerializeToString,
@@ -83,6 +88,15 @@ class PredictionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordOutcome(self, request, context):
+        """Records what came true of one row of a prediction: once, and a repeat with the same label is answered alike. Fails
+        with NOT_FOUND (UNKNOWN_PREDICTION) when nothing is kept of the prediction, ALREADY_EXISTS when another label is, or
+        INVALID_ARGUMENT for a row or label that it cannot have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEndpoints(self, request, context):
         """Lists the endpoints with a request that can be sent as it is.
         """
@@ -107,6 +121,11 @@ def add_PredictionServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.ExplainRequest.FromString,
                     response_serializer=predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.ExplainResponse.SerializeToString,
+            ),
+            'RecordOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordOutcome,
+                    request_deserializer=predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.RecordOutcomeRequest.FromString,
+                    response_serializer=predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.RecordOutcomeResponse.SerializeToString,
             ),
             'ListEndpoints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEndpoints,
@@ -196,6 +215,33 @@ class PredictionService:
             '/predictmesh.gateway.v1.PredictionService/Explain',
             predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.ExplainRequest.SerializeToString,
             predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/predictmesh.gateway.v1.PredictionService/RecordOutcome',
+            predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.RecordOutcomeRequest.SerializeToString,
+            predictmesh_dot_gateway_dot_v1_dot_prediction__service__pb2.RecordOutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,11 @@ class PredictionServiceStub:
     """Predicts many requests over one stream; answers come as they are made, in any order, by id."""
     Explain: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.ExplainRequest, _prediction_service_pb2.ExplainResponse]
     """Answers every input of the model for a request, with its value and where it came from. For people; not coalesced."""
+    RecordOutcome: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.RecordOutcomeRequest, _prediction_service_pb2.RecordOutcomeResponse]
+    """Records what came true of one row of a prediction: once, and a repeat with the same label is answered alike. Fails
+    with NOT_FOUND (UNKNOWN_PREDICTION) when nothing is kept of the prediction, ALREADY_EXISTS when another label is, or
+    INVALID_ARGUMENT for a row or label that it cannot have.
+    """
     ListEndpoints: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.ListEndpointsRequest, _prediction_service_pb2.ListEndpointsResponse]
     """Lists the endpoints with a request that can be sent as it is."""
 
@@ -57,6 +62,11 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     """Predicts many requests over one stream; answers come as they are made, in any order, by id."""
     Explain: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.ExplainRequest, _prediction_service_pb2.ExplainResponse]  # type: ignore[assignment]
     """Answers every input of the model for a request, with its value and where it came from. For people; not coalesced."""
+    RecordOutcome: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.RecordOutcomeRequest, _prediction_service_pb2.RecordOutcomeResponse]  # type: ignore[assignment]
+    """Records what came true of one row of a prediction: once, and a repeat with the same label is answered alike. Fails
+    with NOT_FOUND (UNKNOWN_PREDICTION) when nothing is kept of the prediction, ALREADY_EXISTS when another label is, or
+    INVALID_ARGUMENT for a row or label that it cannot have.
+    """
     ListEndpoints: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.ListEndpointsRequest, _prediction_service_pb2.ListEndpointsResponse]  # type: ignore[assignment]
     """Lists the endpoints with a request that can be sent as it is."""
 
@@ -88,6 +98,17 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_prediction_service_pb2.ExplainResponse, _abc.Awaitable[_prediction_service_pb2.ExplainResponse]]:
         """Answers every input of the model for a request, with its value and where it came from. For people; not coalesced."""
+
+    @_abc_1.abstractmethod
+    def RecordOutcome(
+        self,
+        request: _prediction_service_pb2.RecordOutcomeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prediction_service_pb2.RecordOutcomeResponse, _abc.Awaitable[_prediction_service_pb2.RecordOutcomeResponse]]:
+        """Records what came true of one row of a prediction: once, and a repeat with the same label is answered alike. Fails
+        with NOT_FOUND (UNKNOWN_PREDICTION) when nothing is kept of the prediction, ALREADY_EXISTS when another label is, or
+        INVALID_ARGUMENT for a row or label that it cannot have.
+        """
 
     @_abc_1.abstractmethod
     def ListEndpoints(

@@ -36,6 +36,16 @@ class _RouteReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RouteReas
     """The endpoint's route names the version."""
     ROUTE_REASON_ENDPOINT_ALIAS: _RouteReason.ValueType  # 4
     """The endpoint's route names an alias."""
+    ROUTE_REASON_PINNED_RANGE: _RouteReason.ValueType  # 5
+    """The caller named a range."""
+    ROUTE_REASON_ENDPOINT_RANGE: _RouteReason.ValueType  # 6
+    """The endpoint's route names a range."""
+    ROUTE_REASON_ENDPOINT_WEIGHT: _RouteReason.ValueType  # 7
+    """The endpoint's weights gave the request to it."""
+    ROUTE_REASON_CANARY: _RouteReason.ValueType  # 8
+    """A release under way gave the request to its candidate."""
+    ROUTE_REASON_STABLE: _RouteReason.ValueType  # 9
+    """A release under way left the request to the version that is to be replaced."""
 
 class RouteReason(_RouteReason, metaclass=_RouteReasonEnumTypeWrapper):
     """Why a version was chosen."""
@@ -50,6 +60,16 @@ ROUTE_REASON_ENDPOINT_VERSION: RouteReason.ValueType  # 3
 """The endpoint's route names the version."""
 ROUTE_REASON_ENDPOINT_ALIAS: RouteReason.ValueType  # 4
 """The endpoint's route names an alias."""
+ROUTE_REASON_PINNED_RANGE: RouteReason.ValueType  # 5
+"""The caller named a range."""
+ROUTE_REASON_ENDPOINT_RANGE: RouteReason.ValueType  # 6
+"""The endpoint's route names a range."""
+ROUTE_REASON_ENDPOINT_WEIGHT: RouteReason.ValueType  # 7
+"""The endpoint's weights gave the request to it."""
+ROUTE_REASON_CANARY: RouteReason.ValueType  # 8
+"""A release under way gave the request to its candidate."""
+ROUTE_REASON_STABLE: RouteReason.ValueType  # 9
+"""A release under way left the request to the version that is to be replaced."""
 Global___RouteReason: _TypeAlias = RouteReason  # noqa: Y015
 
 class _DegradationReason:
@@ -121,6 +141,7 @@ class Provenance(_message.Message):
     BATCH_ROWS_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     SNAPSHOT_REVISION_FIELD_NUMBER: _builtins.int
+    RELEASE_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model that answered."""
     version: _builtins.str
@@ -135,6 +156,8 @@ class Provenance(_message.Message):
     """W3C trace id, hex."""
     snapshot_revision: _builtins.int
     """Revision of the definitions that the answer was made by."""
+    release_id: _builtins.int
+    """Release that parted the requests, for reasons CANARY and STABLE. 0: none."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """Time that ages and policies were counted from."""
@@ -165,10 +188,11 @@ class Provenance(_message.Message):
         batch_rows: _builtins.int = ...,
         trace_id: _builtins.str = ...,
         snapshot_revision: _builtins.int = ...,
+        release_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "batch_rows", b"batch_rows", "degradations", b"degradations", "hops", b"hops", "model", b"model", "route_reason", b"route_reason", "runtime", b"runtime", "snapshot_revision", b"snapshot_revision", "trace_id", b"trace_id", "version", b"version", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "batch_rows", b"batch_rows", "degradations", b"degradations", "hops", b"hops", "model", b"model", "release_id", b"release_id", "route_reason", b"route_reason", "runtime", b"runtime", "snapshot_revision", b"snapshot_revision", "trace_id", b"trace_id", "version", b"version", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

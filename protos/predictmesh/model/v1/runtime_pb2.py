@@ -25,15 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"predictmesh/model/v1/runtime.proto\x12\x14predictmesh.model.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x01\n\rRuntimeStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0f\n\x07runtime\x18\x04 \x01(\t\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".predictmesh.model.v1.RuntimeState\x12\x0f\n\x07message\x18\x06 \x01(\t\x12.\n\nstate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cload_time_us\x18\x08 \x01(\x03*\x98\x01\n\x0cRuntimeState\x12\x1d\n\x19RUNTIME_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15RUNTIME_STATE_LOADING\x10\x01\x12\x17\n\x13RUNTIME_STATE_READY\x10\x02\x12\x18\n\x14RUNTIME_STATE_FAILED\x10\x03\x12\x1b\n\x17RUNTIME_STATE_UNLOADING\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"predictmesh/model/v1/runtime.proto\x12\x14predictmesh.model.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x02\n\rRuntimeStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0f\n\x07runtime\x18\x04 \x01(\t\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".predictmesh.model.v1.RuntimeState\x12\x0f\n\x07message\x18\x06 \x01(\t\x12.\n\nstate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cload_time_us\x18\x08 \x01(\x03\x12\x31\n\x06golden\x18\t \x01(\x0e\x32!.predictmesh.model.v1.GoldenState\x12\x16\n\x0egolden_message\x18\n \x01(\t*]\n\x0bGoldenState\x12\x1c\n\x18GOLDEN_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13GOLDEN_STATE_PASSED\x10\x01\x12\x17\n\x13GOLDEN_STATE_FAILED\x10\x02*\x98\x01\n\x0cRuntimeState\x12\x1d\n\x19RUNTIME_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15RUNTIME_STATE_LOADING\x10\x01\x12\x17\n\x13RUNTIME_STATE_READY\x10\x02\x12\x18\n\x14RUNTIME_STATE_FAILED\x10\x03\x12\x1b\n\x17RUNTIME_STATE_UNLOADING\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'predictmesh.model.v1.runtime_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNTIMESTATE']._serialized_start=315
-  _globals['_RUNTIMESTATE']._serialized_end=467
+  _globals['_GOLDENSTATE']._serialized_start=389
+  _globals['_GOLDENSTATE']._serialized_end=482
+  _globals['_RUNTIMESTATE']._serialized_start=485
+  _globals['_RUNTIMESTATE']._serialized_end=637
   _globals['_RUNTIMESTATUS']._serialized_start=94
-  _globals['_RUNTIMESTATUS']._serialized_end=312
+  _globals['_RUNTIMESTATUS']._serialized_end=387
 # @@protoc_insertion_point(module_scope)

@@ -18,6 +18,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _GoldenState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GoldenStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GoldenState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GOLDEN_STATE_UNSPECIFIED: _GoldenState.ValueType  # 0
+    """The version has no golden set, or it has not been run."""
+    GOLDEN_STATE_PASSED: _GoldenState.ValueType  # 1
+    """It does."""
+    GOLDEN_STATE_FAILED: _GoldenState.ValueType  # 2
+    """It does not."""
+
+class GoldenState(_GoldenState, metaclass=_GoldenStateEnumTypeWrapper):
+    """Whether a runtime gives the recorded outputs for the recorded inputs."""
+
+GOLDEN_STATE_UNSPECIFIED: GoldenState.ValueType  # 0
+"""The version has no golden set, or it has not been run."""
+GOLDEN_STATE_PASSED: GoldenState.ValueType  # 1
+"""It does."""
+GOLDEN_STATE_FAILED: GoldenState.ValueType  # 2
+"""It does not."""
+Global___GoldenState: _TypeAlias = GoldenState  # noqa: Y015
+
 class _RuntimeState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -64,6 +88,8 @@ class RuntimeStatus(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     STATE_TIME_FIELD_NUMBER: _builtins.int
     LOAD_TIME_US_FIELD_NUMBER: _builtins.int
+    GOLDEN_FIELD_NUMBER: _builtins.int
+    GOLDEN_MESSAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model."""
     version: _builtins.str
@@ -78,6 +104,10 @@ class RuntimeStatus(_message.Message):
     """Why it failed. Empty otherwise."""
     load_time_us: _builtins.int
     """Time from the start of loading to READY, warm-up included, in microseconds. 0: not ready yet."""
+    golden: Global___GoldenState.ValueType
+    """Whether this runtime gives the version's golden outputs."""
+    golden_message: _builtins.str
+    """Where it does not: the output, row and element that are farthest off, recorded and computed. Empty otherwise."""
     @_builtins.property
     def state_time(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
@@ -93,10 +123,12 @@ class RuntimeStatus(_message.Message):
         message: _builtins.str = ...,
         state_time: _timestamp_pb2.Timestamp | None = ...,
         load_time_us: _builtins.int = ...,
+        golden: Global___GoldenState.ValueType = ...,
+        golden_message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "load_time_us", b"load_time_us", "message", b"message", "model", b"model", "runtime", b"runtime", "state", b"state", "state_time", b"state_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "golden", b"golden", "golden_message", b"golden_message", "load_time_us", b"load_time_us", "message", b"message", "model", b"model", "runtime", b"runtime", "state", b"state", "state_time", b"state_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

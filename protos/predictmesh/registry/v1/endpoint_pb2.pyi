@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from predictmesh.types.v1 import tensor_pb2 as _tensor_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _OutcomeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutcomeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutcomeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTCOME_KIND_UNSPECIFIED: _OutcomeKind.ValueType  # 0
+    """Invalid."""
+    OUTCOME_KIND_BINARY: _OutcomeKind.ValueType  # 1
+    """0 or 1."""
+    OUTCOME_KIND_REGRESSION: _OutcomeKind.ValueType  # 2
+    """A number."""
+
+class OutcomeKind(_OutcomeKind, metaclass=_OutcomeKindEnumTypeWrapper):
+    """What a label is."""
+
+OUTCOME_KIND_UNSPECIFIED: OutcomeKind.ValueType  # 0
+"""Invalid."""
+OUTCOME_KIND_BINARY: OutcomeKind.ValueType  # 1
+"""0 or 1."""
+OUTCOME_KIND_REGRESSION: OutcomeKind.ValueType  # 2
+"""A number."""
+Global___OutcomeKind: _TypeAlias = OutcomeKind  # noqa: Y015
 
 @_typing.final
 class Endpoint(_message.Message):
@@ -32,6 +57,9 @@ class Endpoint(_message.Message):
     DEFAULT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     SAMPLE_ENTITIES_FIELD_NUMBER: _builtins.int
     SAMPLE_FEATURES_FIELD_NUMBER: _builtins.int
+    STICKY_KEY_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`[namespace/]name`, unique among endpoints."""
     description: _builtins.str
@@ -40,6 +68,10 @@ class Endpoint(_message.Message):
     """Model that answers."""
     default_timeout_ms: _builtins.int
     """Time for a call that brings no deadline, in milliseconds. 0: 1,000."""
+    sticky_key: _builtins.str
+    """Key column by whose value requests are parted where several versions answer: a value keeps its version. Of several
+    rows the first decides. Empty: by prediction id, so at random.
+    """
     @_builtins.property
     def route(self) -> Global___Route:
         """Which of its versions."""
@@ -52,6 +84,14 @@ class Endpoint(_message.Message):
     def sample_features(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]:
         """Request-time features of that request."""
 
+    @_builtins.property
+    def shadow(self) -> Global___Shadow:
+        """A version that answers a share of the requests once more, unseen by callers. Absent: none."""
+
+    @_builtins.property
+    def outcomes(self) -> Global___OutcomePolicy:
+        """What is kept of predictions until it is known what came true. Absent: nothing, and outcomes are refused."""
+
     def __init__(
         self,
         *,
@@ -62,12 +102,22 @@ class Endpoint(_message.Message):
         default_timeout_ms: _builtins.int = ...,
         sample_entities: _abc.Iterable[_tensor_pb2.Tensor] | None = ...,
         sample_features: _abc.Iterable[_tensor_pb2.Tensor] | None = ...,
+        sticky_key: _builtins.str = ...,
+        shadow: Global___Shadow | None = ...,
+        outcomes: Global___OutcomePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["route", b"route"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_outcomes", b"_outcomes", "_shadow", b"_shadow", "outcomes", b"outcomes", "route", b"route", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_timeout_ms", b"default_timeout_ms", "description", b"description", "model", b"model", "name", b"name", "route", b"route", "sample_entities", b"sample_entities", "sample_features", b"sample_features"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_outcomes", b"_outcomes", "_shadow", b"_shadow", "default_timeout_ms", b"default_timeout_ms", "description", b"description", "model", b"model", "name", b"name", "outcomes", b"outcomes", "route", b"route", "sample_entities", b"sample_entities", "sample_features", b"sample_features", "shadow", b"shadow", "sticky_key", b"sticky_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__outcomes: _TypeAlias = _typing.Literal["outcomes"]  # noqa: Y015
+    _WhichOneofArgType__outcomes: _TypeAlias = _typing.Literal["_outcomes", b"_outcomes"]  # noqa: Y015
+    _WhichOneofReturnType__shadow: _TypeAlias = _typing.Literal["shadow"]  # noqa: Y015
+    _WhichOneofArgType__shadow: _TypeAlias = _typing.Literal["_shadow", b"_shadow"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__outcomes) -> _WhichOneofReturnType__outcomes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shadow) -> _WhichOneofReturnType__shadow | None: ...
 
 Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
 
@@ -79,22 +129,136 @@ class Route(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """This semantic version."""
     alias: _builtins.str
     """The version that the model's alias names now."""
+    range: _builtins.str
+    """The newest released version in this semantic range: `1.x` or `1.2.x`."""
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightedVersion]:
+        """Versions that answer a share each. Empty: the one above answers all."""
+
     def __init__(
         self,
         *,
         version: _builtins.str = ...,
         alias: _builtins.str = ...,
+        range: _builtins.str = ...,
+        weights: _abc.Iterable[Global___WeightedVersion] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "kind", b"kind", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "kind", b"kind", "range", b"range", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "kind", b"kind", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "kind", b"kind", "range", b"range", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["version", "alias"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["version", "alias", "range"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class WeightedVersion(_message.Message):
+    """A version that answers a share of the requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    selector: _builtins.str
+    """Semantic version, alias, or range."""
+    percent: _builtins.float
+    """Its share: more than 0, in steps of 0.01; all together are 100."""
+    def __init__(
+        self,
+        *,
+        selector: _builtins.str = ...,
+        percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percent", b"percent", "selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WeightedVersion: _TypeAlias = WeightedVersion  # noqa: Y015
+
+@_typing.final
+class Shadow(_message.Message):
+    """A version that is asked as well, off the callers' path, and whose answers are compared with theirs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    ABSOLUTE_TOLERANCE_FIELD_NUMBER: _builtins.int
+    RELATIVE_TOLERANCE_FIELD_NUMBER: _builtins.int
+    selector: _builtins.str
+    """Semantic version, alias, or range; not the one that answers."""
+    percent: _builtins.float
+    """Share of the requests: more than 0, at most 100, in steps of 0.01."""
+    absolute_tolerance: _builtins.float
+    """Largest difference of two values that agree: this ..."""
+    relative_tolerance: _builtins.float
+    """... plus this times the size of the answered value."""
+    def __init__(
+        self,
+        *,
+        selector: _builtins.str = ...,
+        percent: _builtins.float = ...,
+        absolute_tolerance: _builtins.float = ...,
+        relative_tolerance: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_tolerance", b"absolute_tolerance", "percent", b"percent", "relative_tolerance", b"relative_tolerance", "selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shadow: _TypeAlias = Shadow  # noqa: Y015
+
+@_typing.final
+class OutcomePolicy(_message.Message):
+    """Which predictions are kept for their outcomes, and what their score is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    ELEMENT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SAMPLE_PERCENT_FIELD_NUMBER: _builtins.int
+    EXPIRE_MS_FIELD_NUMBER: _builtins.int
+    CAPTURE_PERCENT_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """Output that holds the score: the probability of label 1 (BINARY), or the predicted value (REGRESSION)."""
+    element: _builtins.int
+    """Element of a row of that output, from 0."""
+    kind: Global___OutcomeKind.ValueType
+    """What a label is."""
+    sample_percent: _builtins.float
+    """Share of the predictions that are kept, by prediction id: at most 100, in steps of 0.01. 0: 100."""
+    expire_ms: _builtins.int
+    """How long after the prediction its outcome may come, in milliseconds. 0: 7 days."""
+    capture_percent: _builtins.float
+    """Share of the predictions that are kept with the features that were served, to be exported as training data; at most
+    sample_percent. 0: none.
+    """
+    def __init__(
+        self,
+        *,
+        output: _builtins.str = ...,
+        element: _builtins.int = ...,
+        kind: Global___OutcomeKind.ValueType = ...,
+        sample_percent: _builtins.float = ...,
+        expire_ms: _builtins.int = ...,
+        capture_percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_percent", b"capture_percent", "element", b"element", "expire_ms", b"expire_ms", "kind", b"kind", "output", b"output", "sample_percent", b"sample_percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutcomePolicy: _TypeAlias = OutcomePolicy  # noqa: Y015

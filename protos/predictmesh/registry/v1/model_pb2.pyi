@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from predictmesh.types.v1 import data_type_pb2 as _data_type_pb2
+from predictmesh.types.v1 import tensor_pb2 as _tensor_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -50,6 +51,8 @@ class Model(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    RELEASED_VERSIONS_FIELD_NUMBER: _builtins.int
+    METRIC_GATES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`[namespace/]name`, unique among models."""
     description: _builtins.str
@@ -62,6 +65,16 @@ class Model(_message.Message):
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Version]:
         """Its versions, oldest first. Only in snapshots; Apply ignores it, RegisterVersion adds to it."""
 
+    @_builtins.property
+    def released_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Versions that were promoted, or named by a route, and not rolled back: those that ranges lead to. Only in snapshots;
+        given by the registry.
+        """
+
+    @_builtins.property
+    def metric_gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricGate]:
+        """What the metrics of a version must be before it may answer callers."""
+
     def __init__(
         self,
         *,
@@ -69,14 +82,53 @@ class Model(_message.Message):
         description: _builtins.str = ...,
         aliases: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         versions: _abc.Iterable[Global___Version] | None = ...,
+        released_versions: _abc.Iterable[_builtins.str] | None = ...,
+        metric_gates: _abc.Iterable[Global___MetricGate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "description", b"description", "name", b"name", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "description", b"description", "metric_gates", b"metric_gates", "name", b"name", "released_versions", b"released_versions", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class MetricGate(_message.Message):
+    """Bounds of one metric; at least one of the two."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """Name among the version's metrics, e.g. auc."""
+    min: _builtins.float
+    """Least value that passes. Absent: no bound."""
+    max: _builtins.float
+    """Largest value that passes. Absent: no bound."""
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "metric", b"metric", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___MetricGate: _TypeAlias = MetricGate  # noqa: Y015
 
 @_typing.final
 class Version(_message.Message):
@@ -112,6 +164,7 @@ class Version(_message.Message):
     TRAINING_PROFILE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    GOLDEN_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Semantic version, MAJOR.MINOR.PATCH."""
     digest: _builtins.str
@@ -134,11 +187,15 @@ class Version(_message.Message):
 
     @_builtins.property
     def training_profile(self) -> Global___TrainingProfile:
-        """Distribution of the inputs in training. Absent: unknown."""
+        """Distribution of the inputs in training. Absent: unknown, or left out as in snapshots."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered. Given by the registry."""
+
+    @_builtins.property
+    def golden(self) -> Global___GoldenSet:
+        """Inputs with the outputs that every runtime must give for them before the version may answer callers. Absent: none."""
 
     def __init__(
         self,
@@ -151,16 +208,86 @@ class Version(_message.Message):
         training_profile: Global___TrainingProfile | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         digest: _builtins.str = ...,
+        golden: Global___GoldenSet | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_training_profile", b"_training_profile", "create_time", b"create_time", "signature", b"signature", "training_profile", b"training_profile"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_golden", b"_golden", "_training_profile", b"_training_profile", "create_time", b"create_time", "golden", b"golden", "signature", b"signature", "training_profile", b"training_profile"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_training_profile", b"_training_profile", "artifacts", b"artifacts", "bindings", b"bindings", "create_time", b"create_time", "digest", b"digest", "metrics", b"metrics", "signature", b"signature", "training_profile", b"training_profile", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_golden", b"_golden", "_training_profile", b"_training_profile", "artifacts", b"artifacts", "bindings", b"bindings", "create_time", b"create_time", "digest", b"digest", "golden", b"golden", "metrics", b"metrics", "signature", b"signature", "training_profile", b"training_profile", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__golden: _TypeAlias = _typing.Literal["golden"]  # noqa: Y015
+    _WhichOneofArgType__golden: _TypeAlias = _typing.Literal["_golden", b"_golden"]  # noqa: Y015
     _WhichOneofReturnType__training_profile: _TypeAlias = _typing.Literal["training_profile"]  # noqa: Y015
     _WhichOneofArgType__training_profile: _TypeAlias = _typing.Literal["_training_profile", b"_training_profile"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__golden) -> _WhichOneofReturnType__golden | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__training_profile) -> _WhichOneofReturnType__training_profile | None: ...
 
 Global___Version: _TypeAlias = Version  # noqa: Y015
+
+@_typing.final
+class GoldenSet(_message.Message):
+    """Recorded inputs and outputs, stored as an artifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    ABSOLUTE_TOLERANCE_FIELD_NUMBER: _builtins.int
+    RELATIVE_TOLERANCE_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.str
+    """SHA-256 (hex) of the bytes, a serialized GoldenRows; its address in object storage."""
+    size_bytes: _builtins.int
+    """Length in bytes. Given by the registry."""
+    absolute_tolerance: _builtins.float
+    """Largest difference of an element from what is recorded: this ..."""
+    relative_tolerance: _builtins.float
+    """... plus this times the size of the recorded value. Elements that are no numbers are equal."""
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        absolute_tolerance: _builtins.float = ...,
+        relative_tolerance: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absolute_tolerance", b"absolute_tolerance", "relative_tolerance", b"relative_tolerance", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoldenSet: _TypeAlias = GoldenSet  # noqa: Y015
+
+@_typing.final
+class GoldenRows(_message.Message):
+    """What a golden set holds: 1 to 256 rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]:
+        """Every input of the signature, by name, rows first."""
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]:
+        """Every output of the signature, by name, rows first."""
+
+    def __init__(
+        self,
+        *,
+        inputs: _abc.Iterable[_tensor_pb2.Tensor] | None = ...,
+        outputs: _abc.Iterable[_tensor_pb2.Tensor] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "outputs", b"outputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoldenRows: _TypeAlias = GoldenRows  # noqa: Y015
 
 @_typing.final
 class Signature(_message.Message):

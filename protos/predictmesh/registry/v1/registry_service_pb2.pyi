@@ -107,6 +107,7 @@ class ApplyRequest(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ALLOW_UNREADY_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
     """Check and answer the changes without making them."""
     expected_revision: _builtins.int
@@ -117,6 +118,10 @@ class ApplyRequest(_message.Message):
     """Why, for the log. May be empty."""
     allow_unready: _builtins.bool
     """Let aliases and routes name versions that no model process has reported READY, e.g. before the first one starts."""
+    force: _builtins.bool
+    """Apply in spite of gates that a version has not passed, and of changed defaults that live versions read; needs a
+    reason. What was overridden is in the log.
+    """
     @_builtins.property
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resource]:
         """What should be; one resource may rely on another of the same request. At least one, each name once."""
@@ -130,10 +135,11 @@ class ApplyRequest(_message.Message):
         actor: _builtins.str = ...,
         reason: _builtins.str = ...,
         allow_unready: _builtins.bool = ...,
+        force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "actor", b"actor", "allow_unready", b"allow_unready", "dry_run", b"dry_run", "expected_revision", b"expected_revision", "reason", b"reason", "resources", b"resources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "actor", b"actor", "allow_unready", b"allow_unready", "dry_run", b"dry_run", "expected_revision", b"expected_revision", "force", b"force", "reason", b"reason", "resources", b"resources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_revision: _TypeAlias = _typing.Literal["expected_revision"]  # noqa: Y015
     _WhichOneofArgType__expected_revision: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision"]  # noqa: Y015
@@ -314,6 +320,54 @@ class RegisterVersionResponse(_message.Message):
 Global___RegisterVersionResponse: _TypeAlias = RegisterVersionResponse  # noqa: Y015
 
 @_typing.final
+class GetVersionRequest(_message.Message):
+    """Asks for one version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def name(self) -> Global___VersionName:
+        """Which one."""
+
+    def __init__(
+        self,
+        *,
+        name: Global___VersionName | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVersionRequest: _TypeAlias = GetVersionRequest  # noqa: Y015
+
+@_typing.final
+class GetVersionResponse(_message.Message):
+    """One version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> _model_pb2.Version:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        version: _model_pb2.Version | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVersionResponse: _TypeAlias = GetVersionResponse  # noqa: Y015
+
+@_typing.final
 class UploadArtifactRequest(_message.Message):
     """A part of an upload."""
 
@@ -409,6 +463,7 @@ class DeleteRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
+    ARTIFACT_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     feature_view: _builtins.str
@@ -417,6 +472,8 @@ class DeleteRequest(_message.Message):
     """A model with all its versions, by name."""
     endpoint: _builtins.str
     """An endpoint, by name."""
+    artifact: _builtins.str
+    """An artifact, by SHA-256 (hex), that no version names."""
     actor: _builtins.str
     """Who asks, for the log. Empty: the caller's address."""
     reason: _builtins.str
@@ -432,14 +489,15 @@ class DeleteRequest(_message.Message):
         model: _builtins.str = ...,
         version: Global___VersionName | None = ...,
         endpoint: _builtins.str = ...,
+        artifact: _builtins.str = ...,
         actor: _builtins.str = ...,
         reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "feature_view", b"feature_view", "model", b"model", "target", b"target", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "endpoint", b"endpoint", "feature_view", b"feature_view", "model", b"model", "target", b"target", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "endpoint", b"endpoint", "feature_view", b"feature_view", "model", b"model", "reason", b"reason", "target", b"target", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "artifact", b"artifact", "endpoint", b"endpoint", "feature_view", b"feature_view", "model", b"model", "reason", b"reason", "target", b"target", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["feature_view", "model", "version", "endpoint"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["feature_view", "model", "version", "endpoint", "artifact"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 

@@ -45,6 +45,11 @@ class RegistryServiceStub:
                 request_serializer=predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.RegisterVersionRequest.SerializeToString,
                 response_deserializer=predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.RegisterVersionResponse.FromString,
                 _registered_method=True)
+        self.GetVersion = channel.unary_unary(
+                '/predictmesh.registry.v1.RegistryService/GetVersion',
+                request_serializer=predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.GetVersionRequest.SerializeToString,
+                response_deserializer=predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.GetVersionResponse.FromString,
+                _registered_method=True)
         self.UploadArtifact = channel.stream_unary(
                 '/predictmesh.registry.v1.RegistryService/UploadArtifact',
                 request_serializer=predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.UploadArtifactRequest.SerializeToString,
@@ -101,6 +106,13 @@ class RegistryServiceServicer:
 
     def RegisterVersion(self, request, context):
         """Adds an immutable version whose artifacts have been uploaded. The same content again is answered as before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetVersion(self, request, context):
+        """Answers one version with everything that is known of it, its training profile included.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +186,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.RegisterVersion,
                     request_deserializer=predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.RegisterVersionRequest.FromString,
                     response_serializer=predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.RegisterVersionResponse.SerializeToString,
+            ),
+            'GetVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVersion,
+                    request_deserializer=predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.GetVersionRequest.FromString,
+                    response_serializer=predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.GetVersionResponse.SerializeToString,
             ),
             'UploadArtifact': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadArtifact,
@@ -271,6 +288,33 @@ class RegistryService:
             '/predictmesh.registry.v1.RegistryService/RegisterVersion',
             predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.RegisterVersionRequest.SerializeToString,
             predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.RegisterVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/predictmesh.registry.v1.RegistryService/GetVersion',
+            predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.GetVersionRequest.SerializeToString,
+            predictmesh_dot_registry_dot_v1_dot_registry__service__pb2.GetVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class RegistryServiceStub:
     """
     RegisterVersion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RegisterVersionRequest, _registry_service_pb2.RegisterVersionResponse]
     """Adds an immutable version whose artifacts have been uploaded. The same content again is answered as before."""
+    GetVersion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.GetVersionRequest, _registry_service_pb2.GetVersionResponse]
+    """Answers one version with everything that is known of it, its training profile included."""
     UploadArtifact: _grpc.StreamUnaryMultiCallable[_registry_service_pb2.UploadArtifactRequest, _registry_service_pb2.UploadArtifactResponse]
     """Stores an artifact under its SHA-256: first a header, then chunks. What is there already is not stored again."""
     Delete: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.DeleteRequest, _registry_service_pb2.DeleteResponse]
@@ -67,6 +69,8 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """
     RegisterVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RegisterVersionRequest, _registry_service_pb2.RegisterVersionResponse]  # type: ignore[assignment]
     """Adds an immutable version whose artifacts have been uploaded. The same content again is answered as before."""
+    GetVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetVersionRequest, _registry_service_pb2.GetVersionResponse]  # type: ignore[assignment]
+    """Answers one version with everything that is known of it, its training profile included."""
     UploadArtifact: _aio.StreamUnaryMultiCallable[_registry_service_pb2.UploadArtifactRequest, _registry_service_pb2.UploadArtifactResponse]  # type: ignore[assignment]
     """Stores an artifact under its SHA-256: first a header, then chunks. What is there already is not stored again."""
     Delete: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.DeleteRequest, _registry_service_pb2.DeleteResponse]  # type: ignore[assignment]
@@ -104,6 +108,14 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.RegisterVersionResponse, _abc.Awaitable[_registry_service_pb2.RegisterVersionResponse]]:
         """Adds an immutable version whose artifacts have been uploaded. The same content again is answered as before."""
+
+    @_abc_1.abstractmethod
+    def GetVersion(
+        self,
+        request: _registry_service_pb2.GetVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.GetVersionResponse, _abc.Awaitable[_registry_service_pb2.GetVersionResponse]]:
+        """Answers one version with everything that is known of it, its training profile included."""
 
     @_abc_1.abstractmethod
     def UploadArtifact(

@@ -26,15 +26,16 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from predictmesh.registry.v1 import endpoint_pb2 as predictmesh_dot_registry_dot_v1_dot_endpoint__pb2
 from predictmesh.registry.v1 import feature_view_pb2 as predictmesh_dot_registry_dot_v1_dot_feature__view__pb2
 from predictmesh.registry.v1 import model_pb2 as predictmesh_dot_registry_dot_v1_dot_model__pb2
+from predictmesh.registry.v1 import release_pb2 as predictmesh_dot_registry_dot_v1_dot_release__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&predictmesh/registry/v1/snapshot.proto\x12\x17predictmesh.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&predictmesh/registry/v1/endpoint.proto\x1a*predictmesh/registry/v1/feature_view.proto\x1a#predictmesh/registry/v1/model.proto\"\x80\x02\n\x08Snapshot\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x0e\n\x06log_id\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\rfeature_views\x18\x04 \x03(\x0b\x32$.predictmesh.registry.v1.FeatureView\x12.\n\x06models\x18\x05 \x03(\x0b\x32\x1e.predictmesh.registry.v1.Model\x12\x34\n\tendpoints\x18\x06 \x03(\x0b\x32!.predictmesh.registry.v1.Endpointb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&predictmesh/registry/v1/snapshot.proto\x12\x17predictmesh.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&predictmesh/registry/v1/endpoint.proto\x1a*predictmesh/registry/v1/feature_view.proto\x1a#predictmesh/registry/v1/model.proto\x1a%predictmesh/registry/v1/release.proto\"\xb4\x02\n\x08Snapshot\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x0e\n\x06log_id\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\rfeature_views\x18\x04 \x03(\x0b\x32$.predictmesh.registry.v1.FeatureView\x12.\n\x06models\x18\x05 \x03(\x0b\x32\x1e.predictmesh.registry.v1.Model\x12\x34\n\tendpoints\x18\x06 \x03(\x0b\x32!.predictmesh.registry.v1.Endpoint\x12\x32\n\x08releases\x18\x07 \x03(\x0b\x32 .predictmesh.registry.v1.Releaseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'predictmesh.registry.v1.snapshot_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SNAPSHOT']._serialized_start=222
-  _globals['_SNAPSHOT']._serialized_end=478
+  _globals['_SNAPSHOT']._serialized_start=261
+  _globals['_SNAPSHOT']._serialized_end=569
 # @@protoc_insertion_point(module_scope)

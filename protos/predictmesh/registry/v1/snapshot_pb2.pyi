@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from predictmesh.registry.v1 import endpoint_pb2 as _endpoint_pb2
 from predictmesh.registry.v1 import feature_view_pb2 as _feature_view_pb2
 from predictmesh.registry.v1 import model_pb2 as _model_pb2
+from predictmesh.registry.v1 import release_pb2 as _release_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -34,6 +35,7 @@ class Snapshot(_message.Message):
     FEATURE_VIEWS_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
+    RELEASES_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Revision of the event log that it shows. The newest wins."""
     log_id: _builtins.str
@@ -48,11 +50,15 @@ class Snapshot(_message.Message):
 
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
-        """Every model with its versions and aliases."""
+        """Every model with its versions (without their training profiles) and aliases."""
 
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[_endpoint_pb2.Endpoint]:
         """Every endpoint."""
+
+    @_builtins.property
+    def releases(self) -> _containers.RepeatedCompositeFieldContainer[_release_pb2.Release]:
+        """Last release of each endpoint that has had one."""
 
     def __init__(
         self,
@@ -63,10 +69,11 @@ class Snapshot(_message.Message):
         feature_views: _abc.Iterable[_feature_view_pb2.FeatureView] | None = ...,
         models: _abc.Iterable[_model_pb2.Model] | None = ...,
         endpoints: _abc.Iterable[_endpoint_pb2.Endpoint] | None = ...,
+        releases: _abc.Iterable[_release_pb2.Release] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "endpoints", b"endpoints", "feature_views", b"feature_views", "log_id", b"log_id", "models", b"models", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "endpoints", b"endpoints", "feature_views", b"feature_views", "log_id", b"log_id", "models", b"models", "releases", b"releases", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

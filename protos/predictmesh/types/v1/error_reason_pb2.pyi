@@ -116,6 +116,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The bytes are no model of that runtime."""
     ERROR_REASON_NOT_EMPTY: _ErrorReason.ValueType  # 91
     """An import needs an empty registry."""
+    ERROR_REASON_GATE_FAILED: _ErrorReason.ValueType  # 92
+    """The version may not answer callers yet; the field violations name each gate it has not passed, and the remedy."""
+    ERROR_REASON_RELEASE_ACTIVE: _ErrorReason.ValueType  # 93
+    """A release of the endpoint is under way: promote it or roll it back first."""
+    ERROR_REASON_NO_RELEASE: _ErrorReason.ValueType  # 94
+    """The endpoint has no release that this could be done to."""
+    ERROR_REASON_UNKNOWN_PREDICTION: _ErrorReason.ValueType  # 95
+    """Nothing is kept of such a prediction: it was not sampled, its time is over, or there was none."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that google.rpc.ErrorInfo.reason can carry (without the prefix) in domain "predictmesh". Programs
@@ -216,4 +224,12 @@ ERROR_REASON_INVALID_ARTIFACT: ErrorReason.ValueType  # 90
 """The bytes are no model of that runtime."""
 ERROR_REASON_NOT_EMPTY: ErrorReason.ValueType  # 91
 """An import needs an empty registry."""
+ERROR_REASON_GATE_FAILED: ErrorReason.ValueType  # 92
+"""The version may not answer callers yet; the field violations name each gate it has not passed, and the remedy."""
+ERROR_REASON_RELEASE_ACTIVE: ErrorReason.ValueType  # 93
+"""A release of the endpoint is under way: promote it or roll it back first."""
+ERROR_REASON_NO_RELEASE: ErrorReason.ValueType  # 94
+"""The endpoint has no release that this could be done to."""
+ERROR_REASON_UNKNOWN_PREDICTION: ErrorReason.ValueType  # 95
+"""Nothing is kept of such a prediction: it was not sampled, its time is over, or there was none."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
