@@ -12,6 +12,7 @@ from services.registry.changes import Change, ResourceDeleted
 from services.registry.definitions import Resource, Version
 from services.registry.deleting import plan_deletion
 from services.registry.ledger import Author, Ledger
+from services.registry.lookup import find_version
 from services.registry.readiness import Readiness
 from services.registry.registering import Registration, plan_registration
 
@@ -42,6 +43,10 @@ class Registry:
             return (None if dry_run else planned.event), planned
 
         return await self.ledger.write(decide, author, expected_revision=expected_revision)
+
+    def version(self, model: str, number: str) -> Version:
+        """A version with its training profile, which no snapshot has; raises UnknownModel or UnknownVersion."""
+        return find_version(self.ledger.newest.value.catalog.models, model, number, path="name")
 
     async def register(
         self, model: str, version: Version, author: Author, *, dry_run: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from predictmesh.registry.v1 import registry_service_pb2 as pb
+from predictmesh.registry.v1.model_pb2 import Version as PbVersion
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
 from services.mesh.errors import InvalidArgument, MissingField
 from services.mesh.methods import ServerContext
@@ -56,6 +57,11 @@ class RegistryServicer(RegistryServiceServicer):
         )
         encode(registered.version, response.version)
         return response
+
+    async def GetVersion(self, request: pb.GetVersionRequest, context: ServerContext) -> pb.GetVersionResponse:
+        """Answer one version."""
+        version = self._registry.version(request.name.model, request.name.version)
+        return pb.GetVersionResponse(version=encode(version, PbVersion()))
 
     async def UploadArtifact(
         self, request: AsyncIterator[pb.UploadArtifactRequest], context: ServerContext

@@ -102,7 +102,9 @@ def _view(view: definitions.FeatureView) -> bytes:
 
 
 def _version(version: definitions.Version) -> bytes:
-    return Model(versions=[encode(version, Version())]).SerializeToString()
+    # Training profiles are most of a version's bytes, and nobody on the path of a prediction reads them.
+    served = replace(version, training_profile=None)
+    return Model(versions=[encode(served, Version())]).SerializeToString()
 
 
 def _endpoint(endpoint: definitions.Endpoint) -> bytes:

@@ -14,6 +14,7 @@ from predictmesh.registry.v1.model_pb2 import Model, Version
 from predictmesh.registry.v1.registry_service_pb2 import (
     DeleteRequest,
     GetSnapshotRequest,
+    GetVersionRequest,
     InstanceReport,
     ListRuntimesRequest,
     VersionName,
@@ -76,9 +77,9 @@ def show(name: str, version: str | None, timeout_s: float, as_json: bool, servic
     if version is None:
         _show_model(model, reports, as_json)
         return
-    found = next((item for item in model.versions if item.version == model.aliases.get(version, version)), None)
-    if found is None:
-        raise Mistake(f"model {name!r} has no version {version!r} [UNKNOWN_VERSION] (`predictmesh models show {name}`)")
+    asked = VersionName(model=name, version=model.aliases.get(version, version))
+    with connect(services.grpc("registry"), RegistryServiceStub) as registry:
+        found = registry.GetVersion(GetVersionRequest(name=asked), timeout=timeout_s).version
     if as_json:
         print_json(plain(found))
     else:

@@ -70,6 +70,18 @@ def test_models(world: World) -> None:
     assert {"1.0.0": ["onnx ready on 1"], "2.0.0": ["onnx ready on 1"]} == states
 
 
+def test_profile_of_a_version(world: World) -> None:
+    """What a training run reported is shown with the version; a version that is not there is named."""
+    histogram = {"name": "plane:late", "edges": [0.5], "counts": [1, 2]}
+    report = world.file("report.json", json.dumps({"training_profile": {"rows": 3, "features": [histogram]}}))
+    succeed("models", "register", *world.version("5.0.0", 1), "--report", report, *world.at)
+    shown = json.loads(succeed("models", "show", "delay", "5.0.0", "--json", *world.at))
+    assert [["1", "2"]] == [each["counts"] for each in shown["training_profile"]["features"]]
+    outcome = run("models", "show", "delay", "8.0.0", *world.at)
+    assert (2, True) == (outcome.code, "[UNKNOWN_VERSION]" in outcome.err)
+    succeed("models", "delete", "delay", "5.0.0", "--yes", *world.at)
+
+
 def test_registering_again(world: World) -> None:
     """The same version again is answered as before; with other content it is refused."""
     assert "was registered before" in succeed("models", "register", *world.version("1.0.0", 1), *world.at)

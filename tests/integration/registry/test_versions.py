@@ -62,6 +62,42 @@ async def test_the_same_version_again_is_answered_as_before(full: Client) -> Non
     assert len(await full.events()) == 3
 
 
+async def get_version(client: Client, model: str, number: str) -> VersionMessage:
+    """A version by its name."""
+    asked = pb.GetVersionRequest(name=pb.VersionName(model=model, version=number))
+    found: VersionMessage = (await client.stub.GetVersion(asked)).version
+    return found
+
+
+async def test_a_training_profile_is_kept_but_not_sent_to_readers(full: Client) -> None:
+    """It is in the answer of GetVersion and in the log, so in a backup; snapshots are without."""
+    registered = (await full.register(profiled())).version
+    assert registered.training_profile.rows == 6
+    assert await get_version(full, "churn", "2.0.0") == registered
+    assert '"training_profile"' in (await full.events())[-1].payload
+    served = (await full.snapshot()).models[0].versions[1]
+    assert not served.HasField("training_profile")
+    registered.ClearField("training_profile")
+    assert served == registered
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "path"),
+    [
+        (("other", "1.0.0"), Reason.UNKNOWN_MODEL, "name.model"),
+        (("churn", "9.9.9"), Reason.UNKNOWN_VERSION, "name.version"),
+        (("churn", "champion"), Reason.UNKNOWN_VERSION, "name.version"),
+        (("", ""), Reason.UNKNOWN_MODEL, "name.model"),
+    ],
+)
+async def test_a_version_that_is_not_there(full: Client, name: tuple[str, str], reason: Reason, path: str) -> None:
+    """The error says which part of the name leads nowhere."""
+    with pytest.raises(MeshError) as caught:
+        await get_version(full, *name)
+    assert (caught.value.code, caught.value.reason) == (Code.NOT_FOUND, reason)
+    assert [each.field for each in caught.value.violations] == [path]
+
+
 @pytest.mark.parametrize(
     ("parts", "path"),
     [
