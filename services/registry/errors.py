@@ -79,6 +79,12 @@ class VersionNotReady(MeshError):
     code, reason = Code.FAILED_PRECONDITION, Reason.VERSION_NOT_READY
 
 
+class GateFailed(MeshError):
+    """The version has not passed every gate; one violation for each, with its remedy."""
+
+    code, reason = Code.FAILED_PRECONDITION, Reason.GATE_FAILED
+
+
 class InUse(MeshError):
     """Something else still names what should go."""
 

@@ -23,9 +23,20 @@ class RuntimeState(enum.StrEnum):
     UNLOADING = "UNLOADING"
 
 
+class GoldenState(enum.StrEnum):
+    """Whether a runtime gives the recorded outputs of a version's golden set."""
+
+    UNSPECIFIED = ""
+    PASSED = "PASSED"
+    FAILED = "FAILED"
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
-    """One version on one runtime: `message` says why it failed, `load_time_us` how long it took to be ready."""
+    """One version on one runtime: `message` says why it failed, `load_time_us` how long it took to be ready.
+
+    `golden_message` says where it does not give the golden outputs.
+    """
 
     model: str
     version: str
@@ -35,6 +46,8 @@ class RuntimeStatus:
     message: str = ""
     state_time: datetime | None = None
     load_time_us: int = 0
+    golden: GoldenState = GoldenState.UNSPECIFIED
+    golden_message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +80,18 @@ class Readiness:
         self._forget()
         return [report for _, (_, report) in sorted(self._reports.items())]
 
-    def why_not_ready(self, model: str, version: Version) -> str:
-        """Empty if a live process has the version READY, with this very content, on some runtime; else why not."""
-        told = [
+    def told(self, model: str, version: Version) -> list[RuntimeStatus]:
+        """What live processes say of the version with this very content."""
+        return [
             status
             for report in self.reports()
             for status in report.runtimes
             if (status.model, status.version, status.digest) == (model, version.version, version.digest)
         ]
+
+    def why_not_ready(self, model: str, version: Version) -> str:
+        """Empty if a live process has the version READY, with this very content, on some runtime; else why not."""
+        told = self.told(model, version)
         if any(status.state is RuntimeState.READY for status in told):
             return ""
         states = "; ".join(f"{status.runtime}: {status.state} {status.message}".rstrip() for status in told)

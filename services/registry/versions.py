@@ -43,6 +43,12 @@ def digest_of(version: Version) -> str:
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
+def uploads_of(version: Version) -> frozenset[str]:
+    """Digests of the bytes that the version needs: its artifacts and its golden set."""
+    golden = {version.golden.sha256} if version.golden else set()
+    return frozenset(artifact.sha256 for artifact in version.artifacts if artifact.sha256) | golden
+
+
 def _identity(artifact: Artifact) -> tuple[str, ...]:
     """What tells artifacts apart; of two parts where the others are not set, as digests were before there were others."""
     more = (artifact.format, artifact.target)
