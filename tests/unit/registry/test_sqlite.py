@@ -36,11 +36,9 @@ async def test_a_log_has_one_owner(tmp_path: Path) -> None:
 async def test_a_commit_is_synced(tmp_path: Path) -> None:
     """The log is in WAL mode and synced at each commit, which WAL alone does not do."""
     async with SqliteEventStore.open(tmp_path / "log.sqlite3") as store:
-        ask = store._connection.execute
-        mode, synchronous = await store._run(
-            lambda: (ask("PRAGMA journal_mode").fetchone()[0], ask("PRAGMA synchronous").fetchone()[0])
-        )
-    assert (mode, synchronous) == ("wal", 2)
+        (mode,) = await store._database.read(lambda connection: connection.execute("PRAGMA journal_mode").fetchone())
+        (level,) = await store._database.read(lambda connection: connection.execute("PRAGMA synchronous").fetchone())
+    assert ("wal", 2) == (mode, level)
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, "newer"])
@@ -63,6 +61,6 @@ async def test_a_file_that_is_no_log_is_refused_and_left_alone(tmp_path: Path, c
 async def test_a_failing_disk_is_unavailable(tmp_path: Path) -> None:
     """Callers learn that the log does not answer, and nothing of why."""
     async with SqliteEventStore.open(tmp_path / "log.sqlite3") as store:
-        await store._run(lambda: store._connection.execute("DROP TABLE events"))
+        await store._database.write(lambda connection: connection.execute("DROP TABLE events"))
         with pytest.raises(StoreUnavailable, match="does not answer"):
             await store.read(0, 1)
