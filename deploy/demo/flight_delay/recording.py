@@ -2,7 +2,7 @@
 
 Names: `departures/<column>`, `state/<view>/<column>` and `updates/<view>/<column>`, where a column of a view is
 `key:<name>`, `field:<name>` or `event_time`, and one of the departures is `entity:<name>`, `request:<name>`,
-`score:<version>`, `as_of` or `late`.
+`score:<version>`, `as_of`, `departed` or `late`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def _departure_columns(
     requests = [name for name in departures.columns if name.startswith("request:")]
     return {
         "as_of": departures["as_of"].to_numpy(),
+        "departed": departures["departed"].to_numpy(),
         "late": departures["late"].to_numpy(),
         **{f"entity:{key}": _plain(departures[key]) for key in keys},
         **{name: departures[name].to_numpy() for name in requests},

@@ -40,11 +40,15 @@ class Updates:
 
 @dataclass(frozen=True)
 class Departure:
-    """One departure to predict at as_of (microseconds), whether it then left late, and each version's offline score."""
+    """One departure to predict at as_of, whether it then left late, when (departed), and each version's offline score.
+
+    Times are microseconds; whether it is late is known from the moment it left.
+    """
 
     entities: dict[str, str | int]
     features: dict[str, float]
     as_of: int
+    departed: int
     late: bool
     scores: dict[str, float]
 
@@ -69,18 +73,21 @@ class Recording:
         """The rows in the store when the window starts, one batch per view, each key once."""
         return tuple(self._view("state", view) for view in self._views)
 
-    def replay(self, window: int) -> Iterator[Updates | Departure]:
-        """The first departures of the window, each after every update known by its as_of.
+    def replay(self, window: int, start: int = 0) -> Iterator[Updates | Departure]:
+        """The first departures of the window, each after every update known by its as_of; those before `start` left out.
 
-        Updates come as late as they can: in front of the first departure that may see them, one batch per view.
+        Updates come as late as they can: in front of the first departure that may see them, one batch per view. Those
+        that a departure before `start` may see are left out with it.
         """
         as_of = self._arrays["departures/as_of"][:window]
         moments, first = np.unique(as_of, return_index=True)
         following = [*first[1:], len(as_of)]
         batches = [_by_moment(self._view("updates", view), moments) for view in self._views]
-        for start, stop, *known in zip(first, following, *batches, strict=True):
-            yield from (updates for updates in known if len(updates))
-            yield from self._departures(start, stop)
+        for begin, end, *known in zip(first, following, *batches, strict=True):
+            if begin >= start:
+                yield from (updates for updates in known if len(updates))
+            if end > start:
+                yield from self._departures(max(begin, start), end)
 
     def _departures(self, start: int, stop: int) -> Iterator[Departure]:
         columns = {name: column[start:stop].tolist() for name, column in self._columns("departures/").items()}
@@ -90,6 +97,7 @@ class Recording:
                 entities=_having(cells, "entity:"),
                 features=_having(cells, "request:"),
                 as_of=cells["as_of"],
+                departed=cells["departed"],
                 late=cells["late"],
                 scores=_having(cells, "score:"),
             )

@@ -20,7 +20,7 @@ VERSION_FILES = sorted((definitions.HERE / "versions").glob("*.yaml"))
 @pytest.fixture
 def sample() -> dict[str, Any]:
     """The endpoint's sample request."""
-    documents = yaml.safe_load_all((definitions.HERE / "resources.yaml").read_text())
+    documents = yaml.safe_load_all((definitions.HERE / "endpoints.yaml").read_text())
     (endpoint,) = (document for document in documents if document["kind"] == "Endpoint")
     found: dict[str, Any] = endpoint["sample"]
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def test_departures_come_in_order_with_label_and_score(
     replayed = [event for event in recorded.replay(WINDOW) if isinstance(event, Departure)]
     assert len(window) == len(recorded)
     assert window["tailnum"].tolist() == [event.entities["tailnum"] for event in replayed]
+    assert window["departed"].tolist() == [event.departed for event in replayed]
     assert window["late"].tolist() == [event.late for event in replayed]
     assert scores.tolist() == [event.scores["1.0.0"] for event in replayed]
     assert window["hour"].tolist() == [event.entities["hour"] for event in replayed]
@@ -134,6 +136,26 @@ def test_a_smaller_window_is_the_beginning_of_the_larger(recorded: Recording) ->
     large = [event.as_of for event in recorded.replay(WINDOW) if isinstance(event, Departure)]
     assert 50 == len(small)
     assert large[:50] == small
+
+
+@pytest.mark.parametrize("start", [1, 777, WINDOW - 1])
+def test_two_windows_that_meet_are_the_whole(recorded: Recording, start: int) -> None:
+    """No departure and no row is left out between them, and none comes twice."""
+    whole = _flat(recorded.replay(WINDOW))
+    assert _flat(recorded.replay(start)) + _flat(recorded.replay(WINDOW, start)) == whole
+
+
+def _flat(events: Iterator[Updates | Departure]) -> list[tuple[Any, ...]]:
+    """Every departure and row, in their order."""
+    return [
+        item
+        for event in events
+        for item in (
+            [(event.as_of, event.entities["tailnum"])]
+            if isinstance(event, Departure)
+            else [(event.view, time) for time in event.event_time.tolist()]
+        )
+    ]
 
 
 def test_initial_state_has_each_key_once_and_nothing_from_the_future(recorded: Recording, window: pd.DataFrame) -> None:

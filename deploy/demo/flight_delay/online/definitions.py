@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from deploy.demo.flight_delay.online.triton import TRITON
 from predictmesh.gateway.v1.prediction_service_pb2 import EndpointInfo
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceStub
 from predictmesh.model.v1.runtime_pb2 import RuntimeState, RuntimeStatus
-from predictmesh.registry.v1.registry_service_pb2 import ApplyRequest, ListRuntimesRequest, Resource
+from predictmesh.registry.v1.registry_service_pb2 import ApplyRequest, ListRuntimesRequest
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.cli.audit import actor
 from services.cli.client import connect
@@ -37,12 +36,11 @@ def define(services: Services, trained: Path, *, triton: bool) -> EndpointInfo:
 
     With `triton`, once that has loaded what it shall compute, too.
     """
-    resources = [resource for _, resource in read_resources([HERE / "resources.yaml"])]
     with connect(services.grpc("registry"), RegistryServiceStub) as registry:
-        _apply(registry, _without_versions(resources))
+        _apply(registry, HERE / "resources.yaml")
         for version in read_versions():
             register(registry, _registration(trained, version.version), wait_s=_TIMEOUT_S)
-        revision = _apply(registry, resources)
+        revision = _apply(registry, HERE / "endpoints.yaml")
         if triton:
             for name in _ON_TRITON:
                 _await_triton(registry, name)
@@ -52,18 +50,10 @@ def define(services: Services, trained: Path, *, triton: bool) -> EndpointInfo:
         return describe(gateway, ENDPOINT, _TIMEOUT_S)
 
 
-def _apply(registry: RegistryServiceStub, resources: Sequence[Resource]) -> int:
+def _apply(registry: RegistryServiceStub, file: Path) -> int:
+    resources = [resource for _, resource in read_resources([file])]
     request = ApplyRequest(resources=resources, actor=actor(), reason=_REASON)
     return registry.Apply(request, timeout=_TIMEOUT_S).revision
-
-
-def _without_versions(resources: Sequence[Resource]) -> list[Resource]:
-    """Return what can be defined before there is a version: all but aliases and endpoints."""
-    kept = [Resource.FromString(resource.SerializeToString()) for resource in resources]
-    for resource in kept:
-        if resource.HasField("model"):
-            resource.model.ClearField("aliases")
-    return [resource for resource in kept if not resource.HasField("endpoint")]
 
 
 def _registration(trained: Path, version: str) -> Registration:

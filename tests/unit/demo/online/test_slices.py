@@ -13,7 +13,7 @@ from deploy.demo.flight_delay.replay import Departure, Updates
 def _event(number: int, *, is_departure: bool) -> Updates | Departure:
     """An event that can be told from the others."""
     if is_departure:
-        return Departure(entities={}, features={}, as_of=number, late=False, scores={})
+        return Departure(entities={}, features={}, as_of=number, departed=number, late=False, scores={})
     return Updates(view="v", keys={}, values={}, event_time=np.array([number], np.int64))
 
 
