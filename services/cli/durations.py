@@ -24,6 +24,14 @@ def parse_ms(text: str) -> int:
     return microseconds // 1_000
 
 
+def parse_positive_ms(text: str) -> int:
+    """Return milliseconds, at least one; ValueError as `parse_ms`."""
+    milliseconds = parse_ms(text)
+    if not milliseconds:
+        raise ValueError(f"{text!r} must be longer than nothing")
+    return milliseconds
+
+
 def exact(milliseconds: int) -> str:
     """Return the text that `parse_ms` reads as exactly `milliseconds`, in the largest unit that fits."""
     for unit in ("d", "h", "m", "s"):

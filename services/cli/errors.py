@@ -11,9 +11,12 @@ if TYPE_CHECKING:
 
 REMEDIES = {
     "DEADLINE_EXCEEDED": "--timeout allows more",
+    "GATE_FAILED": "`predictmesh release gates` shows them all; --force with --reason overrides",
     "IN_USE": "delete or change what names it first",
+    "NO_RELEASE": "`predictmesh release status` lists them, `predictmesh release start` starts one",
     "OVERLOADED": "try again later",
-    "REVISION_CONFLICT": "someone else changed the registry: look again, then repeat",
+    "RELEASE_ACTIVE": "`predictmesh release status` shows it; promote it or roll it back first",
+    "REVISION_CONFLICT": "`predictmesh events` shows who changed what; then repeat with the present revision",
     "UNKNOWN_ALIAS": "`predictmesh models show` lists a model's aliases",
     "UNKNOWN_ARTIFACT": "`predictmesh models register` uploads it",
     "UNKNOWN_ENDPOINT": "`predictmesh endpoints` lists them",

@@ -113,6 +113,11 @@ def values_of(tensor: Tensor) -> list[object]:
     return []
 
 
+def whole(number: float) -> float:
+    """Return `number` as people write it: 95 rather than 95.0."""
+    return int(number) if number == int(number) else number
+
+
 def shortest(value: float) -> float:
     """Return the number of fewest digits that is `value` in single precision: 0.1 rather than 0.10000000149011612."""
     if not math.isfinite(value):

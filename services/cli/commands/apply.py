@@ -6,18 +6,26 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from predictmesh.registry.v1.registry_service_pb2 import ApplyRequest, ApplyResponse, ChangeAction, FieldChange
+from predictmesh.registry.v1.registry_service_pb2 import (
+    ApplyRequest,
+    ApplyResponse,
+    ChangeAction,
+    FieldChange,
+    Resource,
+)
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from services.cli.audit import actor, reason_option
+from services.cli.audit import actor, expected_revision_option, force_option, reason_option
 from services.cli.client import connect
 from services.cli.errors import Failure
 from services.cli.options import Services, connects, json_option, timeout_option
 from services.cli.output import plain, print_json
 from services.cli.resources.cursor import Document
 from services.cli.resources.files import read_resources
+from services.cli.resources.places import in_document
 
 _MARKS = {
     ChangeAction.CHANGE_ACTION_CREATED: ("+", "green", "created"),
@@ -41,18 +49,18 @@ _MARKS = {
 @click.option(
     "--allow-unready", is_flag=True, help="Let aliases and routes name versions that no model process serves."
 )
+@force_option("Apply in spite of gates that a version fails, or of a changed default that live versions read")
+@expected_revision_option
 @reason_option
 @timeout_option()
 @json_option
 @connects("registry")
 def command(
     files: tuple[Path, ...],
-    dry_run: bool,
-    allow_unready: bool,
-    reason: str,
     timeout_s: float,
     as_json: bool,
     services: Services,
+    **options: Any,
 ) -> None:
     """Create or update views, models and endpoints from YAML files.
 
@@ -60,32 +68,34 @@ def command(
     comes first, without aliases: then `predictmesh models register` adds its versions, which aliases and routes name.
     """
     documents = read_resources(files)
-    request = ApplyRequest(
-        resources=[resource for _, resource in documents],
-        dry_run=dry_run,
-        actor=actor(),
-        reason=reason,
-        allow_unready=allow_unready,
-    )
+    request = ApplyRequest(resources=[resource for _, resource in documents], actor=actor(), **options)
     try:
         with connect(services.grpc("registry"), RegistryServiceStub) as registry:
             response = registry.Apply(request, timeout=timeout_s)
     except Failure as failure:
-        raise type(failure)(_name_documents(failure.message, [document for document, _ in documents])) from failure
+        raise type(failure)(_name_documents(failure.message, documents)) from failure
     if as_json:
         print_json(plain(response))
     else:
-        _print_changes(response, dry_run)
+        _print_changes(response, request.dry_run)
 
 
-def _name_documents(text: str, documents: Sequence[Document]) -> str:
+_PATH = re.compile(
+    r"\bresources\[(\d+)\](?:\.(?:feature_view|model|endpoint)\b)?(?:\.(\w+(?:\[\d+\])?(?:\.\w+(?:\[\d+\])?)*))?"
+)
+
+
+def _name_documents(text: str, documents: Sequence[tuple[Document, Resource]]) -> str:
     """Return `text` with every path into the request replaced by the place in the files that it came from."""
 
     def place(match: re.Match[str]) -> str:
         index = int(match[1])
-        return f"{documents[index]}{', ' if match[2] else ''}" if index < len(documents) else match[0]
+        if index >= len(documents):
+            return match[0]
+        document, resource = documents[index]
+        return f"{document}, {in_document(resource, match[2])}" if match[2] else str(document)
 
-    return re.sub(r"resources\[(\d+)\](?:\.(?:feature_view|model|endpoint)\b)?(\.)?", place, text)
+    return _PATH.sub(place, text)
 
 
 def _print_changes(response: ApplyResponse, dry_run: bool) -> None:

@@ -105,6 +105,20 @@ class Cursor:
             self.fail("must be finite")
         return float(self.value)
 
+    def at_least(self, low: float) -> float:
+        """Return the number that stands here, `low` or more."""
+        number = self.number()
+        if number < low:
+            self.fail(f"{self.value} is less than {low:g}")
+        return number
+
+    def percent(self) -> float:
+        """Return the share that stands here, in percent: above 0, to 100."""
+        number = self.number()
+        if not 0 < number <= 100:
+            self.fail(f"{self.value} is no share in percent, above 0 and at most 100")
+        return number
+
     def boolean(self) -> bool:
         """Return the truth value that stands here."""
         if not isinstance(self.value, bool):

@@ -4,38 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from predictmesh.registry.v1.endpoint_pb2 import Endpoint, Route
+from predictmesh.registry.v1.endpoint_pb2 import Endpoint
 from predictmesh.types.v1.data_type_pb2 import DataType
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.cli import durations
 from services.cli.resources.cursor import Cursor
+from services.cli.resources.outcomes import read_outcomes, show_outcomes
+from services.cli.resources.routes import read_route, read_shadow, show_route, show_shadow
 from services.cli.values import fill, values_of
+
+_OPTIONAL = ("description", "default_timeout", "sample", "sticky_key", "shadow", "outcomes")
 
 
 def read_endpoint(document: Cursor) -> Endpoint:
     """Return the endpoint that `document` defines."""
-    members = document.mapping(("kind", "name", "model", "route"), ("description", "default_timeout", "sample"))
-    endpoint = Endpoint(name=members["name"].text(), model=members["model"].text(), route=_read_route(members["route"]))
+    members = document.mapping(("kind", "name", "model", "route"), _OPTIONAL)
+    endpoint = Endpoint(name=members["name"].text(), model=members["model"].text(), route=read_route(members["route"]))
     if "description" in members:
         endpoint.description = members["description"].text()
     if "default_timeout" in members:
         endpoint.default_timeout_ms = members["default_timeout"].parsed(durations.parse_ms)
+    if "sticky_key" in members:
+        endpoint.sticky_key = members["sticky_key"].text()
+    if "shadow" in members:
+        endpoint.shadow.CopyFrom(read_shadow(members["shadow"]))
+    if "outcomes" in members:
+        endpoint.outcomes.CopyFrom(read_outcomes(members["outcomes"]))
     if "sample" in members:
-        sample = members["sample"].mapping((), ("entities", "features"))
-        if "entities" in sample:
-            endpoint.sample_entities.extend(_read_values(sample["entities"]))
-        if "features" in sample:
-            endpoint.sample_features.extend(_read_values(sample["features"]))
+        _read_sample(members["sample"], endpoint)
     return endpoint
 
 
-def _read_route(cursor: Cursor) -> Route:
-    members = cursor.mapping((), ("version", "alias"))
-    if len(members) != 1:
-        cursor.fail("must name a version or an alias, one of both")
-    if "version" in members:
-        return Route(version=members["version"].text())
-    return Route(alias=members["alias"].text())
+def _read_sample(cursor: Cursor, endpoint: Endpoint) -> None:
+    members = cursor.mapping((), ("entities", "features"))
+    if "entities" in members:
+        endpoint.sample_entities.extend(_read_values(members["entities"]))
+    if "features" in members:
+        endpoint.sample_features.extend(_read_values(members["features"]))
 
 
 def _read_values(cursor: Cursor) -> list[Tensor]:
@@ -70,9 +75,13 @@ def show_endpoint(endpoint: Endpoint) -> dict[str, object]:
     shown: dict[str, object] = {"kind": "Endpoint", "name": endpoint.name}
     if endpoint.description:
         shown["description"] = endpoint.description
-    shown["model"] = endpoint.model
-    kind = endpoint.route.WhichOneof("kind") or "version"
-    shown["route"] = {kind: getattr(endpoint.route, kind)}
+    shown |= {"model": endpoint.model, "route": show_route(endpoint.route)}
+    if endpoint.sticky_key:
+        shown["sticky_key"] = endpoint.sticky_key
+    if endpoint.HasField("shadow"):
+        shown["shadow"] = show_shadow(endpoint.shadow)
+    if endpoint.HasField("outcomes"):
+        shown["outcomes"] = show_outcomes(endpoint.outcomes)
     if endpoint.default_timeout_ms:
         shown["default_timeout"] = durations.exact(endpoint.default_timeout_ms)
     entities, features = _show_values(endpoint.sample_entities), _show_values(endpoint.sample_features)
