@@ -11,14 +11,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from predictmesh.features.v1.features_service_pb2 import ElementOrigin
 from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
 from predictmesh.gateway.v1 import provenance_pb2
-from predictmesh.registry.v1 import feature_view_pb2, model_pb2
+from predictmesh.registry.v1 import model_pb2
 from predictmesh.types.v1 import data_type_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from services.gateway.assembly import zeros
 from services.gateway.prediction import NOT_STORED, Explanation, FeatureState, Prediction
 from services.gateway.request import Column, PredictCall
-from services.gateway.routing import Endpoint, RoutingTable
-from services.gateway.target import DType, Input, Source, SourceKind, Target
+from services.gateway.target import DType, Input, Source, SourceKind
 from services.mesh.deadline import Deadline
 from services.mesh.errors import InvalidArgument
 from services.mesh.status import to_status
@@ -31,7 +29,7 @@ VERSION_HEADER = "x-model-version"
 MAX_PREDICTION_ID_BYTES = 64
 # Where google.protobuf.Timestamp ends: 9999-12-31T23:59:59Z.
 MAX_SECONDS = 253_402_300_799
-_VALUE_FIELDS = frozenset({"strings", "floats", "ints", "doubles", "bools", "uints", "blobs"})
+VALUE_FIELDS = frozenset({"strings", "floats", "ints", "doubles", "bools", "uints", "blobs"})
 DATA_TYPES: dict[DType, int] = {dtype: data_type_pb2.DataType.Value(f"DATA_TYPE_{dtype.name}") for dtype in DType}
 _DTYPES = {number: dtype for dtype, number in DATA_TYPES.items()}
 
@@ -72,7 +70,7 @@ def _microseconds(time_of: Timestamp) -> int:
 def _column(tensor: Tensor, path: str, index: int) -> Column:
     fields = tensor.ListFields()
     # The common case: a name and values.
-    if len(fields) == 2 and fields[1][0].name in _VALUE_FIELDS:
+    if len(fields) == 2 and fields[1][0].name in VALUE_FIELDS:
         return Column(tensor.name, fields[1][0].name, list(fields[1][1]))
     return _full_column(tensor, path, index)
 
@@ -81,7 +79,7 @@ def _full_column(tensor: Tensor, path: str, index: int) -> Column:
     column = Column(tensor.name, "", [])
     for descriptor, value in tensor.ListFields():
         field = descriptor.name
-        if field in _VALUE_FIELDS:
+        if field in VALUE_FIELDS:
             if column.kind:
                 message = f"{tensor.name!r} has values in {column.kind} and in {field}; one of them must be empty"
                 raise InvalidArgument(message, field=f"{path}[{index}].{field}")
@@ -131,6 +129,7 @@ def _provenance(prediction: Prediction) -> provenance_pb2.Provenance:
         batch_rows=outcome.batch_rows,
         trace_id=prediction.trace_id,
         snapshot_revision=prediction.revision,
+        release_id=prediction.route.arm.release_id if prediction.route.arm else 0,
     )
 
 
@@ -229,67 +228,3 @@ def _source(source: Source) -> model_pb2.Source:
             return model_pb2.Source(age_of_view=source.view)
         case SourceKind.REQUEST:
             return model_pb2.Source(request=source.name)
-
-
-def encode_endpoints(table: RoutingTable) -> gateway_pb.ListEndpointsResponse:
-    """Return what callers need to know of every endpoint."""
-    infos = [_endpoint_info(endpoint) for _, endpoint in sorted(table.endpoints.items())]
-    return gateway_pb.ListEndpointsResponse(endpoints=infos, snapshot_revision=table.revision)
-
-
-def _endpoint_info(endpoint: Endpoint) -> gateway_pb.EndpointInfo:
-    target = endpoint.default.target
-    return gateway_pb.EndpointInfo(
-        name=endpoint.name,
-        description=endpoint.description,
-        model=endpoint.model,
-        version=target.version,
-        entity_keys=[
-            feature_view_pb2.KeyColumn(
-                name=key.name,
-                type=feature_view_pb2.KEY_TYPE_INT64 if key.is_int else feature_view_pb2.KEY_TYPE_STRING,
-            )
-            for key in target.keys
-        ],
-        request_features=[
-            _spec(name, feed.dtype, () if source.width == 1 else (source.width,), feed.finite)
-            for name, (feed, source) in target.required.items()
-        ],
-        outputs=[_spec(output.name, output.dtype, output.shape, output.finite) for output in target.outputs],
-        default_timeout_ms=int(endpoint.default_timeout_s * 1000),
-        sample=_sample(endpoint, target),
-    )
-
-
-def _spec(name: str, dtype: DType, shape: tuple[int, ...], finite: bool) -> model_pb2.TensorSpec:
-    return model_pb2.TensorSpec(name=name, data_type=DATA_TYPES[dtype], shape=shape, finite=finite)  # type: ignore[arg-type]
-
-
-def _sample(endpoint: Endpoint, target: Target) -> gateway_pb.PredictRequest:
-    """Return a request that can be sent: the endpoint's own as far as this version takes it, the rest made up."""
-    given = endpoint.sample_entities
-    keys = given if {column.name for column in given} == target.key_index.keys() else _sample_keys(target)
-    features = [column for column in endpoint.sample_features if column.name in target.overridable]
-    rows = 1
-    if keys:
-        rows = _length(keys[0])
-    elif features:
-        rows = _length(features[0]) // target.overridable[features[0].name][0][1].width
-    missing = target.required.keys() - {column.name for column in features}
-    made_up = [_sample_feature(name, rows, target) for name in target.required if name in missing]
-    return gateway_pb.PredictRequest(endpoint=endpoint.name, entities=keys, features=[*features, *made_up])
-
-
-def _length(tensor: Tensor) -> int:
-    return max(len(getattr(tensor, kind)) for kind in _VALUE_FIELDS)
-
-
-def _sample_keys(target: Target) -> list[Tensor]:
-    return [
-        Tensor(name=key.name, ints=[1]) if key.is_int else Tensor(name=key.name, strings=["key"]) for key in target.keys
-    ]
-
-
-def _sample_feature(name: str, rows: int, target: Target) -> Tensor:
-    feed, source = target.required[name]
-    return tensor_of(name, feed.dtype, (), zeros(feed.dtype, rows * source.width))

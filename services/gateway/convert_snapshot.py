@@ -8,24 +8,25 @@ import math
 from collections.abc import Mapping, Sequence
 
 from predictmesh.features.v1 import features_service_pb2 as features_pb
-from predictmesh.registry.v1 import endpoint_pb2, feature_view_pb2, model_pb2
+from predictmesh.registry.v1 import feature_view_pb2, model_pb2
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from predictmesh.types.v1 import data_type_pb2
-from services.gateway.routing import Endpoint, Route, RouteReason, RoutingTable
+from services.gateway.convert_endpoint import endpoint_of
+from services.gateway.routing import RoutingTable, Versions
 from services.gateway.target import DType, Input, KeyColumn, Output, Source, SourceKind, Target
 
 logger = logging.getLogger(__name__)
-DEFAULT_TIMEOUT_MS = 1000
 
 Views = Mapping[str, feature_view_pb2.FeatureView]
 TargetKey = tuple[str, str, str, tuple[tuple[str, int], ...]]
 
 
 class TableBuilder:
-    """Makes routing tables; a version that has not changed keeps the target it had, so that a change costs little."""
+    """Makes routing tables; what has not changed is taken from the last one, so that a change costs little."""
 
     def __init__(self) -> None:
         self._targets: dict[TargetKey, Target] = {}
+        self._models: dict[str, Versions] = {}
         self._log_id = ""
 
     def build(self, snapshot: Snapshot) -> RoutingTable:
@@ -34,19 +35,17 @@ class TableBuilder:
         # Another log gives the same schema ids to other views.
         known = self._targets if snapshot.log_id == self._log_id else {}
         self._targets, self._log_id = {}, snapshot.log_id
-        models = {model.name: self._versions(model, views, known) for model in snapshot.models}
-        aliases = {model.name: dict(model.aliases) for model in snapshot.models}
+        self._models = {model.name: self._versions(model, views, known) for model in snapshot.models}
+        releases = {release.endpoint: release for release in snapshot.releases}
         endpoints = {}
         for endpoint in snapshot.endpoints:
-            built = _endpoint(endpoint, models.get(endpoint.model, {}), aliases.get(endpoint.model, {}))
+            built = endpoint_of(endpoint, self._models.get(endpoint.model), releases.get(endpoint.name))
             if built is not None:
                 endpoints[endpoint.name] = built
-        return RoutingTable(snapshot.revision, endpoints)
+        return RoutingTable(snapshot.revision, endpoints, snapshot.log_id)
 
-    def _versions(
-        self, model: model_pb2.Model, views: Views, known: Mapping[TargetKey, Target]
-    ) -> Mapping[str, Target]:
-        versions: dict[str, Target] = {}
+    def _versions(self, model: model_pb2.Model, views: Views, known: Mapping[TargetKey, Target]) -> Versions:
+        targets: dict[str, Target] = {}
         for version in model.versions:
             key = (model.name, version.version, version.digest, _schemas(version, views))
             try:
@@ -56,8 +55,10 @@ class TableBuilder:
                 extra = {"model": model.name, "version": version.version}
                 logger.exception("a version cannot be used", extra=extra)
                 continue
-            self._targets[key] = versions[version.version] = target
-        return versions
+            self._targets[key] = targets[version.version] = target
+        aliases = {alias: version for alias, version in sorted(model.aliases.items()) if version in targets}
+        released = tuple(version for version in model.released_versions if version in targets)
+        return Versions(model.name, targets, aliases, released)
 
 
 def _schemas(version: model_pb2.Version, views: Views) -> tuple[tuple[str, int], ...]:
@@ -68,29 +69,6 @@ def _schemas(version: model_pb2.Version, views: Views) -> tuple[tuple[str, int],
 
 def _view_of(source: model_pb2.Source) -> str:
     return source.field.view or source.age_of_view
-
-
-def _endpoint(
-    endpoint: endpoint_pb2.Endpoint, versions: Mapping[str, Target], aliases: Mapping[str, str]
-) -> Endpoint | None:
-    by_alias = endpoint.route.WhichOneof("kind") == "alias"
-    version = aliases.get(endpoint.route.alias, "") if by_alias else endpoint.route.version
-    if version not in versions:
-        # The registry refuses such an endpoint; one that slips through must not take the others with it.
-        logger.error("endpoint without a version", extra={"endpoint": endpoint.name, "route": str(endpoint.route)})
-        return None
-    reason = RouteReason.ENDPOINT_ALIAS if by_alias else RouteReason.ENDPOINT_VERSION
-    return Endpoint(
-        name=endpoint.name,
-        description=endpoint.description,
-        model=endpoint.model,
-        default=Route(versions[version], reason),
-        versions=versions,
-        aliases={alias: version for alias, version in sorted(aliases.items()) if version in versions},
-        default_timeout_s=(endpoint.default_timeout_ms or DEFAULT_TIMEOUT_MS) / 1000,
-        sample_entities=tuple(endpoint.sample_entities),
-        sample_features=tuple(endpoint.sample_features),
-    )
 
 
 def target_of(model: str, version: model_pb2.Version, views: Views) -> Target:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from opentelemetry.util.types import AttributeValue
@@ -11,9 +11,10 @@ from prometheus_client import Histogram
 
 from services.gateway.checks import member_of
 from services.gateway.lane import Features, Lane, Model
-from services.gateway.prediction import Degradation, DegradationReason, Prediction
-from services.gateway.request import PredictCall
-from services.gateway.routing import RoutingTable
+from services.gateway.observing import Observer
+from services.gateway.prediction import Degradation, DegradationReason, Outcome, Prediction
+from services.gateway.request import Member, PredictCall
+from services.gateway.routing import Endpoint, Route, RoutingTable
 from services.gateway.target import Target
 from services.mesh import context as calls
 from services.mesh.deadline import Deadline
@@ -27,6 +28,7 @@ class PredictFlow:
 
     `registry_reachable` tells whether the table can be out of date; every answer given while it may be says so. That
     includes the moments after a start in which a stored table serves and the registry has not been heard of yet.
+    `observers` hear of every request that was routed.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class PredictFlow:
         registry_reachable: Callable[[], bool],
         max_batch_rows: int,
         max_queued_rows: int,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._features = features
         self._model = model
         self._registry_reachable = registry_reachable
         self._max_batch_rows = max_batch_rows
         self._max_queued_rows = max_queued_rows
+        self._observers = observers
         self._lanes: dict[Target, Lane] = {}
         self._table: RoutingTable | None = None
 
@@ -60,7 +64,8 @@ class PredictFlow:
 
     def use(self, table: RoutingTable) -> None:
         """Route by `table` from now on. Batches under way end as they began."""
-        live = {target for endpoint in table.endpoints.values() for target in endpoint.versions.values()}
+        models = {id(endpoint.versions): endpoint.versions for endpoint in table.endpoints.values()}
+        live = {target for versions in models.values() for target in versions.targets.values()}
         for target in self._lanes.keys() - live:
             self._lanes.pop(target).retire()
         self._table = table
@@ -68,31 +73,26 @@ class PredictFlow:
     async def run(self, call: PredictCall) -> Prediction:
         """Answer one request; raises a MeshError if none of its rows can be answered."""
         start = time.perf_counter()
-        running = calls.current()
+        # Named before anything is done, since the name may decide what is done.
+        prediction_id = call.prediction_id or calls.new_trace_id()
         table = self.table
-        version = ""
         try:
             endpoint = table.endpoint(call.endpoint)
-            route = endpoint.choose(call.pin)
-            version = route.target.version
-            deadline = call.deadline or Deadline.after(endpoint.default_timeout_s)
-            member = member_of(call, route.target, deadline, running)
-            # To explain costs a batch more than to predict, so whoever asks travels alone.
-            lane = self._new_lane(route.target) if call.explain else self._lane(route.target)
-            outcome = await lane.answer(member)
+            route = endpoint.choose(call.pin, prediction_id, call.entities)
         except MeshError as error:
-            names.PREDICTION_ERRORS.labels(call.endpoint if version else "", error.reason).inc()
-            _record_failure(running, call.endpoint, error, start)
+            # A name that the caller made up must not become a label.
+            _note_failure("", call, error, start)
             raise
-        if not self._registry_reachable():
-            outcome.degradations.append(Degradation(DegradationReason.REGISTRY_UNREACHABLE, "registry", []))
-        if outcome.degradations or outcome.row_errors:
-            _count_degraded(call.endpoint, outcome.degradations, len(outcome.row_errors))
-            if running is not None and not running.sampled:
-                _record(running, call.endpoint, start, {"degraded": True})
-        _duration(call.endpoint, version).observe(time.perf_counter() - start)
-        return Prediction(
-            prediction_id=call.prediction_id or calls.new_trace_id(),
+        try:
+            member, outcome = await self._answer(call, endpoint, route)
+        except MeshError as error:
+            _note_failure(call.endpoint, call, error, start)
+            for observer in self._observers:
+                observer.failed(call, endpoint, route, error, time.perf_counter() - start)
+            raise
+        running = calls.current()
+        prediction = Prediction(
+            prediction_id=prediction_id,
             route=route,
             rows=member.rows,
             outcome=outcome,
@@ -100,6 +100,22 @@ class PredictFlow:
             trace_id=running.trace_id if running is not None else "",
             revision=table.revision,
         )
+        _note_degraded(call, outcome, start)
+        seconds = time.perf_counter() - start
+        _duration(call.endpoint, route.target.version).observe(seconds)
+        for observer in self._observers:
+            observer.answered(call, endpoint, prediction, seconds)
+        return prediction
+
+    async def _answer(self, call: PredictCall, endpoint: Endpoint, route: Route) -> tuple[Member, Outcome]:
+        deadline = call.deadline or Deadline.after(endpoint.default_timeout_s)
+        member = member_of(call, route.target, deadline, calls.current())
+        # To explain costs a batch more than to predict, so whoever asks travels alone.
+        lane = self._new_lane(route.target) if call.explain else self._lane(route.target)
+        outcome = await lane.answer(member)
+        if not self._registry_reachable():
+            outcome.degradations.append(Degradation(DegradationReason.REGISTRY_UNREACHABLE, "registry", []))
+        return member, outcome
 
     def _lane(self, target: Target) -> Lane:
         lane = self._lanes.get(target)
@@ -118,20 +134,25 @@ def _duration(endpoint: str, version: str) -> Histogram:
     return names.PREDICTIONS.labels(endpoint, version)
 
 
-def _count_degraded(endpoint: str, degradations: list[Degradation], failed_rows: int) -> None:
-    for degradation in degradations:
-        names.DEGRADATIONS.labels(endpoint, degradation.reason.name).inc()
-    if failed_rows:
-        names.ROW_ERRORS.labels(endpoint).inc(failed_rows)
+def _note_failure(label: str, call: PredictCall, error: MeshError, start: float) -> None:
+    names.PREDICTION_ERRORS.labels(label, error.reason).inc()
+    _record_unsampled(call.endpoint, start, {"error.type": str(error.reason)})
 
 
-def _record_failure(running: calls.CallContext | None, endpoint: str, error: MeshError, start: float) -> None:
-    if running is not None and not running.sampled:
-        _record(running, endpoint, start, {"error.type": str(error.reason)})
+def _note_degraded(call: PredictCall, outcome: Outcome, start: float) -> None:
+    for degradation in outcome.degradations:
+        names.DEGRADATIONS.labels(call.endpoint, degradation.reason.name).inc()
+    if outcome.row_errors:
+        names.ROW_ERRORS.labels(call.endpoint).inc(len(outcome.row_errors))
+    if outcome.degradations or outcome.row_errors:
+        _record_unsampled(call.endpoint, start, {"degraded": True})
 
 
-def _record(running: calls.CallContext, endpoint: str, start: float, attributes: dict[str, AttributeValue]) -> None:
+def _record_unsampled(endpoint: str, start: float, attributes: dict[str, AttributeValue]) -> None:
     """Leave one span of a request that was not sampled but that somebody will ask about."""
+    running = calls.current()
+    if running is None or running.sampled:
+        return
     end_ns = time.time_ns()
     start_ns = end_ns - int((time.perf_counter() - start) * 1e9)
     record_span("predict", running, start_ns=start_ns, end_ns=end_ns, attributes={"endpoint": endpoint, **attributes})

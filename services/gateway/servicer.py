@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceServicer
-from services.gateway.convert import decode_predict, encode_endpoints, encode_explanation, encode_prediction
+from services.gateway.convert import decode_predict, encode_explanation, encode_prediction
+from services.gateway.convert_listing import encode_endpoints
 from services.gateway.predict import PredictFlow
 from services.gateway.streams import answer_all
 from services.mesh import context as calls

@@ -32,5 +32,11 @@ def newest_in(range_: str, versions: Collection[str]) -> str | None:
     return max((version for version in versions if version.startswith(prefix)), key=_order, default=None)
 
 
+def ranges_of(version: str) -> tuple[str, str]:
+    """The ranges that match the version: `1.x` and `1.2.x` of 1.2.0."""
+    major, minor, _ = version.split(".")
+    return f"{major}.x", f"{major}.{minor}.x"
+
+
 def _order(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))

@@ -18,11 +18,11 @@ from services.gateway.assembly import zeros
 from services.gateway.convert import (
     MAX_SECONDS,
     decode_predict,
-    encode_endpoints,
     encode_explanation,
     encode_prediction,
     tensor_of,
 )
+from services.gateway.convert_listing import encode_endpoints
 from services.gateway.convert_snapshot import TableBuilder, dtype_of
 from services.gateway.errors import StaleFeature
 from services.gateway.lane import Lane
@@ -366,6 +366,6 @@ def test_sample_can_be_sent() -> None:
     assert "m" == request.endpoint
 
     async def rows() -> int:
-        return member(table.endpoint("m").choose("").target, *request.entities, features=request.features).rows
+        return member(table.endpoint("m").default.target, *request.entities, features=request.features).rows
 
     assert 1 == asyncio.run(rows())

@@ -92,7 +92,7 @@ def test_plan_id_tells_plans_apart(views: tuple[Any, ...], bound: dict[str, list
 
 def the_target(table: RoutingTable) -> Target:
     """Return the target of endpoint m."""
-    return table.endpoint("m").choose("").target
+    return table.endpoint("m").default.target
 
 
 def test_unchanged_versions_keep_their_targets() -> None:
@@ -159,7 +159,7 @@ def test_version_that_cannot_be_used_is_left_out(broken: Any, caplog: pytest.Log
     versions = [version(BOUND), broken]
     table = TableBuilder().build(snapshot(RIDER, ROUTE, versions=versions, live="1.0.0", next="2.0.0"))
     endpoint = table.endpoint("m")
-    assert (["1.0.0"], ["live"]) == (list(endpoint.versions), list(endpoint.aliases))
+    assert (["1.0.0"], ["live"]) == (list(endpoint.versions.targets), list(endpoint.versions.aliases))
     assert "cannot be used" in caplog.text
 
 

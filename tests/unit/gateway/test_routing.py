@@ -27,20 +27,20 @@ def endpoint() -> Endpoint:
 )
 def test_choice(endpoint: Endpoint, pin: str, answers: str, reason: RouteReason) -> None:
     """A version, then an alias, then the endpoint's own route, and the answer says which it was."""
-    route = endpoint.choose(pin)
+    route = endpoint.choose(pin, "id", [])
     assert (answers, reason) == (route.target.version, route.reason)
 
 
 def test_endpoint_of_a_version() -> None:
     """An endpoint that names a version says so."""
     table = TableBuilder().build(snapshot(versions=[version({"x:FP32": ["x"]})]))
-    assert table.endpoint("m").choose("").reason is RouteReason.ENDPOINT_VERSION
+    assert table.endpoint("m").default.reason is RouteReason.ENDPOINT_VERSION
 
 
 def test_unknown_version_says_what_there_is(endpoint: Endpoint) -> None:
     """A pin of neither a version nor an alias."""
     with pytest.raises(UnknownVersion, match=r"1\.0\.0, 1\.1\.0, live, next") as caught:
-        endpoint.choose("2.0.0")
+        endpoint.choose("2.0.0", "id", [])
     assert "version" == caught.value.violations[0].field
 
 
