@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.mesh.errors import MissingField
-from services.registry.binding import check_binding
 from services.registry.catalog import Catalog
 from services.registry.changes import ResourcesApplied
-from services.registry.definitions import Endpoint, FeatureView, Model, Resource, Version
+from services.registry.definitions import Endpoint, FeatureView, Model, Resource
 from services.registry.diff import Action, ResourceChange, compare
-from services.registry.endpoints import check_endpoint, check_sample, resolve
-from services.registry.errors import IncompatibleChange, InUse, InvalidDefinition, VersionNotReady
+from services.registry.errors import InvalidDefinition
 from services.registry.faults import Faults
-from services.registry.models import check_model
-from services.registry.views import check_entity_agrees, check_evolution, check_view, with_schema
-
-WhyNotReady = Callable[[str, Version], str]
-"""Of a model's name and a version: why it may not answer, or empty if it may."""
+from services.registry.gatekeeper import Gatekeeper
+from services.registry.vetting import Vetting, Waivers
+from services.registry.views import with_schema
 
 _FIELD_OF = {FeatureView: "feature_view", Model: "model", Endpoint: "endpoint"}
 
@@ -31,7 +27,9 @@ class Application:
     event: ResourcesApplied | None
 
 
-def plan_apply(catalog: Catalog, resources: Sequence[Resource | None], why_not_ready: WhyNotReady) -> Application:
+def plan_apply(
+    catalog: Catalog, resources: Sequence[Resource | None], gatekeeper: Gatekeeper, waivers: Waivers
+) -> Application:
     """Check the resources together and say what applying them changes; raises one error with every fault."""
     faults = Faults()
     _check_request(resources, faults)
@@ -46,9 +44,10 @@ def plan_apply(catalog: Catalog, resources: Sequence[Resource | None], why_not_r
         if change.action is not Action.UNCHANGED
     }
     event = _event(list(moved.values()))
-    _Check(catalog, catalog.after(event), why_not_ready, faults).run(moved)
+    vetting = Vetting(catalog, catalog.after(event), gatekeeper, waivers, faults)
+    vetting.run(moved)
     faults.check()
-    return Application(changes, event if moved else None)
+    return Application(changes, replace(event, forced=tuple(vetting.forced)) if moved else None)
 
 
 def _check_request(resources: Sequence[Resource | None], faults: Faults) -> None:
@@ -75,8 +74,7 @@ def _completed(catalog: Catalog, resources: Sequence[Resource]) -> list[Resource
             next_id = max(next_id, view.schema_id + 1)
             completed.append(view)
         elif isinstance(resource, Model):
-            present = catalog.models.get(resource.name)
-            completed.append(replace(resource, versions=present.versions if present else ()))
+            completed.append(catalog.with_own(resource))
         else:
             completed.append(resource)
     return completed
@@ -95,71 +93,6 @@ def _present(catalog: Catalog, resource: Resource) -> Resource | None:
 def _event(resources: Sequence[Resource]) -> ResourcesApplied:
     return ResourcesApplied(
         feature_views=tuple(each for each in resources if isinstance(each, FeatureView)),
-        models=tuple(replace(each, versions=()) for each in resources if isinstance(each, Model)),
+        models=tuple(replace(each, versions=(), released_versions=()) for each in resources if isinstance(each, Model)),
         endpoints=tuple(each for each in resources if isinstance(each, Endpoint)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """Checks resources that change, each at its path, against the catalog that they make together."""
-
-    old: Catalog
-    new: Catalog
-    why_not_ready: WhyNotReady
-    faults: Faults
-
-    def run(self, moved: dict[str, Resource]) -> None:
-        """Note every fault."""
-        for path, resource in moved.items():
-            match resource:
-                case FeatureView():
-                    self._view(resource, path)
-                case Model():
-                    self._model(resource, path, moved)
-                case Endpoint():
-                    self._endpoint(resource, path)
-
-    def _view(self, view: FeatureView, path: str) -> None:
-        check_view(view, path, self.faults)
-        check_entity_agrees(view, self.new.views.values(), path, self.faults)
-        present = self.old.views.get(view.name)
-        if present:
-            check_evolution(present, view, path, self.faults)
-            self._readers(view, path)
-
-    def _readers(self, view: FeatureView, path: str) -> None:
-        for model, version in self.new.readers_of(view.name):
-            broken = Faults()
-            check_binding(version, self.new.views, "", broken)
-            if broken:
-                why = f"{model.name}@{version.version} reads it: {broken.descriptions[0]}"
-                self.faults.add(IncompatibleChange, path, why)
-
-    def _model(self, model: Model, path: str, moved: dict[str, Resource]) -> None:
-        check_model(model, path, self.faults)
-        changed = {resource.name for resource in moved.values() if isinstance(resource, Endpoint)}
-        for endpoint in self.new.endpoints.values():
-            alias = endpoint.route.alias
-            if endpoint.model == model.name and endpoint.name not in changed and alias and alias not in model.aliases:
-                self.faults.add(InUse, f"{path}.aliases", f"endpoint {endpoint.name} is routed to alias {alias}")
-        present = self.old.models.get(model.name)
-        for alias, number in model.aliases.items():
-            if present is None or present.aliases.get(alias) != number:
-                self._ready(model, model.find(number), f"{path}.aliases.{alias}")
-
-    def _endpoint(self, endpoint: Endpoint, path: str) -> None:
-        check_endpoint(endpoint, self.new.models, path, self.faults)
-        model = self.new.models.get(endpoint.model)
-        version = resolve(endpoint.route, model) if model else None
-        if model is None or version is None:
-            return
-        check_sample(endpoint, version, self.new.views, path, self.faults)
-        present = self.old.endpoints.get(endpoint.name)
-        if present is None or (present.model, present.route) != (endpoint.model, endpoint.route):
-            self._ready(model, version, f"{path}.route")
-
-    def _ready(self, model: Model, version: Version | None, path: str) -> None:
-        why = self.why_not_ready(model.name, version) if version else ""
-        if why:
-            self.faults.add(VersionNotReady, path, why)

@@ -61,7 +61,8 @@ def requests_of(version: Version) -> dict[str, Value]:
 
 def keys_of(version: Version, views: Views) -> dict[str, KeyType]:
     """Key columns that a prediction by the version takes, and their types."""
-    return {key.name: key.type for name in views_of(version) for key in views[name].entity.keys}
+    read = [views[name] for name in views_of(version) if name in views]
+    return {key.name: key.type for view in read for key in view.entity.keys}
 
 
 def check_binding(version: Version, views: Views, path: str, faults: Faults) -> None:

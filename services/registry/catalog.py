@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from services.registry.binding import check_binding, views_of
-from services.registry.changes import Change, ResourceDeleted, ResourcesApplied, VersionRegistered
-from services.registry.definitions import Endpoint, FeatureView, Model, Version
+from services.registry.changes import Change, ReleaseChanged, ResourceDeleted, ResourcesApplied, VersionRegistered
+from services.registry.definitions import Endpoint, FeatureView, Model, Release, ReleaseState, Route, Version
 from services.registry.endpoints import check_endpoint
 from services.registry.faults import Faults
 from services.registry.models import check_model
+from services.registry.routes import answering, resolve
 from services.registry.versions import check_content
 from services.registry.views import check_entity_agrees, check_schema_ids, check_schemas, check_view
 
-R = TypeVar("R", FeatureView, Model, Endpoint)
+R = TypeVar("R", FeatureView, Model, Endpoint, Release)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,11 @@ class Catalog:
     views: Mapping[str, FeatureView] = field(default_factory=dict)
     models: Mapping[str, Model] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    # The last one of each endpoint that has had one.
+    releases: Mapping[str, Release] = field(default_factory=dict)
     # Only ever grows, so that the number of a deleted view is never given again.
     last_schema_id: int = 0
+    last_release_id: int = 0
 
     def after(self, change: Change) -> Catalog:
         """The catalog with the change made; KeyError if it is about something that is not there."""
@@ -35,9 +39,11 @@ class Catalog:
                 return self._applied(change)
             case VersionRegistered():
                 model = self.models[change.model]
-                return self._with_model(replace(model, versions=(*model.versions, change.version)))
+                return self.with_model(replace(model, versions=(*model.versions, change.version)))
             case ResourceDeleted():
                 return self._deleted(change)
+            case ReleaseChanged():
+                return self._release_changed(change.release)
 
     def versions(self) -> Iterator[tuple[Model, Version]]:
         """Every version with its model."""
@@ -47,17 +53,84 @@ class Catalog:
         """Versions whose binding reads the view."""
         return ((model, version) for model, version in self.versions() if view in views_of(version))
 
+    def answering(self, endpoint: Endpoint) -> tuple[Version, ...]:
+        """The versions that answer callers of the endpoint, those of a release under way included."""
+        model = self.models.get(endpoint.model)
+        if model is None:
+            return ()
+        found = answering(endpoint.route, model)
+        release = self.releases.get(endpoint.name)
+        candidate = model.find(release.candidate) if release and release.state.under_way else None
+        return (*found, candidate) if candidate and candidate not in found else found
+
+    def release_under_way(self, endpoint: str) -> Release | None:
+        """The endpoint's release, if it has not ended."""
+        release = self.releases.get(endpoint)
+        return release if release and release.state.under_way else None
+
     def _applied(self, change: ResourcesApplied) -> Catalog:
-        models = [
-            replace(model, versions=self.models[model.name].versions if model.name in self.models else ())
-            for model in change.models
-        ]
-        return Catalog(
+        models = [self.with_own(model) for model in change.models]
+        applied = replace(
+            self,
             views=_merged(self.views, change.feature_views),
             models=_merged(self.models, models),
             endpoints=_merged(self.endpoints, change.endpoints),
             last_schema_id=max([self.last_schema_id, *(view.schema_id for view in change.feature_views)]),
         )
+        touched = {model.name for model in models} | {endpoint.model for endpoint in change.endpoints}
+        return applied.with_routed_released(touched)
+
+    def with_own(self, model: Model) -> Model:
+        """The model with what the registry keeps of it."""
+        present = self.models.get(model.name, Model(model.name))
+        return replace(model, versions=present.versions, released_versions=present.released_versions)
+
+    def with_routed_released(self, models: Iterable[str]) -> Catalog:
+        """A version that a route names is released."""
+        changed = []
+        for model in (self.models[name] for name in models if name in self.models):
+            routes = [endpoint.route for endpoint in self.endpoints.values() if endpoint.model == model.name]
+            routed = [version.version for route in routes for version in answering(route, model)]
+            released = tuple(dict.fromkeys((*model.released_versions, *routed)))
+            if released != model.released_versions:
+                changed.append(replace(model, released_versions=released))
+        return replace(self, models=_merged(self.models, changed)) if changed else self
+
+    def _release_changed(self, release: Release) -> Catalog:
+        before = self.releases.get(release.endpoint)
+        was_promoted = before is not None and before.id == release.id and before.state is ReleaseState.PROMOTED
+        changed = replace(
+            self,
+            releases=_merged(self.releases, (release,), key="endpoint"),
+            last_release_id=max(self.last_release_id, release.id),
+        )
+        if release.state is ReleaseState.PROMOTED and not was_promoted:
+            return changed.led_to(release.endpoint, release.candidate)
+        if release.state is ReleaseState.ROLLED_BACK and was_promoted:
+            return changed.withdrawn(release)
+        return changed
+
+    def led_to(self, name: str, version: str) -> Catalog:
+        """The endpoint's route leads to the version, which is released; as a shadow it has nothing more to show."""
+        endpoint = self.endpoints[name]
+        model = self.models[endpoint.model]
+        released = tuple(dict.fromkeys((*model.released_versions, version)))
+        model = replace(model, released_versions=released)
+        route = endpoint.route
+        if route.alias:
+            model = replace(model, aliases={**model.aliases, route.alias: version})
+        elif not route.range:
+            route = Route(version=version)
+        shadowed = resolve(endpoint.shadow.selector, model) if endpoint.shadow else None
+        shadow = None if shadowed and shadowed.version == version else endpoint.shadow
+        return self.with_model(model).with_endpoint(replace(endpoint, route=route, shadow=shadow))
+
+    def withdrawn(self, release: Release) -> Catalog:
+        """The version before answers again; ranges no longer lead to the other, unless a route names it by itself."""
+        led = self.led_to(release.endpoint, release.stable)
+        model = led.models[led.endpoints[release.endpoint].model]
+        left = tuple(version for version in model.released_versions if version != release.candidate)
+        return led.with_model(replace(model, released_versions=left)).with_routed_released([model.name])
 
     def _deleted(self, change: ResourceDeleted) -> Catalog:
         match change.kind:
@@ -66,18 +139,25 @@ class Catalog:
             case "model":
                 return replace(self, models=_without(self.models, change.name))
             case "endpoint":
-                return replace(self, endpoints=_without(self.endpoints, change.name))
+                releases = {name: release for name, release in self.releases.items() if name != change.name}
+                return replace(self, endpoints=_without(self.endpoints, change.name), releases=releases)
             case "version":
                 model = self.models[change.name]
                 left = tuple(version for version in model.versions if version.version != change.version)
-                return self._with_model(replace(model, versions=left))
+                released = tuple(number for number in model.released_versions if number != change.version)
+                return self.with_model(replace(model, versions=left, released_versions=released))
 
-    def _with_model(self, model: Model) -> Catalog:
+    def with_model(self, model: Model) -> Catalog:
+        """The catalog with this model in place of the one of its name."""
         return replace(self, models=_merged(self.models, (model,)))
 
+    def with_endpoint(self, endpoint: Endpoint) -> Catalog:
+        """The catalog with this endpoint in place of the one of its name."""
+        return replace(self, endpoints=_merged(self.endpoints, (endpoint,)))
 
-def _merged(present: Mapping[str, R], changed: Iterable[R]) -> Mapping[str, R]:
-    return {**present, **{resource.name: resource for resource in changed}}
+
+def _merged(present: Mapping[str, R], changed: Iterable[R], key: str = "name") -> Mapping[str, R]:
+    return {**present, **{getattr(resource, key): resource for resource in changed}}
 
 
 def _without(present: Mapping[str, R], name: str) -> Mapping[str, R]:
@@ -101,4 +181,4 @@ def check_catalog(catalog: Catalog, faults: Faults) -> None:
         check_content(version, path, faults)
         check_binding(version, catalog.views, path, faults)
     for endpoint in catalog.endpoints.values():
-        check_endpoint(endpoint, catalog.models, f"endpoints[{endpoint.name}]", faults)
+        check_endpoint(endpoint, catalog.models, catalog.views, f"endpoints[{endpoint.name}]", faults)

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from services.mesh.errors import MeshError
-from services.registry.definitions import Endpoint, FeatureView, Model, Version
+from services.registry.definitions import Endpoint, FeatureView, Model, Release, Version
 from services.registry.errors import InvalidDefinition
 
 # An unknown key is content that this release cannot show, so it must not be dropped.
@@ -21,12 +21,13 @@ _STRICT = ConfigDict(extra="forbid", ser_json_bytes="base64", val_json_bytes="ba
 
 @dataclass(frozen=True, slots=True)
 class ResourcesApplied:
-    """Resources as they are from now on; models without their versions."""
+    """Resources as they are from now on; models without their versions. `forced` says which rules were overridden."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     feature_views: tuple[FeatureView, ...] = ()
     models: tuple[Model, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    forced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,27 @@ class ResourceDeleted:
     version: str = ""
 
 
-Change = ResourcesApplied | VersionRegistered | ResourceDeleted
+@dataclass(frozen=True, slots=True)
+class ReleaseChanged:
+    """A release as it is from now on; its endpoint's route follows when it is promoted, or rolled back after that."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    release: Release
+
+
+Change = ResourcesApplied | VersionRegistered | ResourceDeleted | ReleaseChanged
 
 _ADAPTERS: Mapping[str, TypeAdapter[Change]] = {
     "resources_applied": TypeAdapter(ResourcesApplied),
     "version_registered": TypeAdapter(VersionRegistered),
     "resource_deleted": TypeAdapter(ResourceDeleted),
+    "release_changed": TypeAdapter(ReleaseChanged),
 }
 _TYPES: Mapping[type[Change], str] = {
     ResourcesApplied: "resources_applied",
     VersionRegistered: "version_registered",
     ResourceDeleted: "resource_deleted",
+    ReleaseChanged: "release_changed",
 }
 
 

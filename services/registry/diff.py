@@ -43,7 +43,7 @@ class ResourceChange:
 
 
 def compare(old: Resource | None, new: Resource) -> ResourceChange:
-    """What applying `new` over `old` changes; the versions of a model are not applied."""
+    """What applying `new` over `old` changes; what the registry keeps of a model is not applied."""
     changed = tuple(_differences("", _plain(old) if old else None, _plain(new)))
     action = Action.CREATED if old is None else Action.UPDATED if changed else Action.UNCHANGED
     return ResourceChange(type(new).__name__, new.name, action, changed)
@@ -51,7 +51,7 @@ def compare(old: Resource | None, new: Resource) -> ResourceChange:
 
 def _plain(resource: Resource) -> object:
     """Objects, lists and scalars; what is at its default is left out, as on the wire."""
-    return _JSON.dump_python(resource, mode="json", exclude={"versions"}, exclude_defaults=True)
+    return _JSON.dump_python(resource, mode="json", exclude={"versions", "released_versions"}, exclude_defaults=True)
 
 
 def _differences(path: str, old: object, new: object) -> Iterator[FieldChange]:

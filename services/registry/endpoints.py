@@ -1,138 +1,84 @@
-"""The rules of endpoints: a route that leads to a version, and a sample request that the version can answer."""
+"""The rules of endpoints: who answers, what is kept of the answers, and a sample request."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from services.registry.binding import Value, Views, field_value, keys_of, requests_of
-from services.registry.definitions import DataType, Endpoint, KeyType, Model, Route, Tensor, Version
-from services.registry.errors import (
-    InvalidDefinition,
-    NamesUnknownAlias,
-    NamesUnknownModel,
-    NamesUnknownVersion,
-)
+from services.registry.binding import Views, keys_of
+from services.registry.definitions import Endpoint, Model, OutcomeKind, OutcomePolicy, TensorSpec, Version
+from services.registry.definitions.tensors import DataType
+from services.registry.errors import InvalidDefinition, NamesUnknownModel
 from services.registry.faults import Faults
-from services.registry.names import check_name, check_unique
-from services.registry.tensors import filled_list, fits, lists_of, values_of
+from services.registry.names import check_name
+from services.registry.routes import answering, check_percent, check_route, check_shadow
+from services.registry.samples import check_sample
 
 MAX_TIMEOUT_MS = 600_000
-MAX_SAMPLE_ROWS = 256
+# A second to a year.
+OUTCOME_EXPIRY_MS = (1_000, 365 * 86_400_000)
 
 
-def resolve(route: Route, model: Model) -> Version | None:
-    """The version that the route leads to, if it leads anywhere."""
-    return model.find(route.version or model.aliases.get(route.alias, ""))
-
-
-def check_endpoint(endpoint: Endpoint, models: Mapping[str, Model], path: str, faults: Faults) -> None:
-    """The endpoint, apart from its sample request."""
+def check_endpoint(endpoint: Endpoint, models: Mapping[str, Model], views: Views, path: str, faults: Faults) -> None:
+    """The endpoint with its model and views, as they will be."""
     check_name(endpoint.name, f"{path}.name", faults)
     if not 0 <= endpoint.default_timeout_ms <= MAX_TIMEOUT_MS:
         faults.add(InvalidDefinition, f"{path}.default_timeout_ms", f"0 (the default) to {MAX_TIMEOUT_MS} ms")
-    _check_route(endpoint, models, path, faults)
-
-
-def _check_route(endpoint: Endpoint, models: Mapping[str, Model], path: str, faults: Faults) -> None:
-    model, route = models.get(endpoint.model), endpoint.route
+    model = models.get(endpoint.model)
     if not model:
         faults.add(NamesUnknownModel, f"{path}.model", f"there is no model {endpoint.model!r}")
-    elif route.alias and route.alias not in model.aliases:
-        faults.add(NamesUnknownAlias, f"{path}.route.alias", f"model {model.name} has no alias {route.alias!r}")
-    elif route.version and not model.find(route.version):
-        faults.add(NamesUnknownVersion, f"{path}.route.version", f"there is no {model.name}@{route.version}")
-    elif not route.alias and not route.version:
-        faults.add(InvalidDefinition, f"{path}.route", "a route names a version or an alias")
+        return
+    check_route(endpoint.route, model, f"{path}.route", faults)
+    if endpoint.shadow:
+        check_shadow(endpoint.shadow, endpoint.route, model, f"{path}.shadow", faults)
+    for version in answering(endpoint.route, model):
+        _check_answering(endpoint, version, views, path, faults)
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What a request may hold: key columns, and features by name or as `view:field`, each with what it is in a row."""
-
-    keys: dict[str, KeyType]
-    features: dict[str, Value]
-
-    @classmethod
-    def of(cls, version: Version, views: Views) -> Sample:
-        """What a request to `version` may hold."""
-        stored = {
-            f"{source.field.view}:{source.field.field}": value
-            for binding in version.bindings
-            for source in binding.sources
-            if source.field and (value := field_value(views[source.field.view], source.field.field))
-        }
-        return cls(keys_of(version, views), {**stored, **requests_of(version)})
+def _check_answering(endpoint: Endpoint, version: Version, views: Views, path: str, faults: Faults) -> None:
+    """What the endpoint says must hold for every version that answers it."""
+    keys = keys_of(version, views)
+    if endpoint.sticky_key and endpoint.sticky_key not in keys:
+        known = ", ".join(sorted(keys)) or "none"
+        why = f"is no key column of {endpoint.model}@{version.version}; it has {known}"
+        faults.add(InvalidDefinition, f"{path}.sticky_key", f"{endpoint.sticky_key!r} {why}")
+    if endpoint.outcomes:
+        check_outcomes(endpoint.outcomes, version, f"{path}.outcomes", faults)
 
 
-def check_sample(endpoint: Endpoint, version: Version, views: Views, path: str, faults: Faults) -> None:
-    """The sample request is one that `version` can answer. An alias that moves later leaves it as it is."""
-    sample = Sample.of(version, views)
-    if endpoint.sample_entities:
-        _check_sample_keys(endpoint.sample_entities, sample.keys, f"{path}.sample_entities", faults)
-    elif endpoint.sample_features and sample.keys:
-        faults.add(InvalidDefinition, f"{path}.sample_entities", "sample_features never show without key columns")
-    _check_sample_features(endpoint.sample_features, sample.features, f"{path}.sample_features", faults)
-    _check_rows(endpoint, sample, path, faults)
+def check_samples(endpoint: Endpoint, models: Mapping[str, Model], views: Views, path: str, faults: Faults) -> None:
+    """The sample request is one that every version that answers can take. An alias that moves later leaves it as it is."""
+    model = models.get(endpoint.model)
+    for version in answering(endpoint.route, model) if model else ():
+        check_sample(endpoint, version, views, path, faults)
 
 
-def _check_sample_keys(columns: tuple[Tensor, ...], keys: dict[str, KeyType], path: str, faults: Faults) -> None:
-    check_unique([column.name for column in columns], path, "name", faults)
-    for index, column in enumerate(columns):
-        wanted = {KeyType.STRING: "strings", KeyType.INT64: "ints"}.get(keys.get(column.name, KeyType.UNSPECIFIED))
-        if wanted is None:
-            known = ", ".join(sorted(keys)) or "none"
-            faults.add(InvalidDefinition, f"{path}[{index}].name", f"the version's key columns are {known}")
-        elif filled_list(column) != wanted or column.null_rows or not all(value != "" for value in values_of(column)):
-            faults.add(InvalidDefinition, f"{path}[{index}]", f"keys are {wanted}, none empty and none null")
-    missing = sorted(keys.keys() - {column.name for column in columns})
-    if missing:
-        faults.add(InvalidDefinition, path, f"key columns are missing: {', '.join(missing)}")
+def check_outcomes(policy: OutcomePolicy, version: Version, path: str, faults: Faults) -> None:
+    """The policy fits what the version answers."""
+    spec = next((each for each in version.signature.outputs if each.name == policy.output), None)
+    if spec is None:
+        known = ", ".join(each.name for each in version.signature.outputs)
+        faults.add(InvalidDefinition, f"{path}.output", f"{version.version} has no output {policy.output!r}: {known}")
+    else:
+        _check_score(policy, spec, path, faults)
+    if policy.sample_percent:
+        check_percent(policy.sample_percent, f"{path}.sample_percent", faults)
+    if policy.capture_percent:
+        check_percent(policy.capture_percent, f"{path}.capture_percent", faults)
+        if policy.capture_percent > (policy.sample_percent or 100):
+            why = "only what is kept can be kept with features: at most sample_percent"
+            faults.add(InvalidDefinition, f"{path}.capture_percent", why)
+    least, most = OUTCOME_EXPIRY_MS
+    if policy.expire_ms and not least <= policy.expire_ms <= most:
+        faults.add(InvalidDefinition, f"{path}.expire_ms", f"{least} (a second) to {most} (a year), or 0 for 7 days")
 
 
-def _check_sample_features(columns: tuple[Tensor, ...], values: dict[str, Value], path: str, faults: Faults) -> None:
-    check_unique([column.name for column in columns], path, "name", faults)
-    for index, column in enumerate(columns):
-        value = values.get(column.name)
-        if value is None:
-            faults.add(InvalidDefinition, f"{path}[{index}].name", f"the version takes no feature {column.name!r}")
-        elif not _can_be(column, value.data_type):
-            faults.add(InvalidDefinition, f"{path}[{index}]", f"the version takes values of {value.data_type}")
-
-
-def _can_be(column: Tensor, data_type: DataType) -> bool:
-    """Whether the values are of the type; a number without a type may stand for another kind of number."""
-    if column.data_type not in {data_type, DataType.UNSPECIFIED}:
-        return False
-    accepted = set(lists_of(data_type))
-    if column.data_type is DataType.UNSPECIFIED and data_type.is_float:
-        accepted |= {"ints", "floats", "doubles"}
-    if column.data_type is DataType.UNSPECIFIED and data_type is DataType.UINT64:
-        accepted.add("ints")
-    return filled_list(column) in accepted and all(fits(value, data_type) for value in values_of(column))
-
-
-def _check_rows(endpoint: Endpoint, sample: Sample, path: str, faults: Faults) -> None:
-    keys = [
-        (f"{path}.sample_entities[{index}]", len(values_of(column)), 1)
-        for index, column in enumerate(endpoint.sample_entities)
-    ]
-    features = [
-        (f"{path}.sample_features[{index}]", len(values_of(column)), _count(column, sample))
-        for index, column in enumerate(endpoint.sample_features)
-    ]
-    columns = keys + features
-    rows = columns[0][1] // columns[0][2] if columns else 1
-    for at, length, count in columns:
-        if length != rows * count or not 1 <= rows <= MAX_SAMPLE_ROWS:
-            faults.add(
-                InvalidDefinition,
-                at,
-                f"columns have the rows of the first, 1 to {MAX_SAMPLE_ROWS}, of {count} values here",
-            )
-
-
-def _count(column: Tensor, sample: Sample) -> int:
-    """How many values the feature has in a row."""
-    value = sample.features.get(column.name)
-    return value.count if value else 1
+def _check_score(policy: OutcomePolicy, spec: TensorSpec, path: str, faults: Faults) -> None:
+    if policy.kind is OutcomeKind.UNSPECIFIED:
+        faults.add(InvalidDefinition, f"{path}.kind", "a label is BINARY (0 or 1) or REGRESSION (a number)")
+    elif spec.data_type is DataType.BYTES or (policy.kind is OutcomeKind.BINARY and not spec.data_type.is_float):
+        wanted = "a probability is FP16, FP32 or FP64" if policy.kind is OutcomeKind.BINARY else "a score is a number"
+        faults.add(InvalidDefinition, f"{path}.output", f"output {spec.name} is {spec.data_type}: {wanted}")
+    elements = math.prod(spec.shape)
+    if policy.element >= elements:
+        faults.add(InvalidDefinition, f"{path}.element", f"a row of {spec.name} has {elements} elements, from 0")

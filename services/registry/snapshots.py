@@ -10,6 +10,7 @@ from predictmesh.registry.v1 import registry_service_pb2 as pb
 from predictmesh.registry.v1.endpoint_pb2 import Endpoint
 from predictmesh.registry.v1.feature_view_pb2 import FeatureView
 from predictmesh.registry.v1.model_pb2 import Model, Version
+from predictmesh.registry.v1.release_pb2 import Release
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.registry import definitions
 from services.registry.convert import encode
@@ -78,6 +79,7 @@ class _Parts:
                 *(self._part(view, _view) for view in catalog.views.values()),
                 *map(self._model, catalog.models.values()),
                 *(self._part(endpoint, _endpoint) for endpoint in catalog.endpoints.values()),
+                *(self._part(release, _release) for release in catalog.releases.values()),
             ]
         )
 
@@ -109,3 +111,7 @@ def _version(version: definitions.Version) -> bytes:
 
 def _endpoint(endpoint: definitions.Endpoint) -> bytes:
     return Snapshot(endpoints=[encode(endpoint, Endpoint())]).SerializeToString()
+
+
+def _release(release: definitions.Release) -> bytes:
+    return Snapshot(releases=[encode(release, Release())]).SerializeToString()

@@ -75,7 +75,7 @@ class ReleasePlan:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A candidate and the stable version that it is to replace; `id` is the revision at which it started.
+    """A candidate and the stable version that it is to replace; `id` is never given again.
 
     `step` is an index of the plan's steps. Times are UTC.
     """

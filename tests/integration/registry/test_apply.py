@@ -137,11 +137,13 @@ async def test_a_report_of_other_content_does_not_count(full: Client) -> None:
 
 
 async def test_only_what_moves_must_be_ready(full: Client) -> None:
-    """A description can be mended while no model process runs; a new route cannot be made."""
+    """While no model process runs, a description can be mended, and a route that leads to the same version; no other."""
     await full.apply(replace(model(champion="1.0.0"), description="new"), allow_unready=False)
     await full.apply(endpoint(default_timeout_ms=5), allow_unready=False)
+    await full.apply(endpoint(route=Route(version="1.0.0")), allow_unready=False)
+    await full.register(version("1.1.0"))
     with pytest.raises(MeshError) as caught:
-        await full.apply(endpoint(route=Route(version="1.0.0")), allow_unready=False)
+        await full.apply(endpoint(route=Route(version="1.1.0")), allow_unready=False)
     assert caught.value.violations[0].field == "resources[0].endpoint.route"
 
 

@@ -109,7 +109,7 @@ class Release(_message.Message):
     endpoint: _builtins.str
     """Endpoint."""
     id: _builtins.int
-    """Revision of the log at which it started."""
+    """Its number, never given again."""
     stable: _builtins.str
     """Version that answered before, and answers the rest."""
     candidate: _builtins.str

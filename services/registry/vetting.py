@@ -1,0 +1,189 @@
+"""Whether resources can change: each at its path, against the catalog that they make together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from services.mesh.errors import MissingField
+from services.registry.binding import check_binding
+from services.registry.catalog import Catalog
+from services.registry.definitions import Endpoint, FeatureView, Model, Resource, Version
+from services.registry.endpoints import check_endpoint, check_samples
+from services.registry.errors import GateFailed, IncompatibleChange, InUse, ReleaseActive, VersionNotReady
+from services.registry.faults import Faults
+from services.registry.gatekeeper import Gatekeeper
+from services.registry.ledger import Author
+from services.registry.models import check_model
+from services.registry.routes import resolve
+from services.registry.views import check_entity_agrees, check_evolution, check_view
+
+READY_GATE = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Waivers:
+    """What a caller lets pass: versions that no process has READY, or with `force` all gates and changed defaults."""
+
+    allow_unready: bool = False
+    force: bool = False
+
+
+def check_forced(force: bool, author: Author) -> None:
+    """Whoever overrides a rule says why, for the log."""
+    if force and not author.reason.strip():
+        raise MissingField("force overrides rules that protect callers: say why", field="reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Vetting:
+    """Notes every fault of what changes from `old` to `new`; `forced` says what was let pass by force."""
+
+    old: Catalog
+    new: Catalog
+    gatekeeper: Gatekeeper
+    waivers: Waivers
+    faults: Faults
+    forced: list[str] = field(default_factory=list)
+
+    def run(self, moved: Mapping[str, Resource]) -> None:
+        """Vet the resources that change, by path."""
+        given = {resource.name for resource in moved.values() if isinstance(resource, Endpoint)}
+        for path, resource in moved.items():
+            match resource:
+                case FeatureView():
+                    self._view(resource, path)
+                case Model():
+                    self._model(resource, path, given)
+                case Endpoint():
+                    self._endpoint(resource, path)
+
+    def _view(self, view: FeatureView, path: str) -> None:
+        check_view(view, path, self.faults)
+        check_entity_agrees(view, self.new.views.values(), path, self.faults)
+        present = self.old.views.get(view.name)
+        if present:
+            check_evolution(present, view, path, self.faults)
+            self._readers(view, path)
+            self._defaults(present, view, path)
+
+    def _readers(self, view: FeatureView, path: str) -> None:
+        for model, version in self.new.readers_of(view.name):
+            broken = Faults()
+            check_binding(version, self.new.views, "", broken)
+            if broken:
+                why = f"{model.name}@{version.version} reads it: {broken.descriptions[0]}"
+                self.faults.add(IncompatibleChange, path, why)
+
+    def _defaults(self, old: FeatureView, new: FeatureView, path: str) -> None:
+        """A default that changes makes a version that answers callers see other values than it was made for."""
+        for index, (was, now) in enumerate(zip(old.fields, new.fields, strict=False)):
+            if was.default_value == now.default_value:
+                continue
+            readers = [name for name, version in self._live() if (new.name, now.name) in _fields_of(version)]
+            if readers:
+                why = f"{', '.join(readers)} reads {now.name} and answers callers: its default cannot change"
+                self._refuse_unless_forced(f"{path}.fields[{index}].default_value", why)
+
+    def _live(self) -> list[tuple[str, Version]]:
+        """Versions that answer callers, each once."""
+        found = {
+            f"{endpoint.model}@{version.version}": version
+            for endpoint in self.new.endpoints.values()
+            for version in self.new.answering(endpoint)
+        }
+        return list(found.items())
+
+    def _refuse_unless_forced(self, path: str, why: str) -> None:
+        if self.waivers.force:
+            self.forced.append(f"{path}: {why}")
+        else:
+            remedy = "append a field for the versions to come, or force it with a reason"
+            self.faults.add(IncompatibleChange, path, f"{why}; {remedy}")
+
+    def _model(self, model: Model, path: str, given: set[str]) -> None:
+        check_model(model, path, self.faults)
+        present = self.old.models.get(model.name, Model(model.name))
+        moved = {alias for alias, number in model.aliases.items() if present.aliases.get(alias) != number}
+        gone = present.aliases.keys() - model.aliases.keys()
+        routed: set[str] = set()
+        for endpoint in self.new.endpoints.values():
+            if endpoint.model == model.name and endpoint.name not in given:
+                named = {*endpoint.route.selectors, *((endpoint.shadow.selector,) if endpoint.shadow else ())}
+                self._gone_aliases(endpoint, gone & named, path)
+                if moved & named:
+                    routed |= moved & set(endpoint.route.selectors)
+                    self._led_elsewhere(endpoint, moved & named, path)
+        for alias in sorted(moved - routed):
+            version = model.find(model.aliases[alias])
+            if version:
+                self._ready(model, version, f"{path}.aliases.{alias}")
+
+    def _gone_aliases(self, endpoint: Endpoint, aliases: Iterable[str], path: str) -> None:
+        for alias in sorted(aliases):
+            self.faults.add(InUse, f"{path}.aliases", f"endpoint {endpoint.name} is routed to alias {alias}")
+
+    def _led_elsewhere(self, endpoint: Endpoint, aliases: set[str], path: str) -> None:
+        """An alias that moves takes the endpoint with it, which must be able to follow."""
+        at = f"{path}.aliases.{min(aliases)}"
+        if self.old.release_under_way(endpoint.name):
+            self.faults.add(ReleaseActive, at, _release_first(endpoint.name))
+            return
+        broken = Faults()
+        check_endpoint(endpoint, self.new.models, self.new.views, f"endpoint {endpoint.name}", broken)
+        for description in broken.descriptions:
+            self.faults.add(IncompatibleChange, at, f"endpoint {endpoint.name} follows the alias: {description}")
+        self._gates(endpoint, at)
+
+    def _endpoint(self, endpoint: Endpoint, path: str) -> None:
+        check_endpoint(endpoint, self.new.models, self.new.views, path, self.faults)
+        check_samples(endpoint, self.new.models, self.new.views, path, self.faults)
+        present = self.old.endpoints.get(endpoint.name)
+        if present and self.old.release_under_way(endpoint.name):
+            for name in ("model", "route", "sticky_key", "outcomes"):
+                if getattr(present, name) != getattr(endpoint, name):
+                    self.faults.add(ReleaseActive, f"{path}.{name}", _release_first(endpoint.name))
+        self._gates(endpoint, f"{path}.route")
+        model = self.new.models.get(endpoint.model)
+        shadowing = resolve(endpoint.shadow.selector, model) if model and endpoint.shadow else None
+        if model and shadowing and (present is None or present.shadow != endpoint.shadow):
+            self._ready(model, shadowing, f"{path}.shadow.selector")
+
+    def _gates(self, endpoint: Endpoint, path: str) -> None:
+        """Versions that did not answer callers of the endpoint before must have passed their gates."""
+        model = self.new.models.get(endpoint.model)
+        present = self.old.endpoints.get(endpoint.name)
+        before = {version.version for version in self.old.answering(present)} if present else set()
+        same_model = present is not None and present.model == endpoint.model
+        for version in self.new.answering(endpoint):
+            if model and not (same_model and version.version in before):
+                self._gates_of(model, version, path)
+
+    def _gates_of(self, model: Model, version: Version, path: str) -> None:
+        for gate in self.gatekeeper.failed(self.new, model, version):
+            if self.waivers.allow_unready and gate.name == READY_GATE:
+                continue
+            if self.waivers.force:
+                self.forced.append(f"{model.name}@{version.version}: gate {gate.name}")
+            else:
+                kind = VersionNotReady if gate.name == READY_GATE else GateFailed
+                self.faults.add(kind, path, f"gate {gate.name}: {gate.text}")
+
+    def _ready(self, model: Model, version: Version, path: str) -> None:
+        why = self.gatekeeper.readiness.why_not_ready(model.name, version)
+        if why and not (self.waivers.allow_unready or self.waivers.force):
+            self.faults.add(VersionNotReady, path, why)
+
+
+def _fields_of(version: Version) -> set[tuple[str, str]]:
+    """The fields that the version reads, each with its view."""
+    return {
+        (source.field.view, source.field.field)
+        for binding in version.bindings
+        for source in binding.sources
+        if source.field
+    }
+
+
+def _release_first(endpoint: str) -> str:
+    return f"a release of {endpoint} is under way: promote it or roll it back first"
