@@ -50,6 +50,15 @@ class Objects:
         except BaseError as error:
             raise StoreUnavailable(f"object storage cannot write {path}") from error
 
+    async def delete(self, path: str) -> None:
+        """Remove what is at `path`; nothing if there is nothing."""
+        try:
+            await obstore.delete_async(self._store, path)
+        except FileNotFoundError:
+            return
+        except BaseError as error:
+            raise StoreUnavailable(f"object storage cannot delete {path}") from error
+
     async def size(self, path: str) -> int:
         """Return the length in bytes of what is at `path`; KeyError if there is nothing."""
         try:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
 from services.mesh.errors import InvalidArgument
-from services.registry.errors import DigestMismatch
+from services.registry.errors import DigestMismatch, MissingArtifact
 from services.registry.names import is_sha256
 
 MAX_CHUNK_BYTES = 1024 * 1024
@@ -20,8 +20,14 @@ class ArtifactStore(Protocol):
     async def put(self, path: str, data: AsyncIterator[bytes]) -> None:
         """Write the bytes, whole or not at all: nothing is left if `data` raises."""
 
+    async def get(self, path: str) -> bytes:
+        """The bytes at `path`; KeyError if there are none."""
+
     async def size(self, path: str) -> int:
         """The length of what is at `path`; KeyError if there is nothing."""
+
+    async def delete(self, path: str) -> None:
+        """Remove what is at `path`; nothing if there is nothing."""
 
 
 class Artifacts:
@@ -49,6 +55,16 @@ class Artifacts:
         wanted = sorted({digest for digest in digests if is_sha256(digest)})
         found = await asyncio.gather(*(self._size(digest) for digest in wanted))
         return {digest: size for digest, size in zip(wanted, found, strict=True) if size is not None}
+
+    async def read(self, sha256: str) -> bytes:
+        """The bytes of an artifact that is small; KeyError if it is not there."""
+        return await self._store.get(_path(sha256))
+
+    async def delete(self, sha256: str) -> None:
+        """Remove an artifact; raises MissingArtifact if it is not there."""
+        if not await self.sizes([sha256]):
+            raise MissingArtifact(f"there is no artifact {sha256[:64]!r}", field="artifact")
+        await self._store.delete(_path(sha256))
 
     async def _size(self, sha256: str) -> int | None:
         try:

@@ -11,14 +11,18 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import numpy as np
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from predictmesh.registry.v1 import registry_service_pb2 as pb
+from predictmesh.registry.v1.model_pb2 import GoldenRows as PbGoldenRows
 from predictmesh.registry.v1.model_pb2 import Version as PbVersion
 from services.mesh.errors import InvalidArgument, MissingField
 from services.registry.changes import Event, ResourceDeleted
 from services.registry.definitions import Endpoint, FeatureView, Model, Resource, Version
+from services.registry.deleting import Upload
+from services.registry.errors import InvalidDefinition
+from services.registry.golden import GoldenRows
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -59,7 +63,7 @@ def decode_version(message: PbVersion) -> Version:
     return decode(given, Version)
 
 
-def decode_target(request: pb.DeleteRequest) -> ResourceDeleted | None:
+def decode_target(request: pb.DeleteRequest) -> ResourceDeleted | Upload | None:
     """What should be deleted; None if nothing is set."""
     match request.WhichOneof("target"):
         case "feature_view":
@@ -70,8 +74,19 @@ def decode_target(request: pb.DeleteRequest) -> ResourceDeleted | None:
             return ResourceDeleted("endpoint", request.endpoint)
         case "version":
             return ResourceDeleted("version", request.version.model, request.version.version)
+        case "artifact":
+            return Upload(request.artifact)
         case _:
             return None
+
+
+def decode_golden(data: bytes) -> GoldenRows:
+    """The rows that a golden set's bytes hold."""
+    try:
+        message = PbGoldenRows.FromString(data)
+    except DecodeError as error:
+        raise InvalidDefinition("the bytes are no serialized GoldenRows") from error
+    return decode(message, GoldenRows)
 
 
 def decode_event(request: pb.ImportEventsRequest) -> Event:
@@ -144,9 +159,14 @@ def _bare(name: str, descriptor: EnumDescriptor) -> str:
 
 
 def _fill(message: Message, name: str, value: object) -> None:
-    """Set one field; what is at its default stays unset, so that only one field of a oneof is."""
+    """Set one field; what is at its default stays unset, so that only one field of a oneof is.
+
+    But a number that is optional in the message is set wherever it is one: there 0 is not the same as none.
+    """
     match value:
-        case None | "" | 0 | () | False:
+        case None | "" | () | False:
+            return
+        case 0 if not _is_optional(message, name):
             return
         case enum.Enum():
             setattr(message, name, _number(message, name, value))
@@ -162,6 +182,12 @@ def _fill(message: Message, name: str, value: object) -> None:
             child = getattr(message, name)
             child.SetInParent()
             encode(value, child)
+
+
+def _is_optional(message: Message, name: str) -> bool:
+    """Whether the field is declared `optional`, for which the compiler makes a oneof of its own."""
+    oneof = message.DESCRIPTOR.fields_by_name[name].containing_oneof
+    return oneof is not None and oneof.name == f"_{name}"
 
 
 def _extend(repeated: Any, values: tuple[object, ...]) -> None:  # noqa: ANN401 - protobuf's containers share no type

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from services.mesh.errors import MissingField
 from services.registry.catalog import Catalog
 from services.registry.changes import ResourceDeleted
-from services.registry.definitions import Resource
+from services.registry.definitions import Endpoint, Model, Resource
 from services.registry.errors import InUse, UnknownEndpoint, UnknownModel, UnknownVersion, UnknownView
+from services.registry.routes import resolve
+from services.registry.versions import uploads_of
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An artifact or golden set, by its SHA-256 (hex)."""
+
+    sha256: str
+
+
+def check_unused(catalog: Catalog, upload: Upload) -> None:
+    """Raise InUse if a version needs the upload."""
+    users = [
+        f"{model.name}@{version.version}"
+        for model, version in catalog.versions()
+        if upload.sha256 in uploads_of(version)
+    ]
+    _refuse_if_used(f"artifact {upload.sha256[:64]}", "artifact", users)
 
 
 def plan_deletion(catalog: Catalog, target: ResourceDeleted | None) -> ResourceDeleted:
     """Check that `target` is there and can go."""
     if target is None:
-        raise MissingField("name a feature view, a model, a version or an endpoint", field="target")
+        raise MissingField("name a feature view, a model, a version, an endpoint or an artifact", field="target")
     match target.kind:
         case "feature_view":
             _check_view(catalog, target.name)
@@ -53,12 +73,29 @@ def _check_version(catalog: Catalog, name: str, number: str) -> None:
     if not model.find(number):
         raise UnknownVersion(f"there is no {name}@{number}", field="version.version", model=name, version=number)
     aliases = [f"alias {alias}" for alias, target in model.aliases.items() if target == number]
-    routes = [
-        f"endpoint {endpoint.name}"
-        for endpoint in catalog.endpoints.values()
-        if endpoint.model == name and endpoint.route.version == number
+    endpoints = [endpoint for endpoint in catalog.endpoints.values() if endpoint.model == name]
+    users = [user for endpoint in endpoints for user in _users_at(catalog, endpoint, model, number)]
+    _refuse_if_used(f"{name}@{number}", "version", aliases + users)
+
+
+def _users_at(catalog: Catalog, endpoint: Endpoint, model: Model, number: str) -> list[str]:
+    """What at an endpoint leads to the version, whether by its number, an alias or a range."""
+    users = [
+        f"the route of endpoint {endpoint.name}" + (f" ({selector})" if selector != number else "")
+        for selector in endpoint.route.selectors
+        if _leads_to(selector, model, number)
     ]
-    _refuse_if_used(f"{name}@{number}", "version", aliases + routes)
+    if endpoint.shadow and _leads_to(endpoint.shadow.selector, model, number):
+        users.append(f"the shadow of endpoint {endpoint.name}")
+    release = catalog.releases.get(endpoint.name)
+    if release and release.state.under_way and number in {release.stable, release.candidate}:
+        users.append(f"the release of endpoint {endpoint.name} that is under way")
+    return users
+
+
+def _leads_to(selector: str, model: Model, number: str) -> bool:
+    version = resolve(selector, model)
+    return version is not None and version.version == number
 
 
 def _refuse_if_used(what: str, field: str, users: list[str]) -> None:

@@ -67,6 +67,18 @@ class UnknownEndpoint(MeshError):
     code, reason = Code.NOT_FOUND, Reason.UNKNOWN_ENDPOINT
 
 
+class UnknownPrediction(MeshError):
+    """Nothing is kept of such a prediction."""
+
+    code, reason = Code.NOT_FOUND, Reason.UNKNOWN_PREDICTION
+
+
+class OutcomeExists(MeshError):
+    """The row has an outcome with another label, and keeps it."""
+
+    code, reason = Code.ALREADY_EXISTS, Reason.ALREADY_EXISTS
+
+
 class IncompatibleChange(MeshError):
     """The change would break stored values or live versions."""
 
@@ -85,6 +97,18 @@ class GateFailed(MeshError):
     code, reason = Code.FAILED_PRECONDITION, Reason.GATE_FAILED
 
 
+class ReleaseActive(MeshError):
+    """A release of the endpoint is under way."""
+
+    code, reason = Code.FAILED_PRECONDITION, Reason.RELEASE_ACTIVE
+
+
+class NoRelease(MeshError):
+    """The endpoint has no release that this could be done to."""
+
+    code, reason = Code.FAILED_PRECONDITION, Reason.NO_RELEASE
+
+
 class InUse(MeshError):
     """Something else still names what should go."""
 
@@ -95,6 +119,12 @@ class UnknownArtifact(MeshError):
     """No artifact of that digest has been uploaded."""
 
     code, reason = Code.FAILED_PRECONDITION, Reason.UNKNOWN_ARTIFACT
+
+
+class MissingArtifact(MeshError):
+    """No artifact of that digest is stored, and the request is about it."""
+
+    code, reason = Code.NOT_FOUND, Reason.UNKNOWN_ARTIFACT
 
 
 class NotEmpty(MeshError):

@@ -25,6 +25,10 @@ class Faults:
         """Note that `field` (its path in the request) breaks a rule."""
         self._found.append((error, FieldViolation(field, description)))
 
+    def extend(self, others: Faults) -> None:
+        """Note what others have found."""
+        self._found.extend(others._found)
+
     def check(self) -> None:
         """Raise one error that names every fault; nothing if there is none.
 

@@ -12,6 +12,7 @@ from services.registry.changes import VersionRegistered
 from services.registry.definitions import Model, Version
 from services.registry.errors import UnknownArtifact, UnknownModel, VersionExists
 from services.registry.faults import Faults
+from services.registry.names import is_sha256
 from services.registry.runtimes import canonical, check_known
 from services.registry.versions import check_content, digest_of, warnings_of
 
@@ -28,9 +29,17 @@ class Registration:
 
 
 def plan_registration(
-    catalog: Catalog, model_name: str, version: Version, sizes: Mapping[str, int], now: datetime
+    catalog: Catalog,
+    model_name: str,
+    version: Version,
+    sizes: Mapping[str, int],
+    now: datetime,
+    golden: Faults | None = None,
 ) -> Registration:
-    """Check a version of a model and complete it; `sizes` holds the uploaded artifacts in bytes, by SHA-256."""
+    """Check a version of a model and complete it; `sizes` holds its uploads in bytes, by SHA-256.
+
+    `golden` holds the faults of its golden set, which are found by reading that upload.
+    """
     model = catalog.models.get(model_name)
     if model is None:
         raise UnknownModel(f"there is no model {model_name!r}", field="model", model=model_name)
@@ -40,6 +49,7 @@ def plan_registration(
     check_known(version.artifacts, f"{PATH}.artifacts", faults)
     check_binding(version, catalog.views, PATH, faults)
     _check_uploaded(version, sizes, faults)
+    faults.extend(golden or Faults())
     faults.check()
     completed = _completed(version, sizes, now)
     present = model.find(version.version)
@@ -54,18 +64,21 @@ def _check_uploaded(version: Version, sizes: Mapping[str, int], faults: Faults) 
         if artifact.sha256 and artifact.sha256 not in sizes:
             at = f"{PATH}.artifacts[{index}].sha256"
             faults.add(UnknownArtifact, at, f"{artifact.sha256[:64]!r} has not been uploaded")
+    if version.golden and is_sha256(version.golden.sha256) and version.golden.sha256 not in sizes:
+        faults.add(UnknownArtifact, f"{PATH}.golden.sha256", f"{version.golden.sha256!r} has not been uploaded")
 
 
 def _completed(version: Version, sizes: Mapping[str, int], now: datetime) -> Version:
     artifacts = tuple(replace(artifact, size_bytes=sizes.get(artifact.sha256, 0)) for artifact in version.artifacts)
-    return replace(version, artifacts=artifacts, create_time=now, digest=digest_of(version))
+    golden = replace(version.golden, size_bytes=sizes[version.golden.sha256]) if version.golden else None
+    return replace(version, artifacts=artifacts, golden=golden, create_time=now, digest=digest_of(version))
 
 
 def _check_same(model: Model, present: Version, given: Version) -> None:
-    """A version is immutable in all of its content, metrics and profile included."""
+    """A version is immutable in all of its content, also in what its digest leaves out: how good it was found to be."""
     differing = [
         name
-        for name in ("signature", "bindings", "artifacts", "metrics", "training_profile")
+        for name in ("signature", "bindings", "artifacts", "metrics", "training_profile", "golden")
         if getattr(present, name) != getattr(given, name)
     ]
     if differing:

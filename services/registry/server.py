@@ -12,6 +12,8 @@ from services.mesh.lifecycle import Service
 from services.mesh.methods import Servicer
 from services.mesh.objects import SNAPSHOT, Objects
 from services.registry.artifacts import Artifacts
+from services.registry.convert import decode_golden
+from services.registry.golden import GoldenSets
 from services.registry.ledger import Ledger
 from services.registry.mirror import Mirror
 from services.registry.readiness import Readiness
@@ -38,7 +40,8 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
         )
         await ledger.open()
         async with Mirror(ledger.newest, objects, SNAPSHOT, snapshots.data).running() as mirror:
-            registry = Registry(ledger, Artifacts(objects, settings.max_artifact_bytes), readiness, _now)
+            artifacts = Artifacts(objects, settings.max_artifact_bytes)
+            registry = Registry(ledger, artifacts, GoldenSets(artifacts, decode_golden), readiness, _now)
             servicer = RegistryServicer(
                 registry,
                 snapshots,

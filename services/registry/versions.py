@@ -8,17 +8,25 @@ from itertools import pairwise
 
 import orjson
 
-from services.registry.definitions import Artifact, DataType, FeatureHistogram, TensorSpec, TrainingProfile, Version
+from services.registry.definitions import (
+    Artifact,
+    DataType,
+    FeatureHistogram,
+    GoldenSet,
+    TensorSpec,
+    TrainingProfile,
+    Version,
+)
 from services.registry.errors import InvalidDefinition
 from services.registry.faults import Faults
-from services.registry.names import check_tensor_name, check_unique, check_version
+from services.registry.names import check_tensor_name, check_unique, check_version, is_sha256
 from services.registry.runtimes import ONNX, check_artifact
 
 MAX_ELEMENTS = 2**31
 
 
 def check_content(version: Version, path: str, faults: Faults) -> None:
-    """Number, signature, artifacts, metrics and training profile."""
+    """Number, signature, artifacts, metrics, training profile and golden set, as far as no upload has to be read."""
     check_version(version.version, f"{path}.version", faults)
     for name, specs in (("inputs", version.signature.inputs), ("outputs", version.signature.outputs)):
         _check_specs(specs, f"{path}.signature.{name}", faults)
@@ -28,6 +36,8 @@ def check_content(version: Version, path: str, faults: Faults) -> None:
             faults.add(InvalidDefinition, f"{path}.metrics.{name}", "a metric has a name and a finite value")
     if version.training_profile:
         _check_profile(version.training_profile, f"{path}.training_profile", faults)
+    if version.golden:
+        _check_golden(version.golden, f"{path}.golden", faults)
 
 
 def digest_of(version: Version) -> str:
@@ -96,6 +106,14 @@ def _check_artifacts(artifacts: tuple[Artifact, ...], path: str, faults: Faults)
     check_unique([artifact.runtime for artifact in artifacts], path, "runtime", faults)
     for index, artifact in enumerate(artifacts):
         check_artifact(artifact, f"{path}[{index}]", faults)
+
+
+def _check_golden(golden: GoldenSet, path: str, faults: Faults) -> None:
+    if not is_sha256(golden.sha256):
+        faults.add(InvalidDefinition, f"{path}.sha256", "a SHA-256 is 64 digits of lower-case hex")
+    for name in ("absolute_tolerance", "relative_tolerance"):
+        if not 0 <= getattr(golden, name) < math.inf:
+            faults.add(InvalidDefinition, f"{path}.{name}", "a tolerance is a number of 0 or more")
 
 
 def _check_profile(profile: TrainingProfile, path: str, faults: Faults) -> None:
