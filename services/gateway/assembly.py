@@ -86,6 +86,14 @@ def pack(array: npt.NDArray[np.generic], dtype: DType) -> bytes:
     return b"".join(struct.pack("<I", len(value)) + value for value in array.ravel())  # type: ignore[arg-type,operator]
 
 
+def packed_rows(packed: bytes, dtype: DType, width: int, start: int, rows: int) -> bytes:
+    """Return what is packed of `rows` rows from `start` on."""
+    if dtype is DType.BYTES:
+        return pack(unpacked(packed, dtype, width)[start : start + rows], dtype)
+    row_bytes = width * np.dtype(dtype.numpy).itemsize
+    return packed[start * row_bytes : (start + rows) * row_bytes]
+
+
 def row_errors(target: Target, member: Member, start: int, features: FeatureRows | None) -> dict[int, MeshError]:
     """Return the errors of a member's rows by its row; what the request brings itself cannot be missing or stale."""
     errors: dict[int, MeshError] = {}

@@ -48,17 +48,26 @@ class Model(Protocol):
 
 
 class Lane:
-    """Coalesces the requests for one target."""
+    """Coalesces the requests for one target. Only one lane of a target at a time may be `measured`: the callers'."""
 
     def __init__(
-        self, target: Target, features: Features, model: Model, *, max_rows: int, max_queued_rows: int
+        self,
+        target: Target,
+        features: Features,
+        model: Model,
+        *,
+        max_rows: int,
+        max_queued_rows: int,
+        measured: bool = True,
     ) -> None:
         self.target = target
         self._features = features
         self._model = model
         self._coalescer: Coalescer[Member] = Coalescer(self._travel, max_rows=max_rows, max_queued_rows=max_queued_rows)
-        # Read when it is scraped: the path of a request does nothing for it.
-        names.QUEUE_ROWS.labels(target.model, target.version).set_function(lambda: self._coalescer.queued_rows)
+        self._measured = measured
+        if measured:
+            # Read when it is scraped: the path of a request does nothing for it.
+            names.QUEUE_ROWS.labels(target.model, target.version).set_function(lambda: self._coalescer.queued_rows)
         hop_duration, batch_rows = names.HOP_DURATION, names.BATCH_ROWS
         self._features_duration = hop_duration.labels("features")
         self._model_duration = hop_duration.labels("model")
@@ -66,7 +75,7 @@ class Lane:
         self._ages = [names.FEATURE_AGE.labels(view) for view in target.views]
 
     def retire(self) -> None:
-        """Take the lane out of the metrics, which would keep it for ever; what is under way ends as it began."""
+        """Take a measured lane out of the metrics, which would keep it for ever; what is under way ends as it began."""
         names.QUEUE_ROWS.remove(self.target.model, self.target.version)
 
     async def answer(self, member: Member) -> Outcome:
@@ -112,7 +121,8 @@ class Lane:
         inferences = await self._infer(members, tensors, features, deadline)
         end = time.perf_counter_ns()
         hops = (("features", (between - start) // 1000), ("model", (end - between) // 1000))
-        self._observe(rows, features, hops)
+        if self._measured:
+            self._observe(rows, features, hops)
         outcomes = self._outcomes(members, features, inferences, tensors)
         for member, outcome in zip(members, outcomes, strict=True):
             if member.done():

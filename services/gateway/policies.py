@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from services.gateway.splitting import sampled
+
 if TYPE_CHECKING:
     from services.gateway.target import Target
+
+# What is captured is drawn alike, so that it is kept too.
+OUTCOME_SALT = "outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +50,11 @@ class OutcomePolicy:
     sample_percent: float
     expire_ms: int
     capture_percent: float
+
+    def keeps(self, prediction_id: str) -> bool:
+        """Whether the prediction is kept for its outcomes."""
+        return sampled(OUTCOME_SALT, prediction_id, self.sample_percent)
+
+    def captures(self, prediction_id: str) -> bool:
+        """Whether the features that were served are kept with it."""
+        return self.capture_percent > 0 and sampled(OUTCOME_SALT, prediction_id, self.capture_percent)

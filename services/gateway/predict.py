@@ -84,7 +84,7 @@ class PredictFlow:
             _note_failure("", call, error, start)
             raise
         try:
-            member, outcome = await self._answer(call, endpoint, route)
+            member, outcome = await self._answer(call, prediction_id, endpoint, route)
         except MeshError as error:
             _note_failure(call.endpoint, call, error, start)
             for observer in self._observers:
@@ -107,11 +107,15 @@ class PredictFlow:
             observer.answered(call, endpoint, prediction, seconds)
         return prediction
 
-    async def _answer(self, call: PredictCall, endpoint: Endpoint, route: Route) -> tuple[Member, Outcome]:
+    async def _answer(
+        self, call: PredictCall, prediction_id: str, endpoint: Endpoint, route: Route
+    ) -> tuple[Member, Outcome]:
         deadline = call.deadline or Deadline.after(endpoint.default_timeout_s)
         member = member_of(call, route.target, deadline, calls.current())
-        # To explain costs a batch more than to predict, so whoever asks travels alone.
-        lane = self._new_lane(route.target) if call.explain else self._lane(route.target)
+        if endpoint.outcomes is not None and endpoint.outcomes.captures(prediction_id):
+            member.explain = True
+        # To explain costs a batch more than to predict, so people who ask for it travel alone.
+        lane = self._new_lane(route.target, measured=False) if call.explain else self._lane(route.target)
         outcome = await lane.answer(member)
         if not self._registry_reachable():
             outcome.degradations.append(Degradation(DegradationReason.REGISTRY_UNREACHABLE, "registry", []))
@@ -123,9 +127,14 @@ class PredictFlow:
             lane = self._lanes[target] = self._new_lane(target)
         return lane
 
-    def _new_lane(self, target: Target) -> Lane:
+    def _new_lane(self, target: Target, *, measured: bool = True) -> Lane:
         return Lane(
-            target, self._features, self._model, max_rows=self._max_batch_rows, max_queued_rows=self._max_queued_rows
+            target,
+            self._features,
+            self._model,
+            max_rows=self._max_batch_rows,
+            max_queued_rows=self._max_queued_rows,
+            measured=measured,
         )
 
 

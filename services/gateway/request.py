@@ -47,7 +47,7 @@ class Override:
 class Member:
     """A request on its way in a batch: its rows, until when, and who waits for the answer.
 
-    `arrived` is in seconds of `time.monotonic()`.
+    `arrived` is in seconds of `time.monotonic()`. `explain` asks for what the model got, and where from.
     """
 
     rows: int

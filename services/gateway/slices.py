@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from services.gateway.assembly import brings_view, pack, row_errors, unpacked, zero
+from services.gateway.assembly import brings_view, packed_rows, row_errors, unpacked, zero
 from services.gateway.errors import RuntimeFailed
 from services.gateway.prediction import (
     Degradation,
@@ -104,7 +104,7 @@ def explanation_of(
 ) -> Explanation:
     """Return what the model got for the member's rows, and where from."""
     arrays = [
-        unpacked(packed, feed.dtype, feed.width)[start : start + member.rows]
+        unpacked(packed_rows(packed, feed.dtype, feed.width, start, member.rows), feed.dtype, feed.width)
         for feed, packed in zip(target.inputs, tensors, strict=True)
     ]
     own = None if features is None else sliced(target, features, start, member.rows)
@@ -124,7 +124,7 @@ def sliced(target: Target, features: FeatureRows, start: int, rows: int) -> Feat
     for feed in target.inputs:
         if feed.plan_index is None:
             continue
-        tensors.append(pack(unpacked(features.tensors[feed.plan_index], feed.dtype, feed.width)[start:end], feed.dtype))
+        tensors.append(packed_rows(features.tensors[feed.plan_index], feed.dtype, feed.width, start, rows))
         if features.origins:
             width = len(feed.sources)
             origins.append(features.origins[feed.plan_index][start * width : end * width])

@@ -9,8 +9,10 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
+from predictmesh.registry.v1.endpoint_pb2 import OUTCOME_KIND_BINARY, Endpoint, OutcomePolicy, Route
 from services.gateway.prediction import DegradationReason, FeatureState
 from services.gateway.routing import RouteReason
+from services.gateway.splitting import sampled
 from services.mesh import context as calls
 from services.mesh.context import CallContext, new_trace_id
 from services.mesh.deadline import Deadline
@@ -209,6 +211,33 @@ async def test_explain_travels_alone(world: World) -> None:
     found = await asyncio.gather(*predicts, *explains)
     assert [2, 2, 1, 1] == [answer.outcome.batch_rows for answer in found]
     assert [False, False, True, True] == [answer.outcome.explanation is not None for answer in found]
+
+
+async def test_explain_leaves_the_queue_in_the_metrics_to_callers(world: World) -> None:
+    """What waits for a batch is still counted once somebody has asked for an explanation."""
+    await world.flow.run(call(ONE))
+    await world.flow.run(call(ONE, explain=True))
+    world.features.gate.clear()
+    predicts = [asyncio.create_task(world.flow.run(call(ONE)))]
+    await eventually(lambda: len(world.features.calls) == 3)
+    predicts.append(asyncio.create_task(world.flow.run(call(ONE))))
+    labels = {"model": "m", "model_version": "1.0.0"}
+    await eventually(lambda: REGISTRY.get_sample_value("predictmesh_queue_rows", labels) == 1)
+    world.features.gate.set()
+    await asyncio.gather(*predicts)
+
+
+async def test_what_is_captured_travels_with_the_others(world: World) -> None:
+    """Features are kept of the predictions that fall into the share, and of no others; all in one batch."""
+    endpoint = Endpoint(name="m", model="m", route=Route(version="1.0.0"))
+    endpoint.outcomes.CopyFrom(OutcomePolicy(output="y", kind=OUTCOME_KIND_BINARY, capture_percent=50))
+    world.flow.use(world.tables.build(snapshot(RIDER, versions=[version(BOUND)], endpoints=[endpoint])))
+    names = [f"prediction {number}" for number in range(8)]
+    found = await asyncio.gather(*(world.flow.run(call(ONE, prediction_id=name)) for name in names))
+    assert {8} == {answer.outcome.batch_rows for answer in found}
+    captured = [sampled("outcome", name, 50) for name in names]
+    assert 0 < sum(captured) < 8
+    assert captured == [answer.outcome.explanation is not None for answer in found]
 
 
 @pytest.mark.parametrize("sampled", [False, True])
