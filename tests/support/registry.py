@@ -71,7 +71,8 @@ class Client:
         """Upload bytes, under what the header says of them."""
         promised: dict[str, Any] = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)} | header
         parts = [pb.UploadArtifactRequest(header=pb.ArtifactHeader(**promised))]
-        parts += [pb.UploadArtifactRequest(chunk=content[at : at + 8]) for at in range(0, len(content), 8)]
+        step = max(8, len(content) // 64)
+        parts += [pb.UploadArtifactRequest(chunk=content[at : at + step]) for at in range(0, len(content), step)]
         response: pb.UploadArtifactResponse = await self.stub.UploadArtifact(stream(parts))
         return response
 
