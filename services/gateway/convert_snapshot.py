@@ -6,6 +6,8 @@ import hashlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 from predictmesh.features.v1 import features_service_pb2 as features_pb
 from predictmesh.registry.v1 import feature_view_pb2, model_pb2
@@ -17,58 +19,98 @@ from services.gateway.target import DType, Input, KeyColumn, Output, Source, Sou
 
 logger = logging.getLogger(__name__)
 
-Views = Mapping[str, feature_view_pb2.FeatureView]
-TargetKey = tuple[str, str, str, tuple[tuple[str, int], ...]]
+
+class View:
+    """What targets need of a feature view."""
+
+    def __init__(self, view: feature_view_pb2.FeatureView) -> None:
+        self.schema_id = view.schema_id
+        self.entity = view.entity
+        self._fields = view.fields
+
+    @cached_property
+    def lengths(self) -> dict[str, int]:
+        """Elements of each field by its name."""
+        return {field.name: field.length or 1 for field in self._fields}
+
+
+Views = Mapping[str, View]
+
+
+class Content(NamedTuple):
+    """What a model is made of, but for the views that it reads. Digests stand for versions."""
+
+    versions: list[tuple[str, str]]
+    aliases: dict[str, str]
+    released: list[str]
 
 
 class TableBuilder:
     """Makes routing tables; what has not changed is taken from the last one, so that a change costs little."""
 
     def __init__(self) -> None:
-        self._targets: dict[TargetKey, Target] = {}
-        self._models: dict[str, Versions] = {}
         self._log_id = ""
+        self._schemas: dict[str, int] = {}
+        self._models: dict[str, tuple[Content, Versions]] = {}
 
     def build(self, snapshot: Snapshot) -> RoutingTable:
         """Return the routing table of `snapshot`, without what cannot be used of it: that is logged."""
-        views = {view.name: view for view in snapshot.feature_views}
+        views = {view.name: View(view) for view in snapshot.feature_views}
         # Another log gives the same schema ids to other views.
-        known = self._targets if snapshot.log_id == self._log_id else {}
-        self._targets, self._log_id = {}, snapshot.log_id
-        self._models = {model.name: self._versions(model, views, known) for model in snapshot.models}
+        known = self._models if snapshot.log_id == self._log_id else {}
+        schemas = {name: view.schema_id for name, view in views.items()}
+        as_before = schemas == self._schemas
+        self._log_id, self._schemas = snapshot.log_id, schemas
+        self._models = {
+            model.name: _built(model, views, known.get(model.name), as_before=as_before) for model in snapshot.models
+        }
         releases = {release.endpoint: release for release in snapshot.releases}
         endpoints = {}
         for endpoint in snapshot.endpoints:
-            built = endpoint_of(endpoint, self._models.get(endpoint.model), releases.get(endpoint.name))
+            _, versions = self._models.get(endpoint.model, (None, None))
+            built = endpoint_of(endpoint, versions, releases.get(endpoint.name))
             if built is not None:
                 endpoints[endpoint.name] = built
         return RoutingTable(snapshot.revision, endpoints, snapshot.log_id)
 
-    def _versions(self, model: model_pb2.Model, views: Views, known: Mapping[TargetKey, Target]) -> Versions:
-        targets: dict[str, Target] = {}
-        for version in model.versions:
-            key = (model.name, version.version, version.digest, _schemas(version, views))
+
+def _built(
+    model: model_pb2.Model, views: Views, known: tuple[Content, Versions] | None, *, as_before: bool
+) -> tuple[Content, Versions]:
+    """Return a model's versions; all or some of the `known` ones, if these and the views are `as_before`."""
+    content = Content(
+        [(version.version, version.digest) for version in model.versions],
+        dict(model.aliases),
+        list(model.released_versions),
+    )
+    if known is not None and as_before and content == known[0]:
+        return known
+    targets = _targets(model, views, known[1].targets if known else {})
+    aliases = {alias: number for alias, number in sorted(content.aliases.items()) if number in targets}
+    released = tuple(number for number in content.released if number in targets)
+    return content, Versions(model.name, targets, aliases, released)
+
+
+def _targets(model: model_pb2.Model, views: Views, known: Mapping[str, Target]) -> dict[str, Target]:
+    targets = {}
+    for version in model.versions:
+        target = known.get(version.version)
+        if target is None or not _is_current(target, version.digest, views):
             try:
-                target = known.get(key) or target_of(model.name, version, views)
+                target = target_of(model.name, version, views)
             except (LookupError, ValueError):
                 # The registry refuses such a version, or is newer than we are; the others must still answer.
                 extra = {"model": model.name, "version": version.version}
                 logger.exception("a version cannot be used", extra=extra)
                 continue
-            self._targets[key] = targets[version.version] = target
-        aliases = {alias: version for alias, version in sorted(model.aliases.items()) if version in targets}
-        released = tuple(version for version in model.released_versions if version in targets)
-        return Versions(model.name, targets, aliases, released)
+        targets[version.version] = target
+    return targets
 
 
-def _schemas(version: model_pb2.Version, views: Views) -> tuple[tuple[str, int], ...]:
-    """Return the views that a version reads with the schema ids they have now: what its target depends on besides itself."""
-    named = {_view_of(source) for binding in version.bindings for source in binding.sources}
-    return tuple((name, views[name].schema_id) for name in sorted(named) if name in views)
-
-
-def _view_of(source: model_pb2.Source) -> str:
-    return source.field.view or source.age_of_view
+def _is_current(target: Target, digest: str, views: Views) -> bool:
+    """Return whether a target made anew would be the same."""
+    schemas = [views[name].schema_id if name in views else None for name in target.views]
+    return target.digest == digest and list(target.schema_ids) == schemas
 
 
 def target_of(model: str, version: model_pb2.Version, views: Views) -> Target:
@@ -94,6 +136,7 @@ def target_of(model: str, version: model_pb2.Version, views: Views) -> Target:
     return Target(
         model=model,
         version=version.version,
+        digest=version.digest,
         keys=keys,
         entities=_key_places(entities, keys),
         inputs=tuple(inputs),
@@ -102,6 +145,7 @@ def target_of(model: str, version: model_pb2.Version, views: Views) -> Target:
             for spec in version.signature.outputs
         ),
         views=tuple(used),
+        schema_ids=tuple(views[view].schema_id for view in used),
         plan_id=hashlib.sha256(plan.SerializeToString(deterministic=True)).digest(),
         plan=plan if used else None,
     )
@@ -121,8 +165,7 @@ def _source(source: model_pb2.Source, offset: int, request_width: int, views: Vi
     match source.WhichOneof("kind"):
         case "field":
             view, name = source.field.view, source.field.field
-            lengths = {field.name: field.length for field in views[view].fields}
-            return Source(SourceKind.FIELD, f"{view}:{name}", view, offset, lengths[name] or 1)
+            return Source(SourceKind.FIELD, f"{view}:{name}", view, offset, views[view].lengths[name])
         case "age_of_view":
             return Source(SourceKind.AGE, source.age_of_view, source.age_of_view, offset, 1)
         case _:

@@ -96,19 +96,21 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """One model version; equal only to itself.
+    """One model version; equal only to itself. `digest` stands for all that was registered of it.
 
-    `entities` has the places in `keys` of each entity's columns. `plan` is what the feature service is asked, as the wire
+    `schema_ids` are those of its `views` when it was made. `entities` has the places in `keys` of each entity's columns. `plan` is what the feature service is asked, as the wire
     has it; None: requests alone.
     """
 
     model: str
     version: str
+    digest: str
     keys: tuple[KeyColumn, ...]
     entities: tuple[tuple[int, ...], ...]
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     views: tuple[str, ...]
+    schema_ids: tuple[int, ...]
     plan_id: bytes
     plan: object | None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from typing import Any
 
 import pytest
@@ -118,9 +120,10 @@ def test_changed_versions_get_new_targets(change: str) -> None:
 def test_targets_that_are_gone_are_forgotten() -> None:
     """The builder remembers one snapshot, however many there were."""
     tables = TableBuilder()
-    for number in range(5):
-        tables.build(snapshot(RIDER, ROUTE, versions=[version(BOUND, digest=f"{number}")]))
-    assert 1 == len(tables._targets)
+    before = weakref.ref(the_target(tables.build(snapshot(RIDER, ROUTE, versions=[version(BOUND, digest="1")]))))
+    tables.build(snapshot(RIDER, ROUTE, versions=[version(BOUND, digest="2")]))
+    gc.collect()
+    assert before() is None
 
 
 def test_endpoint_without_a_version_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
