@@ -65,7 +65,8 @@ def _check_shadow(shadow: ShadowTotals, path: str, faults: Faults) -> None:
 
 
 def _check_count(count: int, most: int, path: str, faults: Faults) -> None:
-    if not 0 <= count <= most:
+    # A total below 0 is told once, not again for each of its parts.
+    if not 0 <= count <= max(most, 0):
         faults.add(InvalidArgument, path, f"is 0 to {most}, not {count}")
 
 
@@ -73,7 +74,7 @@ def _check_histogram(histogram: Histogram, most: int, last_bin: int, path: str, 
     bins, counts = histogram.bins, histogram.counts
     if len(bins) != len(counts):
         faults.add(InvalidArgument, f"{path}.counts", f"there are {len(counts)} for {len(bins)} bins")
-    elif any(count < 1 for count in counts) or sum(counts) > most:
+    elif any(count < 1 for count in counts) or sum(counts) > max(most, 0):
         faults.add(InvalidArgument, f"{path}.counts", f"each is at least 1, and all together at most {most}")
     if any(low >= high for low, high in pairwise(bins)) or (bins and bins[-1] > last_bin):
         faults.add(InvalidArgument, f"{path}.bins", f"ascend to at most {last_bin}")
