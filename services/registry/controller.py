@@ -1,0 +1,121 @@
+"""Takes releases from step to step, and back, by what `rollout` decides.
+
+Where a release stands is in the log and nowhere else: whenever the process ends, the next one goes on from there. A
+decision is written only if the release is still the one that it was taken of, so no step is taken twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from services.registry.catalog import Catalog
+from services.registry.changes import Change, ReleaseChanged
+from services.registry.definitions import Release, ReleaseState
+from services.registry.gatekeeper import Gatekeeper
+from services.registry.ledger import Author, Ledger
+from services.registry.releases import Evidence
+from services.registry.releasing import moved
+from services.registry.rollout import Advance, Decision, Hold, Promote, RollBack, Wait, decide
+from services.registry.traffic import Traffic
+from services.registry.transactions import Transactions
+
+logger = logging.getLogger(__name__)
+ACTOR = "rollout"
+
+
+class Controller:
+    """Looks at every release under way each `interval_s` seconds; `now` is the time in UTC."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        transactions: Transactions,
+        evidence: Evidence,
+        traffic: Traffic,
+        now: Callable[[], datetime],
+        interval_s: float,
+    ) -> None:
+        self._ledger = ledger
+        self._transactions = transactions
+        self._evidence = evidence
+        self._traffic = traffic
+        self._now = now
+        self._interval_s = interval_s
+        self._pruned = -1
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look for the time of the context."""
+        looking = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Look at every release under way once."""
+        for release in list(self._ledger.newest.value.catalog.releases.values()):
+            if release.state.under_way:
+                await self._look_at(release)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.look()
+                await self._prune()
+            except Exception:
+                # Whatever it was, the next look is all there is to do, and nobody else would take it.
+                logger.exception("a look at the releases failed")
+            await asyncio.sleep(self._interval_s)
+
+    async def _prune(self) -> None:
+        """Once for each set of definitions: what has been counted of those that are gone is of no use."""
+        newest = self._ledger.newest.value
+        if newest.number != self._pruned:
+            await self._traffic.prune()
+            self._pruned = newest.number
+
+    async def _look_at(self, seen: Release) -> None:
+        decision = decide(seen, await self._evidence.of(seen), self._now())
+        if isinstance(decision, Wait):
+            return
+
+        def decided(catalog: Catalog, gatekeeper: Gatekeeper) -> tuple[Change | None, None]:
+            if catalog.releases.get(seen.endpoint) != seen or _is_gated(decision, seen, catalog, gatekeeper):
+                return None, None
+            return ReleaseChanged(_after(decision, seen, self._now())), None
+
+        await self._transactions.write(decided, Author(ACTOR, decision.reason))
+
+
+def _after(decision: Decision, release: Release, now: datetime) -> Release:
+    match decision:
+        case Advance(step, reason):
+            return replace(release, step=step, step_time=now, state_time=now, reason=reason)
+        case Promote(reason):
+            return moved(release, ReleaseState.PROMOTED, now, reason)
+        case Hold(reason):
+            return moved(release, ReleaseState.HELD, now, reason)
+        case RollBack(reason):
+            return moved(release, ReleaseState.ROLLED_BACK, now, reason)
+        case Wait():
+            return release
+
+
+def _is_gated(decision: Decision, release: Release, catalog: Catalog, gatekeeper: Gatekeeper) -> bool:
+    """Whether more callers would come to a version that has a gate before it now which nobody forced.
+
+    After a restart of the registry that is so until model processes have reported, so it is no reason to give up.
+    """
+    if not isinstance(decision, Advance | Promote):
+        return False
+    model = catalog.models[catalog.endpoints[release.endpoint].model]
+    version = model.find(release.candidate)
+    failed = gatekeeper.failed(catalog, model, version) if version else ()
+    return any(gate.name not in release.forced_gates for gate in failed)
