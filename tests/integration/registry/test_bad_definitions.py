@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from services.registry.definitions import (
     DataType,
     Entity,
     KeyType,
+    MetricGate,
     Resource,
     Route,
     StalePolicy,
@@ -29,6 +31,11 @@ RIDER = (column("rider_id", strings=("r1",)),)
 def with_default(data_type: DataType, /, *, length: int = 0, **values: Any) -> Resource:
     """A view with one field that has a default."""
     return view("v", fields=(field(data_type=data_type, length=length, default_value=Tensor(**values)),))
+
+
+def gated(*gates: MetricGate) -> Resource:
+    """The model with these gates."""
+    return replace(model(champion="1.0.0"), metric_gates=gates)
 
 
 BAD_VIEWS: dict[str, tuple[Resource, Reason, str]] = {
@@ -152,6 +159,26 @@ BAD_MODELS: dict[str, tuple[Resource, Reason, str]] = {
     "no version": (model(champion="1.0.0", next=""), Reason.UNKNOWN_VERSION, "aliases.next"),
     "an alias like a range": (model(champion="1.0.0", **{"1": "1.0.0"}), Reason.INVALID_NAME, "aliases.1"),
     "an alias that an endpoint needs": (model(), Reason.IN_USE, "aliases"),
+    "a gate without a metric": (gated(MetricGate("", min=1.0)), Reason.INVALID_DEFINITION, "metric_gates[0].metric"),
+    "a gate that never acts": (gated(MetricGate("auc")), Reason.INVALID_DEFINITION, "metric_gates[0]"),
+    "two gates of one metric": (
+        gated(MetricGate("auc", min=0.7), MetricGate("auc", max=0.9)),
+        Reason.INVALID_DEFINITION,
+        "metric_gates[1].metric",
+    ),
+    "a bound that is no number": (
+        gated(MetricGate("mae", max=math.nan)),
+        Reason.INVALID_DEFINITION,
+        "metric_gates[0].max",
+    ),
+    "an endless bound": (gated(MetricGate("mae", min=-math.inf)), Reason.INVALID_DEFINITION, "metric_gates[0].min"),
+    "bounds that nothing is between": (
+        gated(MetricGate("mae", min=2.0, max=1.0)),
+        Reason.INVALID_DEFINITION,
+        "metric_gates[0].min",
+    ),
+    "an AUC in percent": (gated(MetricGate("auc", min=70.0)), Reason.INVALID_DEFINITION, "metric_gates[0].min"),
+    "a negative Brier score": (gated(MetricGate("brier", max=-0.1)), Reason.INVALID_DEFINITION, "metric_gates[0].max"),
 }
 
 BAD_ENDPOINTS: dict[str, tuple[Resource, Reason, str]] = {
