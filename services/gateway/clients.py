@@ -10,8 +10,10 @@ import numpy as np
 from tritonclient.grpc import service_pb2 as oip_pb
 
 from predictmesh.features.v1 import features_service_pb2 as features_pb
+from predictmesh.registry.v1 import release_service_pb2 as release_pb
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.gateway.assembly import unpacked
+from services.gateway.convert_traffic import encode_arm, encode_shadow
 from services.gateway.errors import InvalidOutput, VersionNotLoaded
 from services.gateway.prediction import FeatureRows, FeatureState, Inference, RuntimeSource
 from services.gateway.runtimes import sources_of
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
+    from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceAsyncStub
+    from services.gateway.agreement import ShadowTotals
     from services.gateway.target import Input, Output, Target
+    from services.gateway.traffic import ArmTotals
 
 ROW_STATUS = "pm_row_status"
 ROW_SOURCE = "pm_row_source"
@@ -194,3 +199,28 @@ def _output(packed: bytes | None, output: Output, rows: int, target: Target) -> 
             f"{target.model} {target.version} did not answer {rows} rows of output {output.name!r}", output=output.name
         )
     return array
+
+
+class TrafficClient:
+    """Reports traffic to the registry."""
+
+    def __init__(self, stub: ReleaseServiceAsyncStub) -> None:
+        self._stub = stub
+
+    async def report(
+        self,
+        instance_id: str,
+        sequence: int,
+        arms: Sequence[ArmTotals],
+        shadows: Sequence[ShadowTotals],
+        *,
+        timeout_s: float,
+    ) -> None:
+        """Return when the registry has the totals; raises what it answers."""
+        request = release_pb.ReportTrafficRequest(
+            instance_id=instance_id,
+            sequence=sequence,
+            arms=map(encode_arm, arms),
+            shadows=map(encode_shadow, shadows),
+        )
+        await self._stub.ReportTraffic(request, timeout=timeout_s)

@@ -71,7 +71,8 @@ class TableBuilder:
             built = endpoint_of(endpoint, versions, releases.get(endpoint.name))
             if built is not None:
                 endpoints[endpoint.name] = built
-        return RoutingTable(snapshot.revision, endpoints, snapshot.log_id)
+        ids = {name: release.id for name, release in releases.items()}
+        return RoutingTable(snapshot.revision, endpoints, snapshot.log_id, ids)
 
 
 def _built(

@@ -137,11 +137,12 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class RoutingTable:
-    """All endpoints at one revision of the log `log_id`."""
+    """All endpoints at one revision of the log `log_id`; with the last release of each endpoint that has had one."""
 
     revision: int
     endpoints: Mapping[str, Endpoint]
-    log_id: str = ""
+    log_id: str
+    releases: Mapping[str, int]
 
     def endpoint(self, name: str) -> Endpoint:
         """Return the endpoint; raises UnknownEndpoint."""

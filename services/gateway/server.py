@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceStub
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import add_PredictionServiceServicer_to_server
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceStub
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
-from services.gateway.clients import FeatureClient, ModelClient
+from services.gateway.agreement import Agreements
+from services.gateway.clients import FeatureClient, ModelClient, TrafficClient
 from services.gateway.convert_snapshot import TableBuilder
 from services.gateway.predict import PredictFlow
+from services.gateway.reporting import Reporter
 from services.gateway.servicer import PredictionServicer
 from services.gateway.settings import Settings
+from services.gateway.traffic import Traffic
 from services.mesh.channel import open_stub
 from services.mesh.lifecycle import Service
 from services.mesh.methods import Servicer
@@ -27,6 +31,7 @@ from services.mesh.snapshots import SnapshotReader
 if TYPE_CHECKING:
     from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
     from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+    from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceAsyncStub
 
 
 @asynccontextmanager
@@ -40,10 +45,14 @@ async def build(
     """Build the gateway. A peer that is not given is called over gRPC at its target in `settings`."""
     async with AsyncExitStack() as stack:
         limit = settings.max_message_bytes
+        open_registry = partial(open_stub, settings.registry, max_message_bytes=limit)
+        releases: ReleaseServiceAsyncStub
         if registry is None:
-            registry = await stack.enter_async_context(
-                open_stub(settings.registry, RegistryServiceStub, max_message_bytes=limit)
-            )
+            registry = await stack.enter_async_context(open_registry(RegistryServiceStub))
+            releases = await stack.enter_async_context(open_registry(ReleaseServiceStub))
+        else:
+            # A stub of all that the registry serves.
+            releases = cast("ReleaseServiceAsyncStub", registry)
         open_hop = partial(open_stub, max_message_bytes=limit, only_serving=True, exchange=True)
         if features is None:
             features = await stack.enter_async_context(open_hop(settings.features, FeatureServiceStub))
@@ -56,20 +65,25 @@ async def build(
             cache=settings.data_dir / "snapshot.binpb",
         )
         feature_client, model_client = FeatureClient(features), ModelClient(inference)
+        traffic, agreements = Traffic(), Agreements()
         flow = PredictFlow(
             feature_client,
             model_client,
             registry_reachable=lambda: reader.reachable,
             max_batch_rows=settings.max_batch_rows,
             max_queued_rows=settings.max_queued_rows,
+            observers=[traffic],
         )
         tables = TableBuilder()
 
         def use(snapshot: Snapshot) -> None:
-            flow.use(tables.build(snapshot))
+            table = tables.build(snapshot)
+            traffic.use(table)
+            flow.use(table)
 
         reader.subscribe(use)
         await stack.enter_async_context(reader)
+        await stack.enter_async_context(Reporter(TrafficClient(releases), traffic, agreements))
 
         def status() -> dict[str, object]:
             return {
