@@ -1,4 +1,4 @@
-"""`predictmesh demo`: train on real flights, serve, and replay the test window."""
+"""`predictmesh demo`: train on real flights, serve, replay the test window, and release versions on it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deploy.demo.flight_delay.online.running import Running
     from deploy.demo.flight_delay.online.sample import Sample
     from deploy.demo.flight_delay.online.steps import Steps
+    from deploy.demo.flight_delay.release.summary import Releases
     from services.cli.supervision.topology import TopologyName
     from services.cli.triton.choice import TritonMode
 
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--departures",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 60_000),
     default=7_000,
     show_default=True,
-    help="Departures to replay, from the first of October on; the default is about a week.",
+    help="Departures to compare, from the first of October on; the default is about a week. The releases follow.",
 )
 @click.option(
     "--topology",
@@ -55,18 +56,20 @@ def command(
     as_json: bool,
     data: Path,
 ) -> int:
-    """Train on real flights, serve, and replay the test window.
+    """Train on real flights, serve, replay the test window, and release versions on it.
 
     Three models learn from January to August 2013 who leaves New York late (once; later runs find them trained). Then
     services of the demo's own start under DATA/demo with an empty store, and are asked about real departures in the
     order of time, one hour before each is due, while the features follow what becomes known. The widest model runs on
-    Triton where this machine has one. Exit code 1 unless the answers are as good as offline, none fails and none has
-    seen the future.
+    Triton where this machine has one. Then 1.1.0 is released in place of 1.0.0, step by step, and so is a broken 1.2.0,
+    while outcomes are told as the flights leave. Exit code 1 unless the answers are as good as offline, none fails and
+    none has seen the future, 1.1.0 wins and 1.2.0 is taken back on quality alone.
     """
     from deploy.demo.flight_delay.online.comparison import compare
     from deploy.demo.flight_delay.online.running import reset, running
     from deploy.demo.flight_delay.online.steps import Steps
     from deploy.demo.flight_delay.online.triton import chosen, require_for_chaos
+    from deploy.demo.flight_delay.release.course import play_releases
 
     if chaos:
         require_for_chaos(triton_mode)
@@ -80,7 +83,9 @@ def command(
         step(f"services run as a {topology}: gateway {up.line['gateway']}, log {up.log}")
         services, triton = Services({}, data), chosen(triton_mode, up.line)
         comparison = compare(services, trained, departures, step, triton, chaos=chaos)
-        sample, found = _show(services, comparison, as_json)
+        sample = _show(services, comparison, as_json)
+        releases = play_releases(services, trained, comparison.summary.departures, step)
+        found = _conclude(comparison, sample, releases, as_json)
         if keep:
             _keep(up, sample, as_json)
     return 1 if found else 0
@@ -96,23 +101,33 @@ def _train(trained: Path, step: Steps) -> None:
     step(f"{'trained' if made else 'trained before'}: {trained}")
 
 
-def _show(services: Services, comparison: Comparison, as_json: bool) -> tuple[Sample, Sequence[str]]:
-    """Print what came of the replay; return the sample prediction and what is not as it must be."""
+def _show(services: Services, comparison: Comparison, as_json: bool) -> Sample:
+    """Print what came of the replay, unless as JSON; return the sample prediction."""
     from deploy.demo.flight_delay.online import report
     from deploy.demo.flight_delay.online.sample import ask_traced
-    from deploy.demo.flight_delay.online.summary import problems
 
-    found = problems(comparison.summary)
     if not as_json:
         report.print_summary(comparison.summary)
     sample = ask_traced(services, comparison.last)
+    if not as_json:
+        report.print_sample(sample)
+    return sample
+
+
+def _conclude(comparison: Comparison, sample: Sample, releases: Releases, as_json: bool) -> Sequence[str]:
+    """Print what came of the releases and the verdict, or everything as JSON; return what is not as it must be."""
+    from deploy.demo.flight_delay.online import report, summary
+    from deploy.demo.flight_delay.release import summary as release_summary
+    from deploy.demo.flight_delay.release.report import passed, print_releases
+
+    found = [*summary.problems(comparison.summary), *release_summary.problems(releases)]
     if as_json:
         answer = {"prediction": plain(sample.response), "trace": sample.trace.spans()}
-        print_json({**asdict(comparison.summary), "problems": found, **answer})
+        print_json({**asdict(comparison.summary), "problems": found, **answer, "releases": asdict(releases)})
     else:
-        report.print_sample(sample)
-        report.print_verdict(comparison.summary, found)
-    return sample, found
+        print_releases(releases)
+        report.print_verdict(comparison.summary, found, passed(releases))
+    return found
 
 
 def _keep(up: Running, sample: Sample, as_json: bool) -> None:

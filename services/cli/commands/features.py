@@ -11,8 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceStub
 from predictmesh.registry.v1.feature_view_pb2 import FeatureView
+from predictmesh.registry.v1.registry_service_pb2 import DeleteRequest
 from services.cli import durations
 from services.cli.client import connect
+from services.cli.deletion import Deletion, deletes
 from services.cli.errors import Mistake
 from services.cli.lookup import StoredValue, ask, read
 from services.cli.options import Assignment, Moment, Services, connects, json_option, timeout_option
@@ -52,6 +54,17 @@ def views(name: str | None, timeout_s: float, as_json: bool, services: Services)
         [_view_row(view) for view in found],
         empty="no feature views; `predictmesh apply` creates them",
     )
+
+
+@command.command("delete-view")
+@click.argument("name")
+@deletes
+def delete_view(name: str, deletion: Deletion) -> None:
+    """Delete the feature view NAME, which no version reads.
+
+    Its rows stay in the store for as long as its `ttl` says, and are never read again.
+    """
+    deletion.make(DeleteRequest(feature_view=name), f"feature view {name}")
 
 
 def _view_row(view: FeatureView) -> tuple[object, ...]:

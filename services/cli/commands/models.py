@@ -21,8 +21,9 @@ from predictmesh.registry.v1.registry_service_pb2 import (
 )
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.cli.artifacts import OIP, artifact_text
-from services.cli.audit import actor, reason_option
+from services.cli.audit import reason_option
 from services.cli.client import connect
+from services.cli.deletion import Deletion, deletes
 from services.cli.errors import Failure, Mistake
 from services.cli.labels import words
 from services.cli.options import Assignment, Duration, Services, connects, json_option, timeout_option
@@ -147,29 +148,14 @@ def register_version(
 @command.command("delete")
 @click.argument("name")
 @click.argument("version", required=False)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@reason_option
-@timeout_option()
-@json_option
-@connects("registry")
-def delete(
-    name: str, version: str | None, yes: bool, reason: str, timeout_s: float, as_json: bool, services: Services
-) -> None:
+@deletes
+def delete(name: str, version: str | None, deletion: Deletion) -> None:
     """Delete one VERSION of the model NAME, or the model with all its versions."""
-    what = f"version {version} of model {name}" if version else f"model {name} with all its versions"
-    if not yes:
-        click.confirm(f"Delete {what}?", abort=True, err=True)
-    request = DeleteRequest(actor=actor(), reason=reason)
     if version:
-        request.version.CopyFrom(VersionName(model=name, version=version))
+        request = DeleteRequest(version=VersionName(model=name, version=version))
+        deletion.make(request, f"version {version} of model {name}")
     else:
-        request.model = name
-    with connect(services.grpc("registry"), RegistryServiceStub) as registry:
-        response = registry.Delete(request, timeout=timeout_s)
-    if as_json:
-        print_json(plain(response))
-    else:
-        click.echo(f"deleted {what}; revision {response.revision}")
+        deletion.make(DeleteRequest(model=name), f"model {name} with all its versions")
 
 
 def _fetch(services: Services, timeout_s: float) -> tuple[Sequence[Model], Sequence[InstanceReport]]:

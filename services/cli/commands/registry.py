@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from google.protobuf.json_format import ParseDict, ParseError
 
-from predictmesh.registry.v1.registry_service_pb2 import Event, ImportEventsRequest, ListEventsRequest
+from predictmesh.registry.v1.registry_service_pb2 import Event, ImportEventsRequest
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.cli.client import connect
 from services.cli.errors import Mistake
+from services.cli.events.log import events_after
 from services.cli.options import Services, connects, json_option, timeout_option
 from services.cli.output import plain, print_json
-
-_PAGE = 1_000
 
 
 @click.group()
@@ -41,7 +40,7 @@ def export(file: Path, timeout_s: float, as_json: bool, services: Services) -> N
             connect(services.grpc("registry"), RegistryServiceStub) as registry,
             partial.open("w", encoding="utf-8") as lines,
         ):
-            for event in _events(registry, timeout_s):
+            for event in events_after(registry, 0, timeout_s):
                 lines.write(json.dumps(plain(event), ensure_ascii=False) + "\n")
                 count, revision = count + 1, event.revision
         # Only a whole backup takes the place of an older one.
@@ -70,15 +69,6 @@ def import_events(file: Path, timeout_s: float, as_json: bool, services: Service
         print_json({"events": len(events), "revision": response.revision})
     else:
         click.echo(f"{len(events)} events imported; revision {response.revision}")
-
-
-def _events(registry: RegistryServiceStub, timeout_s: float) -> Iterator[Event]:
-    after = 0
-    while page := registry.ListEvents(
-        ListEventsRequest(after_revision=after, page_size=_PAGE), timeout=timeout_s
-    ).events:
-        yield from page
-        after = page[-1].revision
 
 
 def _read(file: Path) -> Sequence[Event]:

@@ -10,10 +10,12 @@ import yaml
 
 from predictmesh.registry.v1.model_pb2 import Version
 from predictmesh.registry.v1.registry_service_pb2 import Resource
+from predictmesh.registry.v1.release_pb2 import ReleasePlan
 from services.cli.errors import Mistake
 from services.cli.resources.cursor import Cursor, Document, ResourceError
 from services.cli.resources.endpoints import read_endpoint
 from services.cli.resources.models import read_model
+from services.cli.resources.plans import read_plan
 from services.cli.resources.versions import add_report, read_version
 from services.cli.resources.views import read_view
 
@@ -61,10 +63,19 @@ def read_version_file(path: Path) -> tuple[str, Version]:
 
 def read_report_file(path: Path, version: Version) -> None:
     """Add to `version` what the file of a training run (YAML or JSON) says of it."""
+    add_report(_only(path), version)
+
+
+def read_plan_file(path: Path) -> ReleasePlan:
+    """Return the plan of a release that the file, one document, makes."""
+    return read_plan(_only(path))
+
+
+def _only(path: Path) -> Cursor:
     documents = _load(path)
     if len(documents) != 1:
         raise Mistake(f"{path} must hold one document")
-    add_report(Cursor(documents[0], Document(str(path), 1)), version)
+    return Cursor(documents[0], Document(str(path), 1))
 
 
 def _documents(paths: Sequence[Path]) -> Iterator[tuple[Cursor, str]]:

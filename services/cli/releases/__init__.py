@@ -1,0 +1,1 @@
+"""Releases on the command line: their plans, how they stand, and how to follow them."""
