@@ -37,6 +37,16 @@ QUEUE_ROWS = Gauge("predictmesh_queue_rows", "Rows waiting for a batch to leave.
 FEATURE_AGE = Histogram(
     "predictmesh_feature_age_seconds", "Oldest age of a view in an answer.", ("view",), buckets=AGES
 )
+PREDICTIONS_WAITING = Gauge(
+    "predictmesh_predictions_waiting", "Predictions that wait to be kept by the registry for their outcomes."
+)
+PREDICTIONS_LOST = Counter(
+    "predictmesh_predictions_lost", "Sampled predictions that were not kept for their outcomes.", ("reason",)
+)
+FEATURES_LOST = Counter("predictmesh_features_lost", "Captured features of predictions that were too large to be kept.")
+SHADOW_REQUESTS = Counter(
+    "predictmesh_shadow_requests", "Requests sampled for a shadow, by what became of them.", ("endpoint", "result")
+)
 BREAKER_OPEN = Gauge("predictmesh_breaker_open", "1 while the circuit breaker of a hop is open.", ("hop",))
 RETRIES = Counter("predictmesh_retries", "Calls made again.", ("hop",))
 SNAPSHOT_REVISION = Gauge("predictmesh_snapshot_revision", "Revision of the definitions in use.", ("service",))
@@ -72,3 +82,10 @@ FEATURE_SUPERSEDED_ROWS = Counter(
     "predictmesh_feature_superseded_rows", "Rows left alone because the store holds a later event.", ("view",)
 )
 FEATURE_REJECTED_ROWS = Counter("predictmesh_feature_rejected_rows", "Rows that could not be written.", ("view",))
+
+KEPT_PREDICTIONS = Counter("predictmesh_kept_predictions", "Predictions that were kept for their outcomes.")
+FORGOTTEN_PREDICTIONS = Counter(
+    "predictmesh_forgotten_predictions", "Predictions kept no more: expired, or for want of room (full).", ("cause",)
+)
+STORED_PREDICTIONS = Gauge("predictmesh_stored_predictions", "Predictions that outcomes may come to.")
+OUTCOMES = Counter("predictmesh_outcomes", "Outcomes, by what became of them or why they were refused.", ("result",))
