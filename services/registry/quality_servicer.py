@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from predictmesh.registry.v1 import quality_service_pb2 as pb
 from predictmesh.registry.v1.quality_service_pb2_grpc import QualityServiceServicer
@@ -19,10 +19,11 @@ from services.registry.quality.outcomes import Outcomes
 
 
 class QualityServicer(QualityServiceServicer):
-    """Serves `outcomes`; a message of an export is about `page_bytes`."""
+    """Serves `outcomes` of endpoints that pass the check; a message of an export is about `page_bytes`."""
 
-    def __init__(self, outcomes: Outcomes, *, page_bytes: int) -> None:
+    def __init__(self, outcomes: Outcomes, check_endpoint: Callable[[str], None], *, page_bytes: int) -> None:
         self._outcomes = outcomes
+        self._check_endpoint = check_endpoint
         self._page_bytes = page_bytes
 
     async def RecordPredictions(
@@ -40,12 +41,14 @@ class QualityServicer(QualityServiceServicer):
 
     async def GetQuality(self, request: pb.GetQualityRequest, context: ServerContext) -> pb.GetQualityResponse:
         """Answer how good an endpoint's versions were."""
+        self._check_endpoint(request.endpoint)
         return encode_quality(await self._outcomes.quality(request.endpoint, request.window_ms, request.every_ms))
 
     async def ExportPredictions(
         self, request: pb.ExportPredictionsRequest, context: ServerContext
     ) -> AsyncIterator[pb.ExportPredictionsResponse]:
         """Send predictions with their features and outcomes."""
+        self._check_endpoint(request.endpoint)
         start_us, end_us = decode_span(request)
         async for page in self._outcomes.export(
             request.endpoint,

@@ -27,3 +27,5 @@ class Settings(ServiceSettings):
     """Largest artifact to take."""
     release_interval_s: float = Field(1, gt=0)
     """Time between looks at the releases under way."""
+    max_predictions: int = Field(2_000_000, ge=1)
+    """Predictions to keep for their outcomes at most; the oldest go first. About 200 bytes of disk each, and captured features."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-
-from services.registry.quality.outcomes import Outcomes
 
 logger = logging.getLogger(__name__)
 INTERVAL_S = 1.0
 
 
 @asynccontextmanager
-async def expiring(outcomes: Outcomes) -> AsyncIterator[None]:
-    """Look for them again and again, for the time of the context."""
-    task = asyncio.create_task(_forget(outcomes))
+async def forgetting(forget: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+    """Call `forget` again and again for the time of the context: at once where it says that there may be more."""
+    task = asyncio.create_task(_repeat(forget))
     try:
         yield
     finally:
@@ -24,10 +22,10 @@ async def expiring(outcomes: Outcomes) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _forget(outcomes: Outcomes) -> None:
+async def _repeat(forget: Callable[[], Awaitable[bool]]) -> None:
     while True:
         try:
-            more = await outcomes.forget()
+            more = await forget()
         except Exception:
             # Whatever it was, a later attempt is all there is to do, and nobody else would make it.
             logger.exception("predictions could not be forgotten", extra={"retry_s": INTERVAL_S})

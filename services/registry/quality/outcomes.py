@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 
 from services.mesh.errors import InvalidArgument, MissingField
@@ -11,12 +12,12 @@ from services.mesh.telemetry import names
 from services.registry.definitions.endpoints import OutcomeKind
 from services.registry.quality.checks import check_records, check_size
 from services.registry.quality.counts import Counts, merged, nothing
+from services.registry.quality.expiry import forgetting
 from services.registry.quality.exporting import Place, Selection
 from services.registry.quality.records import ExportedPrediction, Outcome, OutcomeResult, PredictionRecord
 from services.registry.quality.report import FIRST_HOUR, LAST_HOUR, Tally, VersionQuality, window_of
 from services.registry.quality.store import QualityStore
 
-MAX_PREDICTIONS = 2_000_000
 # Versions and lengths of time of one answer.
 MAX_ENTRIES = 1_000
 # A write waits for no longer than this many take to delete.
@@ -28,9 +29,7 @@ _MICROSECOND = timedelta(microseconds=1)
 class Outcomes:
     """Predictions and outcomes over `store`, which keeps at most `max_predictions`; `now` is the time in UTC."""
 
-    def __init__(
-        self, store: QualityStore, now: Callable[[], datetime], max_predictions: int = MAX_PREDICTIONS
-    ) -> None:
+    def __init__(self, store: QualityStore, now: Callable[[], datetime], *, max_predictions: int) -> None:
         self._store = store
         self._now = now
         self._max_predictions = max_predictions
@@ -92,6 +91,10 @@ class Outcomes:
             place = page.end
             if page.predictions:
                 yield page.predictions
+
+    def forgetting(self) -> AbstractAsyncContextManager[None]:
+        """Forget predictions as they expire, for the time of the context."""
+        return forgetting(self.forget)
 
     async def forget(self) -> bool:
         """Delete some predictions whose outcomes may come no more; return whether there may be others."""
