@@ -44,7 +44,7 @@ def decode_predict(
     """Return the call that a request asks for; what is wrong with the message alone is InvalidArgument."""
     if request.prediction_id and len(request.prediction_id.encode()) > MAX_PREDICTION_ID_BYTES:
         raise InvalidArgument(f"prediction_id is longer than {MAX_PREDICTION_ID_BYTES} bytes", field="prediction_id")
-    as_of_us = _microseconds(request.as_of) if request.HasField("as_of") else time.time_ns() // 1000
+    as_of_us = microseconds_of(request.as_of, "as_of") if request.HasField("as_of") else time.time_ns() // 1000
     return PredictCall(
         endpoint=request.endpoint,
         pin=request.version or str(metadata.get(VERSION_HEADER, "")),
@@ -57,14 +57,21 @@ def decode_predict(
     )
 
 
-def _microseconds(time_of: Timestamp) -> int:
+def microseconds_of(time_of: Timestamp, field: str) -> int:
+    """Return a time in microseconds since the epoch; raises InvalidArgument with the field's path."""
     if not 0 <= time_of.nanos < 10**9:
-        raise InvalidArgument("as_of.nanos is out of range", field="as_of.nanos")
+        raise InvalidArgument(f"{field}.nanos is out of range", field=f"{field}.nanos")
     microseconds = time_of.seconds * 1_000_000 + time_of.nanos // 1000
     # Checked here, since the feature service would refuse the whole batch for it.
     if not (0 <= time_of.seconds <= MAX_SECONDS and microseconds):
-        raise InvalidArgument("as_of is not a time after 1970 and before 10000", field="as_of")
+        raise InvalidArgument(f"{field} is not a time after 1970 and before 10000", field=field)
     return microseconds
+
+
+def timestamp_of(microseconds: int) -> Timestamp:
+    """Return a time in microseconds since the epoch as the wire has it."""
+    seconds, micros = divmod(microseconds, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=micros * 1000)
 
 
 def _column(tensor: Tensor, path: str, index: int) -> Column:
@@ -113,13 +120,12 @@ def encode_prediction(prediction: Prediction) -> gateway_pb.PredictResponse:
 
 def _provenance(prediction: Prediction) -> provenance_pb2.Provenance:
     outcome, target = prediction.outcome, prediction.route.target
-    seconds, micros = divmod(prediction.as_of_us, 1_000_000)
     return provenance_pb2.Provenance(
         model=target.model,
         version=target.version,
         route_reason=prediction.route.reason.value,  # type: ignore[arg-type]  # the wire's number
         runtime=outcome.runtime,
-        as_of=Timestamp(seconds=seconds, nanos=micros * 1000),
+        as_of=timestamp_of(prediction.as_of_us),
         views=[_view_age(view, index, outcome.ages_us, len(target.views)) for index, view in enumerate(target.views)],
         degradations=[
             provenance_pb2.Degradation(reason=found.reason.value, subject=found.subject, rows=found.rows)  # type: ignore[arg-type]
@@ -190,7 +196,7 @@ def _input_value(
         input=feed.name,
         source=_source(source),
         value=tensor_of(source.name, feed.dtype, (source.width,), values),
-        origin=_origin(prediction, explanation, row, index, feed, place, source),  # type: ignore[arg-type]
+        origin=origin_of(prediction, explanation, row, index, feed, place, source),  # type: ignore[arg-type]
     )
     target = prediction.route.target
     if source.view and found.origin != gateway_pb.VALUE_ORIGIN_REQUEST:
@@ -200,9 +206,10 @@ def _input_value(
     return found
 
 
-def _origin(
+def origin_of(
     prediction: Prediction, explanation: Explanation, row: int, index: int, feed: Input, place: int, source: Source
 ) -> int:
+    """Return the ValueOrigin of a row's value of the source at `place` in the input `feed`, which is at `index`."""
     if (index, source.offset, row) in explanation.from_request:
         return gateway_pb.VALUE_ORIGIN_REQUEST
     if feed.plan_index is None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceStub
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import add_PredictionServiceServicer_to_server
+from predictmesh.registry.v1.quality_service_pb2_grpc import QualityServiceStub
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceStub
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.gateway.agreement import Agreements
 from services.gateway.clients import FeatureClient, ModelClient, TrafficClient
 from services.gateway.convert_snapshot import TableBuilder
+from services.gateway.outcomes import OutcomeFlow
 from services.gateway.predict import PredictFlow
+from services.gateway.quality_client import QualityClient
+from services.gateway.recording import Recorder
 from services.gateway.reporting import Reporter
 from services.gateway.servicer import PredictionServicer
 from services.gateway.settings import Settings
@@ -30,8 +34,19 @@ from services.mesh.snapshots import SnapshotReader
 
 if TYPE_CHECKING:
     from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
+    from predictmesh.registry.v1.quality_service_pb2_grpc import QualityServiceAsyncStub
     from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
     from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceAsyncStub
+
+
+class _Peers(NamedTuple):
+    """What the gateway calls: the registry's services, and those on the path of predictions."""
+
+    registry: RegistryServiceAsyncStub
+    releases: ReleaseServiceAsyncStub
+    quality: QualityServiceAsyncStub
+    features: FeatureServiceAsyncStub
+    inference: object
 
 
 @asynccontextmanager
@@ -44,35 +59,24 @@ async def build(
 ) -> AsyncIterator[Service]:
     """Build the gateway. A peer that is not given is called over gRPC at its target in `settings`."""
     async with AsyncExitStack() as stack:
-        limit = settings.max_message_bytes
-        open_registry = partial(open_stub, settings.registry, max_message_bytes=limit)
-        releases: ReleaseServiceAsyncStub
-        if registry is None:
-            registry = await stack.enter_async_context(open_registry(RegistryServiceStub))
-            releases = await stack.enter_async_context(open_registry(ReleaseServiceStub))
-        else:
-            # A stub of all that the registry serves.
-            releases = cast("ReleaseServiceAsyncStub", registry)
-        open_hop = partial(open_stub, max_message_bytes=limit, only_serving=True, exchange=True)
-        if features is None:
-            features = await stack.enter_async_context(open_hop(settings.features, FeatureServiceStub))
-        if inference is None:
-            inference = await stack.enter_async_context(open_hop(settings.model, GRPCInferenceServiceStub))
+        peers = await _peers(settings, stack, registry, features, inference)
         reader = SnapshotReader(
-            registry,
+            peers.registry,
             subscriber="gateway",
             objects=Objects.open(settings.objects),
             cache=settings.data_dir / "snapshot.binpb",
         )
-        feature_client, model_client = FeatureClient(features), ModelClient(inference)
+        feature_client, model_client = FeatureClient(peers.features), ModelClient(peers.inference)
         traffic, agreements = Traffic(), Agreements()
+        quality_client = QualityClient(peers.quality, max_message_bytes=settings.max_message_bytes)
+        recorder = Recorder(quality_client.keep, max_waiting_rows=settings.max_waiting_prediction_rows)
         flow = PredictFlow(
             feature_client,
             model_client,
             registry_reachable=lambda: reader.reachable,
             max_batch_rows=settings.max_batch_rows,
             max_queued_rows=settings.max_queued_rows,
-            observers=[traffic],
+            observers=[traffic, recorder],
         )
         tables = TableBuilder()
 
@@ -83,7 +87,8 @@ async def build(
 
         reader.subscribe(use)
         await stack.enter_async_context(reader)
-        await stack.enter_async_context(Reporter(TrafficClient(releases), traffic, agreements))
+        await stack.enter_async_context(recorder)
+        await stack.enter_async_context(Reporter(TrafficClient(peers.releases), traffic, agreements))
 
         def status() -> dict[str, object]:
             return {
@@ -98,9 +103,37 @@ async def build(
             servicers=[
                 Servicer(
                     add_PredictionServiceServicer_to_server,
-                    PredictionServicer(flow, max_stream_requests=settings.max_stream_requests),
+                    PredictionServicer(
+                        flow,
+                        OutcomeFlow(quality_client, recorder.settle),
+                        max_stream_requests=settings.max_stream_requests,
+                    ),
                 )
             ],
             ready=lambda: "" if flow.ready else "no snapshot of the definitions yet",
             status=status,
         )
+
+
+async def _peers(
+    settings: Settings,
+    stack: AsyncExitStack,
+    registry: RegistryServiceAsyncStub | None,
+    features: FeatureServiceAsyncStub | None,
+    inference: object | None,
+) -> _Peers:
+    limit = settings.max_message_bytes
+    if registry is None:
+        open_registry = partial(open_stub, settings.registry, max_message_bytes=limit)
+        registry = await stack.enter_async_context(open_registry(RegistryServiceStub))
+        releases = await stack.enter_async_context(open_registry(ReleaseServiceStub))
+        quality = await stack.enter_async_context(open_registry(QualityServiceStub))
+    else:
+        # A stub of all that the registry serves.
+        releases, quality = cast("ReleaseServiceAsyncStub", registry), cast("QualityServiceAsyncStub", registry)
+    open_hop = partial(open_stub, max_message_bytes=limit, only_serving=True, exchange=True)
+    if features is None:
+        features = await stack.enter_async_context(open_hop(settings.features, FeatureServiceStub))
+    if inference is None:
+        inference = await stack.enter_async_context(open_hop(settings.model, GRPCInferenceServiceStub))
+    return _Peers(registry, releases, quality, features, inference)

@@ -8,6 +8,8 @@ from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceServicer
 from services.gateway.convert import decode_predict, encode_explanation, encode_prediction
 from services.gateway.convert_listing import encode_endpoints
+from services.gateway.convert_outcomes import decode_outcome
+from services.gateway.outcomes import OutcomeFlow
 from services.gateway.predict import PredictFlow
 from services.gateway.streams import answer_all
 from services.mesh import context as calls
@@ -18,10 +20,11 @@ from services.mesh.status import to_status
 
 
 class PredictionServicer(PredictionServiceServicer):
-    """Answers predictions by the flow."""
+    """Answers predictions by the flow, and takes what came true of them."""
 
-    def __init__(self, flow: PredictFlow, *, max_stream_requests: int) -> None:
+    def __init__(self, flow: PredictFlow, outcomes: OutcomeFlow, *, max_stream_requests: int) -> None:
         self._flow = flow
+        self._outcomes = outcomes
         self._max_stream_requests = max_stream_requests
 
     async def Predict(self, request: gateway_pb.PredictRequest, context: ServerContext) -> gateway_pb.PredictResponse:
@@ -37,6 +40,15 @@ class PredictionServicer(PredictionServiceServicer):
         assert running is not None
         call = decode_predict(request.request, running.metadata, running.deadline, explain=True)
         return encode_explanation(await self._flow.run(call))
+
+    async def RecordOutcome(
+        self, request: gateway_pb.RecordOutcomeRequest, context: ServerContext
+    ) -> gateway_pb.RecordOutcomeResponse:
+        """Record what came true of one row; answered when the registry has it on its disk."""
+        running = calls.current()
+        assert running is not None
+        existed = await self._outcomes.run(decode_outcome(request), running.deadline)
+        return gateway_pb.RecordOutcomeResponse(existed=existed)
 
     async def ListEndpoints(
         self, request: gateway_pb.ListEndpointsRequest, context: ServerContext

@@ -28,5 +28,8 @@ class Settings(ServiceSettings):
     """Rows of several callers that travel together at most."""
     max_queued_rows: int = Field(8192, ge=1)
     """Rows that wait for a batch at most, by model version; more are refused with OVERLOADED."""
+    max_waiting_prediction_rows: int = Field(20_000, ge=0)
+    """Rows of predictions that wait to be kept for their outcomes at most; beyond that, while the registry is away,
+    predictions are answered but not kept."""
     max_stream_requests: int = Field(64, ge=1)
     """Requests of one PredictStream under way at most; further ones are read when one is answered."""

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from predictmesh.gateway.v1 import prediction_service_pb2 as pb
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import add_PredictionServiceServicer_to_server
 from predictmesh.types.v1.tensor_pb2 import Tensor
+from services.gateway.outcomes import Outcome, OutcomeFlow
 from services.gateway.servicer import PredictionServicer
-from services.mesh.errors import DeadlineExceeded, MeshError, NotReady, Reason
+from services.mesh.errors import Code, DeadlineExceeded, MeshError, NotReady, Reason
 from services.mesh.interceptors import server_chain
 from services.mesh.local import LocalStub
 from services.mesh.methods import Servicer
 from services.mesh.telemetry.tracing import open_tracing
 from tests.support.predictions import StoredRow, snapshot, version, view
+from tests.support.quality import MemoryQuality, record
 from tests.support.waiting import eventually
 from tests.unit.gateway.world import World
 
@@ -35,10 +40,20 @@ def world() -> World:
     return made
 
 
-def stub_of(world: World, limit: int = 4) -> Any:
+def outcome_flow(quality: MemoryQuality) -> OutcomeFlow:
+    """Return what records outcomes of predictions of which none waits here."""
+
+    async def settle(prediction_id: str) -> None:
+        """Do nothing."""
+
+    return OutcomeFlow(quality, settle)
+
+
+def stub_of(world: World, limit: int = 4, outcomes: OutcomeFlow | None = None) -> Any:
     """Return the gateway's methods in the chain of a server."""
     servicer = Servicer(
-        add_PredictionServiceServicer_to_server, PredictionServicer(world.flow, max_stream_requests=limit)
+        add_PredictionServiceServicer_to_server,
+        PredictionServicer(world.flow, outcomes or outcome_flow(MemoryQuality()), max_stream_requests=limit),
     )
     return LocalStub(servicer, server_chain(open_tracing("gateway", endpoint="", sample_ratio=0), max_in_flight=9))
 
@@ -93,6 +108,48 @@ async def test_explain(world: World) -> None:
     answer = await stub_of(world).Explain(pb.ExplainRequest(request=asking()))
     assert [2.0] == [each.value.floats[0] for each in answer.inputs]
     assert [3.0] == list(answer.prediction.outputs[0].floats)
+
+
+async def test_record_outcome(world: World) -> None:
+    """The first is new, the next is known; what the registry says against one reaches its caller."""
+    quality = MemoryQuality()
+    quality.kept["mine"] = record("mine")
+    stub = stub_of(world, outcomes=outcome_flow(quality))
+    asked = pb.RecordOutcomeRequest(prediction_id="mine", row=1, label=0.5, time=Timestamp(seconds=7, nanos=8000))
+    assert [False, True] == [(await stub.RecordOutcome(asked)).existed for _ in range(2)]
+    assert [Outcome("mine", 1, 0.5, 7_000_008)] == quality.outcome_batches[0]
+    with pytest.raises(MeshError) as caught:
+        await stub.RecordOutcome(pb.RecordOutcomeRequest(prediction_id="other", label=1))
+    assert (Code.NOT_FOUND, Reason.UNKNOWN_PREDICTION) == (caught.value.code, caught.value.reason)
+
+
+async def test_outcome_without_a_time_is_known_now(world: World) -> None:
+    """It is the gateway's clock then."""
+    quality = MemoryQuality()
+    before = time.time_ns() // 1000
+    with pytest.raises(MeshError):
+        await stub_of(world, outcomes=outcome_flow(quality)).RecordOutcome(pb.RecordOutcomeRequest(prediction_id="x"))
+    assert before <= quality.outcome_batches[0][0].time_us <= time.time_ns() // 1000
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected", "field"),
+    [
+        (pb.RecordOutcomeRequest(label=1), Reason.MISSING_FIELD, "prediction_id"),
+        (pb.RecordOutcomeRequest(prediction_id="x" * 65), Reason.INVALID_ARGUMENT, "prediction_id"),
+        (pb.RecordOutcomeRequest(prediction_id="x", label=math.nan), Reason.INVALID_ARGUMENT, "label"),
+        (pb.RecordOutcomeRequest(prediction_id="x", time=Timestamp(seconds=-1)), Reason.INVALID_ARGUMENT, "time"),
+        (pb.RecordOutcomeRequest(prediction_id="x", time=Timestamp(nanos=-1)), Reason.INVALID_ARGUMENT, "time.nanos"),
+    ],
+    ids=["no name", "long name", "no number", "before 1970", "no time"],
+)
+async def test_bad_outcomes(world: World, asked: pb.RecordOutcomeRequest, expected: Reason, field: str) -> None:
+    """What no prediction can have is refused here, with the field."""
+    quality = MemoryQuality()
+    with pytest.raises(MeshError) as caught:
+        await stub_of(world, outcomes=outcome_flow(quality)).RecordOutcome(asked)
+    assert (expected, [field]) == (caught.value.reason, [each.field for each in caught.value.violations])
+    assert not quality.outcome_batches
 
 
 async def test_list_endpoints(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.gateway.convert_snapshot import TableBuilder
+from services.gateway.observing import Observer
 from services.gateway.predict import PredictFlow
 from tests.support.predictions import MemoryFeatures, MemoryModel, StoredRow
 
@@ -12,7 +13,7 @@ from tests.support.predictions import MemoryFeatures, MemoryModel, StoredRow
 class World:
     """A flow with what lies behind it."""
 
-    def __init__(self, rows: Mapping[object, StoredRow]) -> None:
+    def __init__(self, rows: Mapping[object, StoredRow], *observers: Observer) -> None:
         self.features = MemoryFeatures(rows)
         self.model = MemoryModel()
         self.reachable = True
@@ -23,4 +24,5 @@ class World:
             registry_reachable=lambda: self.reachable,
             max_batch_rows=8,
             max_queued_rows=100,
+            observers=observers,
         )

@@ -1,0 +1,72 @@
+"""The gateway's calls to the registry's quality service: predictions, and what came true of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from predictmesh.registry.v1 import quality_service_pb2 as quality_pb
+from services.gateway.convert_outcomes import decode_results, encode_outcome, encode_records
+from services.mesh.deadline import Deadline
+from services.mesh.errors import Internal, MeshError
+from services.mesh.resilience import Hop
+from services.mesh.telemetry import names
+
+if TYPE_CHECKING:
+    from predictmesh.registry.v1.quality_service_pb2_grpc import QualityServiceAsyncStub
+    from services.gateway.outcomes import Outcome
+    from services.gateway.records import Record
+
+# The registry answers when it is on its disk.
+KEEP_TIMEOUT_S = 5.0
+
+
+class QualityClient:
+    """Hands both to the registry; either may be sent again."""
+
+    def __init__(self, stub: QualityServiceAsyncStub, *, max_message_bytes: int) -> None:
+        self._stub = stub
+        # Of a message of predictions: with one more that is as large it is still small enough.
+        self._enough_bytes = max_message_bytes // 4
+        self.hop = Hop("quality")
+
+    async def keep(self, records: Sequence[Record]) -> None:
+        """Keep predictions; raises MeshErrors, and then some may be kept."""
+        predictions, without_features = encode_records(records, self._enough_bytes)
+        names.FEATURES_LOST.inc(without_features)
+        for request in _requests(predictions, self._enough_bytes):
+            await self._keep(request)
+
+    async def _keep(self, request: quality_pb.RecordPredictionsRequest) -> None:
+        async def attempt(timeout: float) -> quality_pb.RecordPredictionsResponse:
+            return await self._stub.RecordPredictions(request, timeout=timeout)
+
+        await self.hop.call(attempt, Deadline.after(KEEP_TIMEOUT_S))
+
+    async def record(self, outcomes: Sequence[Outcome], deadline: Deadline) -> Sequence[bool | MeshError]:
+        """Record outcomes; return for each whether it had been there before, or why it is refused."""
+        request = quality_pb.RecordOutcomesRequest(outcomes=map(encode_outcome, outcomes))
+
+        async def attempt(timeout: float) -> quality_pb.RecordOutcomesResponse:
+            return await self._stub.RecordOutcomes(request, timeout=timeout)
+
+        results = decode_results(await self.hop.call(attempt, deadline))
+        if len(results) != len(outcomes):
+            raise Internal("the registry did not answer each outcome")
+        return results
+
+
+def _requests(
+    predictions: Sequence[quality_pb.PredictionRecord], enough_bytes: int
+) -> Iterator[quality_pb.RecordPredictionsRequest]:
+    """Yield the predictions in messages that end as soon as they have enough bytes."""
+    part: list[quality_pb.PredictionRecord] = []
+    size = 0
+    for prediction in predictions:
+        part.append(prediction)
+        size += prediction.ByteSize()
+        if size >= enough_bytes:
+            yield quality_pb.RecordPredictionsRequest(predictions=part)
+            part, size = [], 0
+    if part:
+        yield quality_pb.RecordPredictionsRequest(predictions=part)

@@ -1,0 +1,77 @@
+"""What is kept of a prediction until it is known what came true of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.gateway.target import DType
+
+if TYPE_CHECKING:
+    from services.gateway.policies import OutcomeKind, OutcomePolicy
+    from services.gateway.prediction import Prediction
+    from services.gateway.routing import Endpoint
+    from services.gateway.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A prediction without its outputs: a score a row, NaN for one that failed. Times in microseconds since the epoch.
+
+    `release_id` is 0 where no release chose the version. `served` is there if the features are kept too.
+    """
+
+    prediction_id: str
+    endpoint: str
+    model: str
+    version: str
+    release_id: int
+    step: int
+    as_of_us: int
+    scores: list[float]
+    kind: OutcomeKind
+    expire_us: int
+    served: Prediction | None
+
+
+def record_of(endpoint: Endpoint, policy: OutcomePolicy, prediction: Prediction, now_us: int) -> Record | None:
+    """Return what is kept of a prediction; None if the version that answered has no such score.
+
+    Outcomes may come until `expire_ms` after `now_us`, not after as_of, which may be long ago.
+    """
+    route = prediction.route
+    scores = _scores(prediction, policy)
+    if scores is None:
+        return None
+    return Record(
+        prediction_id=prediction.prediction_id,
+        endpoint=endpoint.name,
+        model=route.target.model,
+        version=route.target.version,
+        release_id=route.arm.release_id if route.arm else 0,
+        step=route.arm.step if route.arm else 0,
+        as_of_us=prediction.as_of_us,
+        scores=scores,
+        kind=policy.kind,
+        expire_us=now_us + policy.expire_ms * 1000,
+        served=prediction if prediction.outcome.explanation is not None else None,
+    )
+
+
+def _scores(prediction: Prediction, policy: OutcomePolicy) -> list[float] | None:
+    place = _place(prediction.route.target, policy)
+    if place is None:
+        return None
+    scores = [float(score) for score in prediction.outcome.outputs[place][:, policy.element].tolist()]
+    for row in prediction.outcome.row_errors:
+        scores[row] = math.nan
+    return scores
+
+
+def _place(target: Target, policy: OutcomePolicy) -> int | None:
+    """Return the place of the output that holds the score; a pinned version may have none, or a smaller one."""
+    for place, output in enumerate(target.outputs):
+        if output.name == policy.output:
+            return place if output.dtype is not DType.BYTES and policy.element < output.width else None
+    return None
