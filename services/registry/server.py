@@ -20,7 +20,6 @@ from services.registry.gathering import GatheredEvidence
 from services.registry.golden import GoldenSets
 from services.registry.ledger import Ledger
 from services.registry.mirror import Mirror
-from services.registry.quality.expiry import expiring
 from services.registry.quality.outcomes import Outcomes
 from services.registry.quality.store import QualityStore
 from services.registry.quality_servicer import QualityServicer
@@ -62,7 +61,7 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
         traffic = Traffic(totals, lambda: ledger.newest.value.catalog, _now)
         kept = await stack.enter_async_context(QualityStore.open(settings.data_dir / "quality.sqlite3"))
         outcomes = Outcomes(kept, _now, max_predictions=settings.max_predictions)
-        await stack.enter_async_context(expiring(outcomes))
+        await stack.enter_async_context(outcomes.forgetting())
         evidence = GatheredEvidence(traffic, outcomes)
         releases = Releases(ledger, registry.transactions, evidence, _now)
         controller = Controller(
@@ -74,12 +73,13 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
         registry_servicer = RegistryServicer(
             registry, snapshots, heartbeat_s=settings.heartbeat_s, page_bytes=page_bytes
         )
+        quality_servicer = QualityServicer(outcomes, releases.check_endpoint, page_bytes=page_bytes)
         yield Service(
             name=settings.service,
             servicers=[
                 Servicer(add_RegistryServiceServicer_to_server, registry_servicer),
                 Servicer(add_ReleaseServiceServicer_to_server, ReleaseServicer(releases, traffic)),
-                Servicer(add_QualityServiceServicer_to_server, QualityServicer(outcomes, page_bytes=page_bytes)),
+                Servicer(add_QualityServiceServicer_to_server, quality_servicer),
             ],
             ready=lambda: "",
             status=lambda: _status(ledger, mirror, readiness),
