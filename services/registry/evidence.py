@@ -36,6 +36,11 @@ def edge_us(index: float) -> float:
     return math.pow(2, index / _BINS_AN_OCTAVE)
 
 
+def bins_between(ratio: float) -> float:
+    """How many bins further a time lies that is `ratio` times as long."""
+    return _BINS_AN_OCTAVE * math.log2(ratio)
+
+
 def p99_us(latency: Mapping[int, int]) -> int:
     """99th percentile of times by bin, in microseconds: the middle of its bin; 0 without times."""
     beyond, total = 0, sum(latency.values())

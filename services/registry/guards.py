@@ -1,26 +1,32 @@
-"""The guards of a release: each compares both versions in one step, by bounds that hold at every look."""
+"""The guards of a release: each compares both versions by tests that hold at every look."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.registry.definitions import ErrorRateGuard, LatencyGuard, QualityGuard, QualityMetric, Release
-from services.registry.evidence import ArmEvidence, StepEvidence, edge_us, p99_us
-from services.registry.quality.measures import Estimate, Outcomes, ScoreCounts, estimate
-from services.registry.sequential import Bounds, one_sided_errors, quantile_bins, share, two_sided_errors
-
-# Below these the variance of a mean is too uncertain to tell by.
-MIN_OUTCOMES = 30
-MIN_OF_A_LABEL = 10
+from services.registry.definitions import ErrorRateGuard, LatencyGuard, QualityGuard, Release
+from services.registry.evidence import StepEvidence, bins_between, edge_us, p99_us
+from services.registry.quality.comparison import compare
+from services.registry.quality.measures import Estimate
+from services.registry.sequential import (
+    Bounds,
+    Trials,
+    quantile_bounds,
+    quantile_exceeds,
+    share_bounds,
+    share_exceeds,
+)
 
 _TAIL = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class GuardVerdict:
-    """What a guard makes of one step: bounds of both versions' values, and whether the candidate is beyond the limit."""
+    """What a guard makes of a step: bounds of both versions' values, and whether the candidate is beyond the limit.
+
+    The quality guard takes all steps up to this one together.
+    """
 
     guard: str
     step: int
@@ -42,10 +48,11 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What a guard found: of which name (for people), in which form, and beyond which limit (in words)."""
+    """What a guard found: which measure, in which form for people, and beyond which limit in words."""
 
     guard: str
     measure: str
+    step: int
     stable: _Reading
     candidate: _Reading
     violated: bool
@@ -53,111 +60,81 @@ class _Finding:
     shown: Callable[[float], str]
 
 
-def verdicts_of(release: Release, evidence: StepEvidence) -> Iterator[GuardVerdict]:
-    """The verdicts of those guards that have seen enough of both versions."""
+def verdicts(release: Release, evidence: Sequence[StepEvidence]) -> tuple[GuardVerdict, ...]:
+    """What each guard makes of each step, and that of quality of all; nothing of what they have not seen enough of yet.
+
+    The false-alarm rate is shared out over the guards and, but for quality, the steps; the last one, which is promotion,
+    nothing guards.
+    """
     plan = release.plan
-    guards = [guard for guard in (plan.error_rate, plan.latency, plan.quality) if guard]
-    # The last step is promotion, which nothing guards.
-    alpha = plan.false_alarm_rate / (len(guards) * max(len(plan.steps) - 1, 1))
-    for guard in guards:
-        finding = _examined(guard, evidence, alpha)
-        if finding:
-            yield _verdict(finding, release, evidence.step)
+    alpha = plan.false_alarm_rate / sum(1 for guard in (plan.error_rate, plan.latency, plan.quality) if guard)
+    alpha_of_step = alpha / (len(plan.steps) - 1)
+    findings: list[_Finding | None] = []
+    for step in evidence:
+        if plan.error_rate:
+            findings.append(_error_rate(plan.error_rate, step, alpha_of_step))
+        if plan.latency:
+            findings.append(_latency(plan.latency, step, alpha_of_step))
+    if plan.quality:
+        findings.append(_quality(plan.quality, evidence, alpha))
+    return tuple(_verdict(finding, release) for finding in findings if finding)
 
 
-def lacking(guard: QualityGuard, outcomes: Outcomes | None) -> list[str]:
-    """What a version's outcomes lack before the guard can tell anything by them."""
-    rows = outcomes.n if outcomes else 0
-    missing = [f"{MIN_OUTCOMES - rows} more outcomes"] if rows < MIN_OUTCOMES else []
-    if isinstance(outcomes, ScoreCounts):
-        counts = {"label 0": outcomes.negatives, "label 1": outcomes.positives}
-        missing += [f"{MIN_OF_A_LABEL - n} more of {label}" for label, n in counts.items() if n < MIN_OF_A_LABEL]
-    if not missing and not estimate(guard.metric, outcomes):
-        missing = [f"outcomes that have a {guard.metric.lower()}"]
-    return missing
-
-
-def _examined(guard: ErrorRateGuard | LatencyGuard | QualityGuard, step: StepEvidence, alpha: float) -> _Finding | None:
-    match guard:
-        case ErrorRateGuard():
-            return _error_rate(guard, step.stable, step.candidate, alpha)
-        case LatencyGuard():
-            return _latency(guard, step.stable, step.candidate, alpha)
-        case QualityGuard():
-            return _quality(guard, step.stable, step.candidate, alpha)
-
-
-def _error_rate(guard: ErrorRateGuard, stable: ArmEvidence, candidate: ArmEvidence, alpha: float) -> _Finding | None:
-    if not stable.requests or not candidate.requests:
+def _error_rate(guard: ErrorRateGuard, step: StepEvidence, alpha: float) -> _Finding | None:
+    if not step.stable.requests or not step.candidate.requests:
         return None
 
-    def reading(arm: ArmEvidence) -> _Reading:
-        return _Reading(arm.errors / arm.requests, share(arm.errors, arm.requests, alpha / 2))
+    def reading(trials: Trials) -> _Reading:
+        return _Reading(trials.share, share_bounds(trials, alpha / 2))
 
-    before, after = reading(stable), reading(candidate)
-    violated = after.bounds.low > before.bounds.high + guard.max_increase
+    before, after = (Trials(arm.errors, arm.requests) for arm in (step.stable, step.candidate))
+    violated = share_exceeds(before, after, guard.max_increase, alpha)
     limit = f"higher by more than {_percent(guard.max_increase)}"
-    return _Finding("error_rate", "error_rate", before, after, violated, limit, _percent)
+    return _Finding("error_rate", "error_rate", step.step, reading(before), reading(after), violated, limit, _percent)
 
 
-def _latency(guard: LatencyGuard, stable: ArmEvidence, candidate: ArmEvidence, alpha: float) -> _Finding | None:
-    if not stable.latency or not candidate.latency:
+def _latency(guard: LatencyGuard, step: StepEvidence, alpha: float) -> _Finding | None:
+    before, after = step.stable.latency, step.candidate.latency
+    if not before or not after:
         return None
 
-    def reading(arm: ArmEvidence) -> _Reading:
-        low, high = quantile_bins(arm.latency, _TAIL, alpha / 2)
-        return _Reading(p99_us(arm.latency), Bounds(edge_us(low), edge_us(high)))
+    def reading(latency: Mapping[int, int]) -> _Reading:
+        low, high = quantile_bounds(latency, _TAIL, alpha / 2)
+        return _Reading(p99_us(latency), Bounds(edge_us(low), edge_us(high)))
 
-    before, after = reading(stable), reading(candidate)
-    violated = after.bounds.low > before.bounds.high * guard.max_p99_ratio
+    violated = quantile_exceeds(before, after, _TAIL, bins_between(guard.max_p99_ratio), alpha)
     limit = f"more than {guard.max_p99_ratio:g} times as long"
-    return _Finding("latency_p99", "latency_p99", before, after, violated, limit, _milliseconds)
+    return _Finding(
+        "latency_p99", "latency_p99", step.step, reading(before), reading(after), violated, limit, _milliseconds
+    )
 
 
-def _quality(guard: QualityGuard, stable: ArmEvidence, candidate: ArmEvidence, alpha: float) -> _Finding | None:
-    if lacking(guard, stable.outcomes) or lacking(guard, candidate.outcomes):
+def _quality(guard: QualityGuard, evidence: Sequence[StepEvidence], alpha: float) -> _Finding | None:
+    found = compare(guard.metric, [(step.stable.outcomes, step.candidate.outcomes) for step in evidence])
+    if not found:
         return None
-    before, after = estimate(guard.metric, stable.outcomes), estimate(guard.metric, candidate.outcomes)
-    assert before
-    assert after
-    violated = least_worsening(guard.metric, before, after, alpha) > guard.max_worsening
-    limit = f"worse by more than {guard.max_worsening:g}"
 
     def reading(of: Estimate) -> _Reading:
-        return _Reading(of.value, _bounds(guard.metric, of, alpha / 2))
+        return _Reading(of.value, found.bounds(of, alpha / 2))
 
-    return _Finding("quality", guard.metric.lower(), reading(before), reading(after), violated, limit, "{:.3g}".format)
-
-
-def least_worsening(metric: QualityMetric, stable: Estimate, candidate: Estimate, alpha: float) -> float:
-    """Lower bound of how much worse the candidate is, in the metric's unit.
-
-    Of the difference itself: two bounds that just touch would ask for up to twice as many outcomes. Its time is its
-    information, in outcomes of the candidate's variance (Jennison, Turnbull: Group sequential methods, 2000, ch. 3).
-    """
-    worsening = candidate.value - stable.value if metric is not QualityMetric.AUC else stable.value - candidate.value
-    variance = stable.variance + candidate.variance
-    n = candidate.n * candidate.variance / variance
-    return worsening - one_sided_errors(n, alpha) * math.sqrt(variance)
+    before, after = reading(found.stable), reading(found.candidate)
+    violated = found.least_worsening(alpha) > guard.max_worsening
+    limit = f"worse by more than {guard.max_worsening:g}"
+    last = max(step.step for step in evidence)
+    return _Finding("quality", guard.metric.lower(), last, before, after, violated, limit, "{:.3g}".format)
 
 
-def _bounds(metric: QualityMetric, of: Estimate, alpha: float) -> Bounds:
-    radius = two_sided_errors(of.n, alpha) * math.sqrt(of.variance)
-    most = 1.0 if metric in {QualityMetric.AUC, QualityMetric.BRIER} else math.inf
-    return Bounds(max(of.value - radius, 0.0), min(of.value + radius, most))
-
-
-def _verdict(found: _Finding, release: Release, step: int) -> GuardVerdict:
+def _verdict(found: _Finding, release: Release) -> GuardVerdict:
     def told(reading: _Reading) -> str:
         low, high = map(found.shown, reading.bounds)
         return f"{found.shown(reading.value)} ({low} to {high})"
 
-    percent = f"{release.plan.steps[step]:g} %"
+    percent = f"{release.plan.steps[found.step]:g} %"
     text = (
         f"{found.measure} {told(found.candidate)} of {release.candidate} at {percent} against {told(found.stable)} "
         f"of {release.stable}: {'' if found.violated else 'not shown to be '}{found.limit}"
     )
-    return GuardVerdict(found.guard, step, *found.stable.bounds, *found.candidate.bounds, found.violated, text)
+    return GuardVerdict(found.guard, found.step, *found.stable.bounds, *found.candidate.bounds, found.violated, text)
 
 
 def _percent(value: float) -> str:

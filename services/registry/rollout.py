@@ -9,7 +9,10 @@ from datetime import datetime, timedelta
 
 from services.registry.definitions import Release, ReleaseState
 from services.registry.evidence import ArmEvidence, StepEvidence
-from services.registry.guards import GuardVerdict, lacking, verdicts_of
+from services.registry.guards import GuardVerdict, verdicts
+from services.registry.quality.comparison import lacking
+
+__all__ = ["Advance", "Decision", "Hold", "Promote", "RollBack", "Wait", "decide", "verdicts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,6 @@ def decide(release: Release, evidence: Sequence[StepEvidence], now: datetime) ->
     return Wait(missing)
 
 
-def verdicts(release: Release, evidence: Sequence[StepEvidence]) -> tuple[GuardVerdict, ...]:
-    """What each guard makes of each step, in their order; nothing of guards that have not seen enough of a step yet."""
-    return tuple(verdict for step in evidence for verdict in verdicts_of(release, step))
-
-
 def _onward(release: Release, found: Sequence[GuardVerdict]) -> Advance | Promote:
     texts = [verdict.text for verdict in found if verdict.step == release.step]
     reason = f"{release.percent:g} % is done: {'; '.join(texts) or 'no guard has found fault'}"
@@ -104,4 +102,4 @@ def _missing_outcomes(release: Release, here: StepEvidence) -> list[str]:
     if rows < guard.min_outcomes:
         return [f"{guard.min_outcomes - rows} more outcomes of {release.candidate}"]
     arms: dict[str, ArmEvidence] = {release.stable: here.stable, release.candidate: here.candidate}
-    return [f"{each} of {version}" for version, arm in arms.items() for each in lacking(guard, arm.outcomes)]
+    return [f"{each} of {version}" for version, arm in arms.items() for each in lacking(guard.metric, arm.outcomes)]
