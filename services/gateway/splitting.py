@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 def bucket(salt: str, value: str) -> int:
     """Return where `value` falls, 0 to 9,999; evenly, and independently for each `salt`."""
-    digest = blake2b(f"{salt}\x00{value}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    digest = blake2b(f"{salt}\x00{value}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) % BUCKETS
 
 

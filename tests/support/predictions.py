@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from predictmesh.registry.v1 import endpoint_pb2, feature_view_pb2, model_pb2
+from predictmesh.registry.v1 import endpoint_pb2, feature_view_pb2, model_pb2, release_pb2
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from predictmesh.types.v1.data_type_pb2 import DataType
 from services.gateway.assembly import pack, unpacked, zeros
@@ -66,14 +66,52 @@ def target(inputs: Mapping[str, Sequence[str]], *views: Any, outputs: Sequence[s
 
 
 def snapshot(
-    *views: Any, versions: Sequence[Any] = (), endpoints: Sequence[Any] = (), revision: int = 1, **aliases: str
+    *views: Any,
+    versions: Sequence[Any] = (),
+    endpoints: Sequence[Any] = (),
+    releases: Sequence[Any] = (),
+    released: Sequence[str] = (),
+    revision: int = 1,
+    **aliases: str,
 ) -> Snapshot:
     """Definitions of one model, m, with an endpoint of the same name that its alias `live` or first version answers."""
-    model = model_pb2.Model(name="m", versions=versions, aliases=aliases)
+    model = model_pb2.Model(name="m", versions=versions, aliases=aliases, released_versions=released)
     if not endpoints and versions:
         route = endpoint_pb2.Route(alias="live") if "live" in aliases else endpoint_pb2.Route(version="1.0.0")
         endpoints = (endpoint_pb2.Endpoint(name="m", model="m", route=route),)
-    return Snapshot(revision=revision, log_id="log", feature_views=views, models=[model], endpoints=endpoints)
+    return Snapshot(
+        revision=revision,
+        log_id="log",
+        feature_views=views,
+        models=[model],
+        endpoints=endpoints,
+        releases=releases,
+    )
+
+
+def endpoint(route: Mapping[str, str] | Sequence[tuple[str, float]], name: str = "m", **parts: Any) -> Any:
+    """An endpoint of model m, by one selector such as {"alias": "live"}, or by selectors with their percent."""
+    if isinstance(route, Mapping):
+        made = endpoint_pb2.Route(**route)  # type: ignore[arg-type]  # one of its text fields
+    else:
+        weights = [endpoint_pb2.WeightedVersion(selector=selector, percent=percent) for selector, percent in route]
+        made = endpoint_pb2.Route(weights=weights)
+    return endpoint_pb2.Endpoint(name=name, model="m", route=made, **parts)
+
+
+def release(
+    stable: str, candidate: str, *steps: float, step: int = 0, state: str = "RUNNING", number: int = 7, name: str = "m"
+) -> Any:
+    """A release at endpoint m, by the shares of its steps."""
+    return release_pb2.Release(
+        endpoint=name,
+        id=number,
+        stable=stable,
+        candidate=candidate,
+        plan=release_pb2.ReleasePlan(steps=steps),
+        state=release_pb2.ReleaseState.Value(f"RELEASE_STATE_{state}"),
+        step=step,
+    )
 
 
 def _spec(text: str, spec: Any) -> Any:

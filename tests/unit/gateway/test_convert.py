@@ -11,7 +11,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from predictmesh.gateway.v1 import prediction_service_pb2 as pb
 from predictmesh.gateway.v1 import provenance_pb2
-from predictmesh.registry.v1 import feature_view_pb2
 from predictmesh.types.v1 import data_type_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.gateway.assembly import zeros
@@ -22,8 +21,7 @@ from services.gateway.convert import (
     encode_prediction,
     tensor_of,
 )
-from services.gateway.convert_listing import encode_endpoints
-from services.gateway.convert_snapshot import TableBuilder, dtype_of
+from services.gateway.convert_snapshot import dtype_of
 from services.gateway.errors import StaleFeature
 from services.gateway.lane import Lane
 from services.gateway.prediction import (
@@ -34,7 +32,7 @@ from services.gateway.prediction import (
     Outcome,
     Prediction,
 )
-from services.gateway.routing import Route, RouteReason
+from services.gateway.routing import Arm, Route, RouteReason
 from services.gateway.target import DType, Target
 from services.mesh.deadline import Deadline
 from services.mesh.errors import InvalidArgument
@@ -45,9 +43,7 @@ from tests.support.predictions import (
     StoredRow,
     column,
     member,
-    snapshot,
     target,
-    version,
     view,
 )
 
@@ -203,6 +199,12 @@ def test_every_degradation_has_its_number() -> None:
     assert wire == {"UNSPECIFIED": 0} | {reason.name: reason.value for reason in DegradationReason}
 
 
+def test_every_route_reason_has_its_number() -> None:
+    """The wire's numbers and ours are of the same reasons."""
+    wire = {name.removeprefix("ROUTE_REASON_"): number for name, number in provenance_pb2.RouteReason.items()}
+    assert wire == {"UNSPECIFIED": 0} | {reason.name: reason.value for reason in RouteReason}
+
+
 def test_every_type_has_a_number() -> None:
     """The wire's numbers and ours are of the same types."""
     for dtype in DType:
@@ -212,6 +214,15 @@ def test_every_type_has_a_number() -> None:
 def prediction(outcome: Outcome, rows: int, aim: Target = AIM) -> Prediction:
     """Return an answer with this outcome."""
     return Prediction("id", Route(aim, RouteReason.PINNED), rows, outcome, AS_OF_US + 7, "f" * 32, 42)
+
+
+def test_provenance_of_a_release() -> None:
+    """An answer that a release chose names it."""
+    made = prediction(Outcome([np.zeros((1, 1), "<f4")], {}, [0, 0], [], "onnx"), 1)
+    assert 0 == encode_prediction(made).provenance.release_id
+    made.route = Route(AIM, RouteReason.CANARY, Arm("m", 7, 0, "1.0.0"))
+    provenance = encode_prediction(made).provenance
+    assert (7, provenance_pb2.ROUTE_REASON_CANARY) == (provenance.release_id, provenance.route_reason)
 
 
 def test_provenance() -> None:
@@ -329,43 +340,3 @@ def test_explanation_of_a_null_that_was_brought() -> None:
         origins = [each.origin for each in found if each.source.request]
         assert [pb.VALUE_ORIGIN_REQUEST, pb.VALUE_ORIGIN_NULL] == origins
         assert np.isnan(next(each.value.floats[0] for each in found if each.row == 1))
-
-
-def test_endpoints() -> None:
-    """Everything that a caller needs: keys, features and outputs with their types, and a request that can be sent."""
-    keyed = view("n", "v:FP32", carrier="STRING", flight="INT64")
-    bound = {"x:FP32:2": ["n:v", "hour"], "m:INT8:3": ["mix"], "t:BYTES": ["note"], "f:FP64:finite": ["share"]}
-    defined = snapshot(keyed, versions=[version(bound, outputs=("y:FP32:2:finite", "z:BYTES"))], revision=3)
-    defined.endpoints[0].description = "for people"
-    answer = encode_endpoints(TableBuilder().build(defined))
-    assert 3 == answer.snapshot_revision
-    (info,) = answer.endpoints
-    assert ("m", "for people", "m", "1.0.0", 1000) == (
-        info.name,
-        info.description,
-        info.model,
-        info.version,
-        info.default_timeout_ms,
-    )
-    kinds = {"carrier": feature_view_pb2.KEY_TYPE_STRING, "flight": feature_view_pb2.KEY_TYPE_INT64}
-    assert kinds == {key.name: key.type for key in info.entity_keys}
-    assert [("hour", []), ("mix", [3]), ("note", []), ("share", [])] == [
-        (spec.name, list(spec.shape)) for spec in info.request_features
-    ]
-    assert [False, False, False, True] == [spec.finite for spec in info.request_features]
-    assert [("y", [2], True), ("z", [], False)] == [(spec.name, list(spec.shape), spec.finite) for spec in info.outputs]
-
-
-def test_sample_can_be_sent() -> None:
-    """The sample of every endpoint is a request that its version takes."""
-    keyed = view("n", "v:FP32", carrier="STRING", flight="INT64")
-    bound = {"x:FP32:2": ["n:v", "hour"], "m:INT8:3": ["mix"], "t:BYTES": ["note"], "f:FP64:finite": ["share"]}
-    table = TableBuilder().build(snapshot(keyed, versions=[version(bound)]))
-    (info,) = encode_endpoints(table).endpoints
-    request = decoded(info.sample)
-    assert "m" == request.endpoint
-
-    async def rows() -> int:
-        return member(table.endpoint("m").default.target, *request.entities, features=request.features).rows
-
-    assert 1 == asyncio.run(rows())

@@ -164,11 +164,3 @@ def test_version_that_cannot_be_used_is_left_out(broken: Any, caplog: pytest.Log
     endpoint = table.endpoint("m")
     assert (["1.0.0"], ["live"]) == (list(endpoint.versions.targets), list(endpoint.versions.aliases))
     assert "cannot be used" in caplog.text
-
-
-def test_defaults_of_an_endpoint() -> None:
-    """A second unless it says otherwise."""
-    defined = snapshot(RIDER, ROUTE, versions=[version(BOUND)])
-    assert 1.0 == TableBuilder().build(defined).endpoint("m").default_timeout_s
-    defined.endpoints[0].default_timeout_ms = 250
-    assert 0.25 == TableBuilder().build(defined).endpoint("m").default_timeout_s
