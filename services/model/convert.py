@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from predictmesh.model.v1 import runtime_pb2 as pb
 from predictmesh.registry.v1 import model_pb2 as registry_pb
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from predictmesh.types.v1.data_type_pb2 import DataType
-from services.model.statuses import RuntimeStatus, State
-from services.model.versions import Artifact, Catalog, Signature, TensorSpec, Version
+from predictmesh.types.v1.tensor_pb2 import Tensor
+from services.model.datatypes import BYTES, DTYPES, Array
+from services.model.errors import InvalidGolden
+from services.model.golden import GoldenRows
+from services.model.statuses import GoldenState, RuntimeStatus, State
+from services.model.versions import Artifact, Catalog, GoldenSet, Signature, TensorSpec, Version
 
+_GOLDEN_STATES = {
+    GoldenState.NOT_RUN: pb.GOLDEN_STATE_UNSPECIFIED,
+    GoldenState.PASSED: pb.GOLDEN_STATE_PASSED,
+    GoldenState.FAILED: pb.GOLDEN_STATE_FAILED,
+}
 _STATES = {
     State.LOADING: pb.RUNTIME_STATE_LOADING,
     State.READY: pb.RUNTIME_STATE_READY,
@@ -24,6 +35,16 @@ _STATES = {
 def decode_catalog(snapshot: Snapshot) -> Catalog:
     """Take every model and version from a snapshot."""
     return {model.name: tuple(_version(model.name, version) for version in model.versions) for model in snapshot.models}
+
+
+def decode_golden(data: bytes) -> GoldenRows:
+    """Read a golden set; InvalidGolden if the bytes hold none."""
+    try:
+        rows = registry_pb.GoldenRows.FromString(data)
+        inputs, outputs = ({each.name: _array(each) for each in tensors} for tensors in (rows.inputs, rows.outputs))
+    except (DecodeError, ValueError, OverflowError) as error:
+        raise InvalidGolden("the bytes are no golden set") from error
+    return GoldenRows(inputs, outputs)
 
 
 def encode_statuses(statuses: Iterable[RuntimeStatus]) -> list[pb.RuntimeStatus]:
@@ -38,6 +59,8 @@ def encode_statuses(statuses: Iterable[RuntimeStatus]) -> list[pb.RuntimeStatus]
             message=status.message,
             state_time=_timestamp(status.since),
             load_time_us=status.load_time_us,
+            golden=_GOLDEN_STATES[status.golden],
+            golden_message=status.golden_message,
         )
         for status in statuses
     ]
@@ -53,14 +76,36 @@ def _version(model: str, version: registry_pb.Version) -> Version:
             Artifact(artifact.runtime, artifact.sha256, artifact.format or "onnx", artifact.target)
             for artifact in version.artifacts
         ),
+        golden=_golden(version.golden) if version.HasField("golden") else None,
     )
+
+
+def _golden(golden: registry_pb.GoldenSet) -> GoldenSet:
+    return GoldenSet(golden.sha256, golden.absolute_tolerance, golden.relative_tolerance)
+
+
+def _array(tensor: Tensor) -> Array:
+    datatype = _datatype(tensor.data_type)
+    if datatype not in DTYPES:
+        raise ValueError(f"{tensor.name!r} has no data type that is known here")
+    if datatype == BYTES:
+        texts = [text.encode() for text in tensor.strings] or list(tensor.blobs)
+        array = np.empty(len(texts), object)
+        array[:] = texts
+        return array.reshape(tensor.shape)
+    values = tensor.bools or tensor.ints or tensor.uints or tensor.floats or tensor.doubles
+    return np.array(values, DTYPES[datatype]).reshape(tensor.shape)
+
+
+def _datatype(number: DataType.ValueType) -> str:
+    return DataType.Name(number).removeprefix("DATA_TYPE_")
 
 
 def _specs(specs: Iterable[registry_pb.TensorSpec]) -> tuple[TensorSpec, ...]:
     return tuple(
         TensorSpec(
             name=spec.name,
-            datatype=DataType.Name(spec.data_type).removeprefix("DATA_TYPE_"),
+            datatype=_datatype(spec.data_type),
             shape=tuple(spec.shape),
             finite=spec.finite,
         )

@@ -108,8 +108,7 @@ class Engine:
         del self._leaving[slot]
         self._changed()
         if self._catalog is not None:
-            digests = {artifact.sha256 for version in _all(self._catalog) for artifact in version.artifacts}
-            await self._loader.retain(digests)
+            await self._loader.retain({digest for version in _all(self._catalog) for digest in version.uploads})
 
     def _changed(self) -> None:
         """Work out anew who answers for what; rare, so that `find` is one look."""

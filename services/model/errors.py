@@ -95,6 +95,12 @@ class InvalidArtifact(MeshError):
     code, reason = Code.FAILED_PRECONDITION, Reason.INVALID_ARTIFACT
 
 
+class InvalidGolden(MeshError):
+    """The bytes are no golden set of the version's signature."""
+
+    code, reason = Code.FAILED_PRECONDITION, Reason.INVALID_ARTIFACT
+
+
 class SignatureMismatch(MeshError):
     """The model's own inputs or outputs are not what the signature says."""
 

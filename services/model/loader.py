@@ -1,13 +1,15 @@
-"""From a definition to a version that answers: fetch, verify, load, warm up."""
+"""From a definition to a version that answers: fetch, verify, load, warm up, compare with what was recorded."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from services.mesh.errors import DeadlineExceeded
 from services.model.artifacts import Artifacts
 from services.model.errors import UnknownRuntime
+from services.model.golden import GoldenSets
 from services.model.runtimes import LoadedModel, Runtime
 from services.model.schedule import Limits
 from services.model.station import Station
@@ -21,10 +23,18 @@ class Loader:
     """
 
     def __init__(
-        self, runtimes: Mapping[str, Runtime], artifacts: Artifacts, limits: Limits, *, parallel: int, timeout_s: float
+        self,
+        runtimes: Mapping[str, Runtime],
+        artifacts: Artifacts,
+        golden_sets: GoldenSets,
+        limits: Limits,
+        *,
+        parallel: int,
+        timeout_s: float,
     ) -> None:
         self._runtimes = runtimes
         self._artifacts = artifacts
+        self._golden_sets = golden_sets
         self.limits = limits
         self._timeout_s = timeout_s
         self._turns = {name: asyncio.Semaphore(parallel) for name in runtimes}
@@ -58,9 +68,11 @@ class Loader:
         return await self._warmed(placement, model)
 
     async def _warmed(self, placement: Placement, model: LoadedModel) -> Station:
-        station = Station(placement, model)
+        version, most_rows = placement.version, self.limits.batch_rows
+        prove = partial(self._golden_sets.verdict, version, most_rows=most_rows) if version.golden else None
+        station = Station(placement, model, prove)
         try:
-            await station.warm(self.limits.batch_rows)
+            await station.warm(most_rows)
         except BaseException:
             await model.close()
             raise

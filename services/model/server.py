@@ -21,8 +21,9 @@ from services.mesh.objects import Objects, artifact_path
 from services.mesh.snapshots import SnapshotReader
 from services.model.artifacts import Artifacts
 from services.model.clients import RuntimeReporter
-from services.model.convert import decode_catalog
+from services.model.convert import decode_catalog, decode_golden
 from services.model.engine import Engine
+from services.model.golden import GoldenSets
 from services.model.loader import Loader
 from services.model.metrics import ModelMetrics
 from services.model.runtimes import Runtime
@@ -78,9 +79,11 @@ def _open_engine(
     async def fetch(sha256: str) -> bytes:
         return await objects.get(artifact_path(sha256))
 
+    artifacts = Artifacts(settings.data_dir / "artifacts", fetch)
     loader = Loader(
         runtimes,
-        Artifacts(settings.data_dir / "artifacts", fetch),
+        artifacts,
+        GoldenSets(artifacts, decode_golden),
         Limits(settings.max_batch_rows, settings.max_rows_in_flight),
         parallel=settings.load_parallel,
         timeout_s=settings.load_timeout_s,
@@ -109,6 +112,7 @@ def _service(engine: Engine, settings: Settings, reader: SnapshotReader) -> Serv
                     "runtime": status.runtime,
                     "state": status.state.value,
                     "message": status.message,
+                    "golden": status.golden.value,
                 }
                 for status in engine.board.current
             ],

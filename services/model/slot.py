@@ -13,6 +13,7 @@ import tenacity
 from tenacity.wait import wait_base
 
 from services.mesh.errors import MeshError, Reason
+from services.model.golden import Verdict
 from services.model.loader import Loader
 from services.model.station import Station
 from services.model.statuses import RuntimeStatus, State
@@ -84,6 +85,7 @@ class Slot:
         station = await self._loader.load(placement)
         load_s = time.perf_counter() - started
         station.on_health = lambda trouble: self._health(station, trouble)
+        station.on_golden = lambda: self._judged(station)
         self._load_time_us = int(load_s * 1e6)
         self._swap(station)
         self._show(State.READY)
@@ -111,9 +113,24 @@ class Slot:
         if station is self.station and self._is_up():
             self._show(State.FAILED if trouble else State.READY, trouble)
 
+    def _judged(self, station: Station) -> None:
+        """Show what a loaded version's golden set has come to since."""
+        if station is self.station and self._is_up():
+            self.status = replace(self.status, golden=station.golden.state, golden_message=station.golden.message)
+            self._changed()
+
     def _show(self, state: State, message: str = "") -> None:
-        load_time_us = self._load_time_us if self._is_up() else 0
-        self.status = replace(self.status, state=state, message=message, since=time.time(), load_time_us=load_time_us)
+        station = self.station if self._is_up() else None
+        golden = station.golden if station else Verdict()
+        self.status = replace(
+            self.status,
+            state=state,
+            message=message,
+            since=time.time(),
+            load_time_us=self._load_time_us if station else 0,
+            golden=golden.state,
+            golden_message=golden.message,
+        )
         self._changed()
 
     def _is_up(self) -> bool:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TypeAlias
 
 from services.mesh import context as contexts
 from services.mesh.errors import MeshError, Reason
@@ -15,11 +17,15 @@ from services.model.calls import Source
 from services.model.cost import BatchCost
 from services.model.counters import BatchCounters
 from services.model.datatypes import Array
+from services.model.golden import Verdict
 from services.model.runtimes import LoadedModel
+from services.model.statuses import GoldenState
 from services.model.versions import Placement
 from services.model.warmup import blank_rows, warm_up
 
 logger = logging.getLogger(__name__)
+
+Prove: TypeAlias = Callable[[LoadedModel], Awaitable[Verdict]]
 
 # What the answer's way back to the caller takes: a share of the time that is left, and no less than so many seconds.
 _RETURN, _RETURN_S = 0.05, 0.002
@@ -44,10 +50,11 @@ class Place:
 class Station:
     """Sends batches to one runtime, learns from them, and brings the runtime back when it fails.
 
-    `on_health` is called with "" when it is well again, and with the reason when it is not well any more.
+    `prove` asks a model for the version's golden outputs. `on_health` is called with "" when it is well again, and with
+    the reason when it is not well any more; `on_golden` when `golden` has changed.
     """
 
-    def __init__(self, placement: Placement, model: LoadedModel) -> None:
+    def __init__(self, placement: Placement, model: LoadedModel, prove: Prove | None = None) -> None:
         self.placement = placement
         self.runtime = placement.artifact.runtime
         self.model = model
@@ -57,7 +64,10 @@ class Station:
         self.breaker = Breaker()
         self.trouble = ""
         """Why it is not well, as a degradation: RUNTIME_FAILED or RUNTIME_SLOW. What it was last, while it is well."""
+        self.golden = Verdict()
         self.on_health: Callable[[str], None] = _ignore
+        self.on_golden: Callable[[], None] = _nothing
+        self._prove = prove
         self._standing: list[Place] = []
         self._learnt_at = 0.0
         self._recovery: asyncio.Task[None] | None = None
@@ -79,8 +89,9 @@ class Station:
         return len(self._standing) >= self.model.parallel
 
     async def warm(self, most_rows: int) -> None:
-        """Run the first batches; raises RuntimeFailed or InvalidOutput, as warm_up."""
+        """Run the first batches, then the golden set; raises RuntimeFailed or InvalidOutput, as warm_up."""
         await warm_up(self.model, self.placement.version.signature, most_rows, self.cost.learn)
+        await self._judge()
         self._learnt_at = time.monotonic()
         self._watch = asyncio.create_task(self._look(), name=f"look at {self.placement}")
 
@@ -176,15 +187,32 @@ class Station:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.model.close()
 
+    async def _judge(self) -> None:
+        """Have the golden set run, and tell what has changed by that."""
+        if self._prove is None:
+            return
+        before, self.golden = self.golden, await self._prove(self.model)
+        if (self.golden.state, self.golden.message) == (before.state, before.message):
+            return
+        extra = {"version": str(self.placement), "reason": self.golden.message}
+        if self.golden.state is GoldenState.FAILED:
+            logger.warning("golden set failed", extra=extra)
+        elif before.state is GoldenState.FAILED:
+            logger.info("golden set passed after all", extra=extra)
+        self.on_golden()
+
     async def _look(self) -> None:
         """Now and then bring back what an idle runtime has lost, or note that it is away."""
         contexts.use(None)
         while True:
             await asyncio.sleep(_LOOK_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-            if not self.well or time.monotonic() - self._learnt_at < _LOOK_S:
+            if not self.well:
                 continue
             try:
-                await self.model.revive()
+                if not self.golden.final:
+                    await self._judge()
+                if time.monotonic() - self._learnt_at >= _LOOK_S:
+                    await self.model.revive()
             except MeshError as error:
                 self.failed("RUNTIME_FAILED", error)
             except Exception:
@@ -219,8 +247,14 @@ class Station:
             logger.exception("runtime not revived", extra={"version": str(self.placement)})
             return False
         self._learnt_at = time.monotonic()
+        # It may be another release of the runtime that has come back: the next look sees whether it still passes.
+        self.golden = replace(self.golden, final=False)
         return True
 
 
 def _ignore(reason: str) -> None:
     """Nobody has asked to be told."""
+
+
+def _nothing() -> None:
+    """Nor of this."""

@@ -17,9 +17,20 @@ class State(enum.Enum):
     UNLOADING = "unloading"
 
 
+class GoldenState(enum.Enum):
+    """Whether a runtime gives the recorded outputs of a version's golden set."""
+
+    NOT_RUN = "not run"
+    PASSED = "passed"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeStatus:
-    """State of one version on one runtime, since a Unix time in seconds; `message` says why it failed."""
+    """State of one version on one runtime, since a Unix time in seconds; `message` says why it failed.
+
+    `golden_message` says where it does not give the golden outputs.
+    """
 
     model: str
     version: str
@@ -29,6 +40,8 @@ class RuntimeStatus:
     since: float
     message: str = ""
     load_time_us: int = 0
+    golden: GoldenState = GoldenState.NOT_RUN
+    golden_message: str = ""
 
 
 class StatusBoard:

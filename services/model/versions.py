@@ -63,6 +63,15 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class GoldenSet:
+    """Recorded inputs and outputs, by the SHA-256 (hex) of their bytes; an element may differ by the sum of both."""
+
+    sha256: str
+    absolute_tolerance: float = 0.0
+    relative_tolerance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """One immutable version of a model. The artifact of the first choice stands first."""
 
@@ -71,6 +80,13 @@ class Version:
     digest: str
     signature: Signature
     artifacts: tuple[Artifact, ...]
+    golden: GoldenSet | None = None
+
+    @property
+    def uploads(self) -> frozenset[str]:
+        """Digests of everything that it has in object storage."""
+        golden = {self.golden.sha256} if self.golden else set()
+        return frozenset(artifact.sha256 for artifact in self.artifacts if artifact.sha256) | golden
 
     @property
     def precedence(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from predictmesh.types.v1.data_type_pb2 import DataType
 from services.mesh.errors import StoreUnavailable
 from services.mesh.local import LocalStub
 from services.mesh.methods import Servicer
-from services.model.versions import TensorSpec, Version
+from services.model.versions import GoldenSet, TensorSpec, Version
 
 if TYPE_CHECKING:
     from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
@@ -43,6 +43,7 @@ def snapshot(revision: int, versions: Iterable[Version]) -> Snapshot:
                     )
                     for artifact in version.artifacts
                 ],
+                golden=_golden(version.golden) if version.golden else None,
             )
         )
     return Snapshot(revision=revision, log_id="test", models=models.values())
@@ -88,6 +89,14 @@ def scripted_registry() -> tuple[ScriptedRegistry, RegistryServiceAsyncStub]:
     registry = ScriptedRegistry()  # type: ignore[abstract]  # its other methods answer UNIMPLEMENTED
     stub = LocalStub(Servicer(add_RegistryServiceServicer_to_server, registry), ())
     return registry, cast("RegistryServiceAsyncStub", stub)
+
+
+def _golden(golden: GoldenSet) -> model_pb2.GoldenSet:
+    return model_pb2.GoldenSet(
+        sha256=golden.sha256,
+        absolute_tolerance=golden.absolute_tolerance,
+        relative_tolerance=golden.relative_tolerance,
+    )
 
 
 def _spec(spec: TensorSpec) -> model_pb2.TensorSpec:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from predictmesh.model.v1 import runtime_pb2
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.model.convert import decode_catalog, encode_statuses
-from services.model.statuses import RuntimeStatus, State
+from services.model.statuses import GoldenState, RuntimeStatus, State
+from services.model.versions import GoldenSet
 from tests.support.onnx_models import several
 from tests.support.snapshots import snapshot
 
@@ -40,6 +43,28 @@ def test_every_state_has_its_word_on_the_wire() -> None:
     assert (1, 500_000_000, "why", 7) == (
         encoded[0].state_time.seconds, encoded[0].state_time.nanos, encoded[0].message, encoded[0].load_time_us,
     )  # fmt: skip
+
+
+def test_a_golden_set_comes_out_of_a_snapshot() -> None:
+    """With its tolerances; its bytes are kept as long as the version's others."""
+    version = replace(several().version(), golden=GoldenSet("9" * 64, 1e-6, 0.01))
+    assert {"m": (version,)} == decode_catalog(snapshot(1, [version]))
+    assert {"9" * 64, several().sha256} == version.uploads
+
+
+def test_every_word_on_a_golden_set_is_on_the_wire() -> None:
+    """One that has not been run is left out."""
+    statuses = [
+        RuntimeStatus("m", "1.0.0", "d", "onnx", State.READY, 1.5, golden=state, golden_message="why")
+        for state in (GoldenState.NOT_RUN, GoldenState.PASSED, GoldenState.FAILED)
+    ]
+    encoded = encode_statuses(statuses)
+    assert [
+        runtime_pb2.GOLDEN_STATE_UNSPECIFIED,
+        runtime_pb2.GOLDEN_STATE_PASSED,
+        runtime_pb2.GOLDEN_STATE_FAILED,
+    ] == [status.golden for status in encoded]
+    assert "why" == encoded[2].golden_message
 
 
 def test_versions_are_ordered_by_number() -> None:

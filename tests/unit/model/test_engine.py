@@ -7,20 +7,25 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tenacity import wait_fixed
 
 from services.mesh.errors import InvalidArgument, NotReady, UpstreamUnavailable
+from services.model import station
 from services.model.artifacts import Artifacts
 from services.model.calls import Source
+from services.model.convert import decode_golden
 from services.model.datatypes import Array
 from services.model.engine import Engine
 from services.model.errors import InvalidArtifact, UnknownModel, UnknownVersion, VersionNotLoaded
+from services.model.golden import GoldenSets
 from services.model.loader import Loader
 from services.model.schedule import Limits
-from services.model.statuses import State
-from services.model.versions import Artifact, Catalog, Signature, TensorSpec, Version
+from services.model.statuses import GoldenState, State
+from services.model.versions import Artifact, Catalog, GoldenSet, Signature, TensorSpec, Version
 from tests.support.gated_model import GatedRuntime
+from tests.support.golden import golden_set
 from tests.support.stations import call
 from tests.support.waiting import eventually
 
@@ -64,6 +69,17 @@ class World:
     def states(self) -> dict[str, State]:
         return {f"{status.model}@{status.version}": status.state for status in self.engine.board.current}
 
+    def with_golden(self, number: float, recorded: float, runtime: str = "onnx") -> Version:
+        """Make a version that answers x + `number`, and `recorded` for a 0 by its golden set."""
+        zero = np.zeros(1, np.float32)
+        content = golden_set({"x": zero}, {"y": zero + np.float32(recorded)})
+        digest = hashlib.sha256(content).hexdigest()
+        self.stored[digest] = content
+        return replace(self.version(number, runtime=runtime), golden=GoldenSet(digest))
+
+    def golden(self) -> list[GoldenState]:
+        return [status.golden for status in self.engine.board.current]
+
     async def reach(self, **states: State) -> None:
         wanted = {f"m@{name.removeprefix('v').replace('_', '.')}": state for name, state in states.items()}
         await eventually(lambda: self.states() == wanted)
@@ -85,9 +101,10 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         return stored[sha256]
 
     runtime, triton = GatedRuntime(), GatedRuntime("triton")
-    loader = Loader(
-        {"onnx": runtime, "triton": triton}, Artifacts(tmp_path, fetch), Limits(32, 64), parallel=2, timeout_s=5
-    )
+    artifacts = Artifacts(tmp_path, fetch)
+    golden_sets = GoldenSets(artifacts, decode_golden)
+    runtimes = {"onnx": runtime, "triton": triton}
+    loader = Loader(runtimes, artifacts, golden_sets, Limits(32, 64), parallel=2, timeout_s=5)
     engine = Engine(loader, wait_fixed(0.01))
     yield World(engine, runtime, triton, stored, tmp_path, fetched)
     runtime.gate.set()
@@ -423,3 +440,86 @@ async def test_readiness_does_not_wait_for_a_slow_first_choice_for_ever(
     await eventually(lambda: world.by_runtime().get("onnx") is State.READY)
     assert "loading m@1.0.0 on triton" == world.engine.not_ready()
     await eventually(lambda: world.engine.not_ready() == "")
+
+
+async def test_a_version_is_ready_with_its_golden_set_judged(world: World) -> None:
+    """No status says READY before it says what the golden set came to."""
+    seen: list[tuple[State, GoldenState]] = []
+    show = world.engine.board.show
+    world.engine.board.show = lambda statuses: (  # type: ignore[method-assign]
+        seen.extend((each.state, each.golden) for each in statuses),
+        show(statuses),
+    )[1]
+    world.engine.use(_catalog([world.with_golden(5, recorded=5)]))
+    await world.reach(v1_0_0=State.READY)
+    assert {(State.LOADING, GoldenState.NOT_RUN), (State.READY, GoldenState.PASSED)} == set(seen)
+
+
+async def test_a_version_that_fails_its_golden_set_answers_nevertheless(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it may answer callers is the registry's to say; here it is logged and reported."""
+    world.engine.use(_catalog([world.with_golden(5, recorded=6)]))
+    await world.reach(v1_0_0=State.READY)
+    assert 5 == await world.answer()
+    [status] = world.engine.board.current
+    assert (GoldenState.FAILED, "") == (status.golden, status.message)
+    assert "output 'y', row 0: recorded 6.0, computed 5.0" == status.golden_message
+    assert ["golden set failed"] == [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+
+async def test_each_runtime_has_a_verdict_of_its_own(world: World) -> None:
+    """One may compute otherwise."""
+    version = world.with_golden(5, recorded=5)
+    [artifact] = version.artifacts
+    other = world.version(7).artifacts[0].sha256
+    triton = Artifact("triton", other)
+    world.engine.use(_catalog([replace(version, artifacts=(triton, artifact))]))
+    await eventually(lambda: world.by_runtime() == {"triton": State.READY, "onnx": State.READY})
+    assert {"triton": GoldenState.FAILED, "onnx": GoldenState.PASSED} == {
+        status.runtime: status.golden for status in world.engine.board.current
+    }
+
+
+async def test_a_golden_set_that_was_away_is_run_once_it_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without another load."""
+    monkeypatch.setattr(station, "_LOOK_S", 0.01)
+    version = world.with_golden(5, recorded=5)
+    assert version.golden
+    content = world.stored.pop(version.golden.sha256)
+    world.engine.use(_catalog([version]))
+    await world.reach(v1_0_0=State.READY)
+    assert [GoldenState.FAILED] == world.golden()
+    world.stored[version.golden.sha256] = content
+    await eventually(lambda: world.golden() == [GoldenState.PASSED])
+    assert 1 == len(world.runtime.loaded)
+    assert "" == world.engine.board.current[0].golden_message
+
+
+async def test_a_runtime_that_has_come_back_is_judged_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be another release that computes otherwise."""
+    monkeypatch.setattr(station, "_LOOK_S", 0.01)
+    world.engine.use(_catalog([world.with_golden(5, recorded=5)]))
+    await world.reach(v1_0_0=State.READY)
+    [model] = world.runtime.loaded
+    model.failure = UpstreamUnavailable("killed")
+    with pytest.raises(VersionNotLoaded):
+        await world.answer()
+    model.failure, model._offset = None, 6
+    await eventually(lambda: world.golden() == [GoldenState.FAILED])
+    await world.reach(v1_0_0=State.READY)
+    assert 6 == await world.answer()
+
+
+async def test_the_golden_set_stays_on_the_disk_with_its_version(world: World) -> None:
+    """And leaves with it."""
+    version = world.with_golden(5, recorded=5)
+    assert version.golden
+    world.engine.use(_catalog([version, world.version(2, "2.0.0")]))
+    await world.reach(v1_0_0=State.READY, v2_0_0=State.READY)
+    world.engine.use(_catalog([version]))
+    await eventually(lambda: {path.name for path in world.directory.iterdir()} == version.uploads)
+    world.engine.use({})
+    await eventually(lambda: not list(world.directory.iterdir()))
