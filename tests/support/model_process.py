@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from services.mesh.lifecycle import Service, serving
 from services.mesh.objects import artifact_path
 from services.model.server import build
 from services.model.settings import Settings
-from services.model.versions import Version
+from services.model.versions import GoldenSet, Version
 from tests.support.onnx_models import OnnxModel
 from tests.support.snapshots import ScriptedRegistry, scripted_registry
 from tests.support.waiting import eventually
@@ -35,9 +36,18 @@ class ModelProcess:
     def upload(self, *models: OnnxModel) -> None:
         """Put artifacts into object storage."""
         for model in models:
-            path = self.objects / artifact_path(model.sha256)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(model.content)
+            self._store(model.content)
+
+    def with_golden(self, version: Version, content: bytes, **tolerances: float) -> Version:
+        """Put a golden set into object storage, and return the version with it."""
+        return replace(version, golden=GoldenSet(self._store(content), **tolerances))
+
+    def _store(self, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.objects / artifact_path(digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return digest
 
     def publish(self, *versions: Version) -> None:
         """Define exactly these versions."""

@@ -17,12 +17,16 @@ from predictmesh.model.v1 import model_service_pb2, runtime_pb2
 from predictmesh.model.v1.model_service_pb2_grpc import ModelServiceStub
 from services.mesh.objects import artifact_path
 from services.model.versions import Signature, TensorSpec
+from tests.support.golden import golden_set
 from tests.support.model_process import model_process, ones, states
 from tests.support.onnx_models import OnnxModel, deep, linear
 from tests.support.waiting import eventually
 
 READY = runtime_pb2.RUNTIME_STATE_READY
 FAILED = runtime_pb2.RUNTIME_STATE_FAILED
+NOT_RUN = runtime_pb2.GOLDEN_STATE_UNSPECIFIED
+PASSED = runtime_pb2.GOLDEN_STATE_PASSED
+NOT_PASSED = runtime_pb2.GOLDEN_STATE_FAILED
 
 
 def _ends_with(answers: list[float], wanted: float) -> bool:
@@ -164,3 +168,30 @@ async def test_the_state_of_every_version_can_be_asked_and_watched(tmp_path: Pat
         async with asyncio.timeout(10):
             while states((await anext(watch)).runtimes) != {"only@1.0.0": READY}:
                 pass
+
+
+async def test_a_version_is_reported_with_what_its_golden_set_came_to(tmp_path: Path) -> None:
+    """Both versions answer; only one of them as recorded."""
+    model = linear(2)
+    rows = np.arange(48, dtype=np.float32).reshape(3, 16)
+    right = golden_set({"x": rows}, {"y": rows.sum(axis=1, keepdims=True) * 2})
+    wrong = golden_set({"x": rows}, {"y": rows.sum(axis=1, keepdims=True) * np.float32(2.5)})
+    async with (
+        model_process(tmp_path, max_batch_rows=2) as process,
+        triton.InferenceServerClient(process.address) as client,
+    ):
+        process.upload(model)
+        process.publish(
+            process.with_golden(model.version(), right, relative_tolerance=1e-6),
+            process.with_golden(model.version(version="2.0.0"), wrong, relative_tolerance=0.2),
+            process.with_golden(model.version(version="3.0.0"), wrong, relative_tolerance=0.1),
+            model.version(version="4.0.0"),
+        )
+        wanted = {f"m@{number}.0.0": READY for number in (1, 2, 3, 4)}
+        reported = await process.settled(lambda reported: states(reported) == wanted)
+        assert {"1.0.0": PASSED, "2.0.0": PASSED, "3.0.0": NOT_PASSED, "4.0.0": NOT_RUN} == {
+            status.version: status.golden for status in reported
+        }
+        [message] = [status.golden_message for status in reported if status.golden_message]
+        assert "output 'y', row 2, element [0]: recorded 1580.0, computed 1264.0; 3 of 3 elements differ" == message
+        assert [[32]] == (await client.infer("m", [ones(1)], "3.0.0")).as_numpy("y").tolist()

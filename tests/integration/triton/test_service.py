@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tritonclient.grpc.aio as client
 
@@ -15,6 +16,7 @@ from predictmesh.model.v1 import runtime_pb2
 from services.cli.fetch import fetch, fetch_json
 from services.model.runtimes.triton_repository import triton_name
 from services.model.versions import Artifact, Version
+from tests.support.golden import golden_set
 from tests.support.model_process import ModelProcess, model_process, ones, states
 from tests.support.onnx_models import OnnxModel, linear
 from tests.support.triton import TritonServer
@@ -47,6 +49,30 @@ async def test_versions_are_shown_by_their_runtime(process: ModelProcess) -> Non
     async with client.InferenceServerClient(process.address) as asking:
         assert "onnxruntime_onnx" == (await asking.get_model_metadata("m")).platform
         assert 16 == (await asking.infer("m", [ones(1)])).as_numpy("y")[0, 0]
+
+
+async def test_the_golden_set_is_run_on_triton_itself(process: ModelProcess) -> None:
+    """As on any other runtime, and each runtime of a version for itself."""
+    rows = np.arange(48, dtype=np.float32).reshape(3, 16)
+    recorded = rows.sum(axis=1, keepdims=True)
+    process.upload(linear())
+    on_both = linear().version()
+    [onnx] = on_both.artifacts
+    on_both = replace(on_both, artifacts=(replace(onnx, runtime="triton"), onnx))
+    good = process.with_golden(on_both, golden_set({"x": rows}, {"y": recorded}), relative_tolerance=1e-6)
+    bad = process.with_golden(
+        replace(_version(linear()), version="2.0.0"), golden_set({"x": rows}, {"y": recorded + np.float32(1)})
+    )
+    process.publish(good, bad)
+    reported = await process.settled(
+        lambda reported: len(reported) == 3 and {status.state for status in reported} == {READY["m@1.0.0"]}
+    )
+    passed, failed = runtime_pb2.GOLDEN_STATE_PASSED, runtime_pb2.GOLDEN_STATE_FAILED
+    assert {("1.0.0", "triton"): passed, ("1.0.0", "onnx"): passed, ("2.0.0", "triton"): failed} == {
+        (status.version, status.runtime): status.golden for status in reported
+    }
+    [message] = [status.golden_message for status in reported if status.golden_message]
+    assert "output 'y', row 0, element [0]: recorded 121.0, computed 120.0; 3 of 3 elements differ" == message
 
 
 async def test_tritons_metrics_are_told_among_ours(process: ModelProcess, server: TritonServer) -> None:

@@ -22,7 +22,7 @@ from services.model.errors import InvalidArtifact, UnknownModel, UnknownVersion,
 from services.model.golden import GoldenSets
 from services.model.loader import Loader
 from services.model.schedule import Limits
-from services.model.statuses import GoldenState, State
+from services.model.statuses import GoldenState, RuntimeStatus, State, StatusBoard
 from services.model.versions import Artifact, Catalog, GoldenSet, Signature, TensorSpec, Version
 from tests.support.gated_model import GatedRuntime
 from tests.support.golden import golden_set
@@ -444,15 +444,17 @@ async def test_readiness_does_not_wait_for_a_slow_first_choice_for_ever(
 
 async def test_a_version_is_ready_with_its_golden_set_judged(world: World) -> None:
     """No status says READY before it says what the golden set came to."""
-    seen: list[tuple[State, GoldenState]] = []
-    show = world.engine.board.show
-    world.engine.board.show = lambda statuses: (  # type: ignore[method-assign]
-        seen.extend((each.state, each.golden) for each in statuses),
-        show(statuses),
-    )[1]
+    seen: set[tuple[State, GoldenState]] = set()
+
+    class Watched(StatusBoard):
+        def show(self, statuses: Sequence[RuntimeStatus]) -> None:
+            seen.update((each.state, each.golden) for each in statuses)
+            super().show(statuses)
+
+    world.engine.board = Watched()
     world.engine.use(_catalog([world.with_golden(5, recorded=5)]))
     await world.reach(v1_0_0=State.READY)
-    assert {(State.LOADING, GoldenState.NOT_RUN), (State.READY, GoldenState.PASSED)} == set(seen)
+    assert {(State.LOADING, GoldenState.NOT_RUN), (State.READY, GoldenState.PASSED)} == seen
 
 
 async def test_a_version_that_fails_its_golden_set_answers_nevertheless(

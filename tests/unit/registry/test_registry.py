@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from obstore.store import LocalStore
 
 from services.mesh.objects import Objects
 from services.registry.artifacts import Artifacts
@@ -68,7 +69,9 @@ class SlowLog(MemoryEventStore):
 class SlowObjects(Objects):
     """Object storage whose deletions can be held."""
 
-    gate: Gate
+    def __init__(self, store: LocalStore) -> None:
+        super().__init__(store)
+        self.gate = Gate()
 
     async def delete(self, path: str) -> None:
         """Delete when the gate is open."""
@@ -81,9 +84,7 @@ class Stage:
 
     def __init__(self, directory: Path) -> None:
         self.log = SlowLog()
-        self.objects = SlowObjects.open(f"file://{directory}")
-        assert isinstance(self.objects, SlowObjects)
-        self.objects.gate = Gate()
+        self.objects = SlowObjects(LocalStore(directory))
         ledger = Ledger(self.log, now=lambda: NOW, admit=lambda _: None, max_event_bytes=1_000_000)
         artifacts = Artifacts(self.objects, 1_000)
         readiness = Readiness(lambda: 0.0, lambda: NOW)
