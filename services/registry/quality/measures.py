@@ -88,7 +88,7 @@ class ScoreCounts:
         """Area under the ROC curve; None while a label is missing."""
         if not self.negatives or not self.positives:
             return None
-        return float(self.counts[1] @ self._share_below(0)) / self.positives
+        return float(self.counts[1] @ _shares_below(self.counts[0])) / self.positives
 
     @property
     def log_loss(self) -> float | None:
@@ -119,16 +119,18 @@ class ScoreCounts:
         return sum(each.rows * abs(each.mean_score - each.rate) for each in self.calibration) / self.n
 
     def auc_estimate(self) -> Estimate | None:
-        """AUC with the variance of its placement values (DeLong et al. 1988); None below two rows of a label.
+        """AUC with the variance of its placement values (DeLong et al., 1988); None below two rows of a label.
 
         A label's placements get one more, half the range off: without overlap of the labels their variance would be 0.
         """
-        auc, m, n = self.auc, self.positives, self.negatives
-        if auc is None or m < 2 or n < 2:
+        n, m = map(int, self.counts.sum(1))
+        if m < 2 or n < 2:
             return None
-        of_positives = float(self.counts[1] @ (self._share_below(0) - auc) ** 2)
-        of_negatives = float(self.counts[0] @ (1 - self._share_below(1) - auc) ** 2)
-        variance = (of_positives + 0.25) / (m * (m - 1)) + (of_negatives + 0.25) / (n * (n - 1))
+        negatives, positives = self.counts
+        of_positives, of_negatives = _shares_below(negatives), 1 - _shares_below(positives)
+        auc = float(positives @ of_positives) / m
+        variance = (float(positives @ (of_positives - auc) ** 2) + 0.25) / (m * (m - 1))
+        variance += (float(negatives @ (of_negatives - auc) ** 2) + 0.25) / (n * (n - 1))
         return Estimate(auc, variance, m + n)
 
     def log_loss_estimate(self) -> Estimate | None:
@@ -138,12 +140,6 @@ class ScoreCounts:
     def brier_estimate(self) -> Estimate | None:
         """Brier score; None below two rows."""
         return self._mean_estimate(_SQUARES)
-
-    def _share_below(self, label: int) -> NDArray[np.float64]:
-        """For each bin the share of the label's rows below it, those within it counted half."""
-        counts = self.counts[label].astype(np.float64)
-        shares: NDArray[np.float64] = (np.cumsum(counts) - counts / 2) / counts.sum()
-        return shares
 
     def _mean(self, costs: NDArray[np.float64]) -> float | None:
         return float((self.counts * costs).sum()) / self.n if self.n else None
@@ -227,6 +223,13 @@ def estimate(metric: QualityMetric, outcomes: Outcomes | None) -> Estimate | Non
         case ErrorSums(), QualityMetric.MSE:
             return outcomes.mse_estimate()
     return None
+
+
+def _shares_below(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """For each bin the share of the rows below it, those within it counted half."""
+    up_to = np.cumsum(counts, dtype=np.float64)
+    shares: NDArray[np.float64] = (up_to - counts / 2) / up_to[-1]
+    return shares
 
 
 def bins_of(scores: ArrayLike) -> NDArray[np.intp]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 
-from services.mesh.errors import InvalidArgument, MissingField
+from services.mesh.errors import InvalidArgument
 from services.mesh.telemetry import names
 from services.registry.definitions.endpoints import OutcomeKind
 from services.registry.quality.checks import check_records, check_size
@@ -54,7 +54,6 @@ class Outcomes:
 
     async def quality(self, endpoint: str, window_ms: int = 0, every_ms: int = 0) -> list[VersionQuality]:
         """The quality of the endpoint's versions, as GetQuality has it: by version, and by time in each."""
-        _check_endpoint(endpoint)
         window = window_of(window_ms, every_ms, await self._store.newest_hour(endpoint))
         tallies: dict[tuple[str, tuple[int, ...], OutcomeKind, int], Tally] = {}
         for number, series in await self._store.series_of(endpoint):
@@ -83,7 +82,6 @@ class Outcomes:
         self, endpoint: str, *, start_us: int, end_us: int, labelled_only: bool, page_bytes: int
     ) -> AsyncIterator[Sequence[ExportedPrediction]]:
         """Pages of the predictions that were kept with their features, of as_of from a time to before another."""
-        _check_endpoint(endpoint)
         if start_us >= end_us:
             raise InvalidArgument("the end is not after the start", field="end_time")
         selection, place = Selection(endpoint, end_us, labelled_only), Place(start_us)
@@ -105,11 +103,6 @@ class Outcomes:
 
     def _now_us(self) -> int:
         return (self._now() - _EPOCH) // _MICROSECOND
-
-
-def _check_endpoint(endpoint: str) -> None:
-    if not endpoint:
-        raise MissingField("it must be said of which endpoint", field="endpoint")
 
 
 def _check_entries(count: int) -> None:
