@@ -31,5 +31,7 @@ class Settings(ServiceSettings):
     max_waiting_prediction_rows: int = Field(20_000, ge=0)
     """Rows of predictions that wait to be kept for their outcomes at most; beyond that, while the registry is away,
     predictions are answered but not kept."""
+    report_interval_s: float = Field(1, gt=0)
+    """Time between reports of traffic to the registry, which takes releases from step to step by them."""
     max_stream_requests: int = Field(64, ge=1)
     """Requests of one PredictStream under way at most; further ones are read when one is answered."""
