@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from predictmesh.registry.v1 import registry_service_pb2 as pb
+from predictmesh.registry.v1 import release_service_pb2 as release_pb
 from predictmesh.registry.v1.endpoint_pb2 import Endpoint as EndpointMessage
 from predictmesh.registry.v1.feature_view_pb2 import FeatureView
 from predictmesh.registry.v1.model_pb2 import Model
@@ -52,12 +53,15 @@ class World:
         self._readers = AsyncExitStack()
         self._running = AsyncExitStack()
         self._service: Service | None = None
+        self._releases: Any
         self.client: support.Client
         self.seen: list[tuple[SnapshotReader, list[Snapshot]]] = []
 
     async def __aenter__(self) -> World:
         await self._start()
         await fill(self.client)
+        for number in NUMBERS[1:]:
+            await self.register(number)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -78,6 +82,23 @@ class World:
 
     async def delete(self, target: dict[str, Any]) -> None:
         await self.client.stub.Delete(pb.DeleteRequest(**target))
+
+    async def start(self, endpoint: str, candidate: str) -> None:
+        """A release whose version need not have passed any gate."""
+        request = release_pb.StartReleaseRequest(endpoint=endpoint, candidate=candidate, force=True, reason="a test")
+        await self._releases.StartRelease(request)
+
+    async def hold(self, endpoint: str) -> None:
+        await self._releases.HoldRelease(release_pb.HoldReleaseRequest(endpoint=endpoint))
+
+    async def resume(self, endpoint: str) -> None:
+        await self._releases.ResumeRelease(release_pb.ResumeReleaseRequest(endpoint=endpoint))
+
+    async def promote(self, endpoint: str) -> None:
+        await self._releases.Promote(release_pb.PromoteRequest(endpoint=endpoint, force=True, reason="a test"))
+
+    async def roll_back(self, endpoint: str) -> None:
+        await self._releases.Rollback(release_pb.RollbackRequest(endpoint=endpoint))
 
     async def watch(self) -> None:
         """One more reader."""
@@ -102,7 +123,8 @@ class World:
 
     async def _start(self) -> None:
         self._service = await self._running.enter_async_context(build(self._settings))
-        self.client = support.Client(LocalStub(self._service.servicers[0], self._chain))
+        registry, releases, *_ = (LocalStub(each, self._chain) for each in self._service.servicers)
+        self.client, self._releases = support.Client(registry), releases
 
     async def _stop(self) -> None:
         assert self._service is not None
@@ -134,7 +156,9 @@ def steps() -> st.SearchStrategy[Step]:
     kinds: list[st.SearchStrategy[Step]] = [
         st.one_of(views, st.just(wider), models, endpoints()).map(lambda each: ("apply", each)),
         number.map(lambda each: ("register", each)),
-        number.map(lambda each: ("register", each)),
+        st.tuples(st.just("start"), name, number),
+        name.map(lambda each: ("start", each, "1.1.0")),
+        st.tuples(st.sampled_from(["hold", "resume", "promote", "roll_back"]), name),
         targets.map(lambda each: ("delete", each)),
         st.just(("watch",)),
         st.just(("restart",)),
@@ -172,8 +196,8 @@ def untimed(snapshot: Snapshot) -> Snapshot:
     return copy
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(history=st.lists(st.lists(steps(), min_size=1, max_size=4), max_size=20))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(history=st.lists(st.lists(steps(), min_size=1, max_size=4), min_size=4, max_size=20))
 async def test_every_reader_ends_at_the_state_of_the_log(history: Sequence[Sequence[Step]]) -> None:
     """Each snapshot that it was sent was the log's state at that revision, each newer than the one before.
 
