@@ -59,7 +59,7 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
             SqliteTrafficStore.open(settings.data_dir / "traffic.sqlite3", store.log_id)
         )
         traffic = Traffic(totals, lambda: ledger.newest.value.catalog, _now)
-        kept = await stack.enter_async_context(QualityStore.open(settings.data_dir / "quality.sqlite3"))
+        kept = await stack.enter_async_context(QualityStore.open(settings.data_dir / "quality.sqlite3", store.log_id))
         outcomes = Outcomes(kept, _now, max_predictions=settings.max_predictions)
         await stack.enter_async_context(outcomes.forgetting())
         evidence = GatheredEvidence(traffic, outcomes)

@@ -10,6 +10,15 @@ from services.registry.quality.records import PredictionRecord, Series, hour_of
 from services.registry.quality.tables import SERIES, listed, pack_scores
 
 
+def belong(connection: sqlite3.Connection, log_id: str) -> None:
+    """Note the log that releases are numbered by; those of another log mean nothing in this one."""
+    if connection.execute("SELECT log_id FROM log").fetchone() == (log_id,):
+        return
+    connection.execute("UPDATE series SET release_id = 0")
+    connection.execute("DELETE FROM log")
+    connection.execute("INSERT INTO log VALUES (?)", (log_id,))
+
+
 def keep(connection: sqlite3.Connection, records: Sequence[PredictionRecord]) -> int:
     """Keep those whose names are new, and return how many; of a name in the batch twice, the first."""
     fresh: dict[str, PredictionRecord] = {}
@@ -50,15 +59,16 @@ def _is_known(connection: sqlite3.Connection, prediction_id: str) -> bool:
 
 def _series_id(connection: sqlite3.Connection, series: Series) -> int:
     values = (series.endpoint, series.model, series.version, series.release_id, series.step, series.kind.value)
-    connection.execute(
-        f"INSERT OR IGNORE INTO series ({SERIES}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - a constant
-        values,
-    )
-    (found,) = connection.execute(
+    found = connection.execute(
         f"SELECT id FROM series WHERE ({SERIES}) = (?, ?, ?, ?, ?, ?)",  # noqa: S608 - a constant
         values,
     ).fetchone()
-    return int(found)
+    if found is None:
+        found = connection.execute(
+            f"INSERT INTO series ({SERIES}) VALUES (?, ?, ?, ?, ?, ?) RETURNING id",  # noqa: S608 - a constant
+            values,
+        ).fetchone()
+    return int(found[0])
 
 
 def _insert(connection: sqlite3.Connection, records: Sequence[PredictionRecord], series: Mapping[Series, int]) -> None:

@@ -36,9 +36,13 @@ class QualityStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path) -> AsyncIterator[QualityStore]:
-        """Open the file, made if it is not there. It is ours alone: a second process gets StoreUnavailable."""
+    async def open(cls, path: Path, log_id: str) -> AsyncIterator[QualityStore]:
+        """Open the file, made if it is not there; `log_id` is the log that releases are numbered by.
+
+        The file is ours alone: a second process gets StoreUnavailable.
+        """
         async with Database.open(path, SCHEMA) as database:
+            await database.write(lambda connection: keeping.belong(connection, log_id))
             yield cls(database)
 
     async def keep(self, records: Sequence[PredictionRecord], max_predictions: int) -> Kept:

@@ -16,6 +16,7 @@ from services.registry.stores.database import Schema
 SCHEMA = Schema(
     1,
     (
+        "CREATE TABLE log (log_id TEXT NOT NULL) STRICT",
         """
         CREATE TABLE series (
           id INTEGER PRIMARY KEY,
@@ -24,10 +25,10 @@ SCHEMA = Schema(
           version TEXT NOT NULL,
           release_id INTEGER NOT NULL,
           step INTEGER NOT NULL,
-          kind TEXT NOT NULL,
-          UNIQUE (endpoint, release_id, model, version, step, kind)
+          kind TEXT NOT NULL
         ) STRICT
         """,
+        "CREATE INDEX series_endpoint ON series (endpoint)",
         """
         CREATE TABLE predictions (
           number INTEGER PRIMARY KEY,

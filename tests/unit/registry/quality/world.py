@@ -35,9 +35,11 @@ class Clock:
 
 
 @asynccontextmanager
-async def opened(directory: Path, clock: Clock | None = None, max_predictions: int = 1_000) -> AsyncIterator[Outcomes]:
+async def opened(
+    directory: Path, clock: Clock | None = None, max_predictions: int = 1_000, log_id: str = "log"
+) -> AsyncIterator[Outcomes]:
     """The outcomes in a directory."""
-    async with QualityStore.open(directory / "quality.sqlite3") as store:
+    async with QualityStore.open(directory / "quality.sqlite3", log_id) as store:
         yield Outcomes(store, clock or Clock(), max_predictions=max_predictions)
 
 
