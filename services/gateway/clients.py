@@ -42,12 +42,15 @@ PLAN_CALLS = 16
 
 
 class FeatureClient:
-    """Asks for features by plan id; sends the plan itself when the service does not know it."""
+    """Asks for features by plan id; sends the plan itself when the service does not know it.
 
-    def __init__(self, stub: FeatureServiceAsyncStub) -> None:
+    `hop` names its calls in the metrics; what fails for one client is nothing to another.
+    """
+
+    def __init__(self, stub: FeatureServiceAsyncStub, *, hop: str = "features") -> None:
         self._stub = stub
         self._bringing_plan: dict[bytes, int] = {}
-        self.hop = Hop("features")
+        self.hop = Hop(hop)
 
     async def get(
         self,
@@ -117,11 +120,11 @@ def _feature_rows(response: features_pb.GetFeaturesResponse) -> FeatureRows:
 
 
 class ModelClient:
-    """Infers over the Open Inference Protocol v2, with the remaining time of each row."""
+    """Infers over the Open Inference Protocol v2, with the remaining time of each row; `hop` as for a FeatureClient."""
 
-    def __init__(self, stub: object) -> None:
+    def __init__(self, stub: object, *, hop: str = "model") -> None:
         self._infer = stub.ModelInfer  # type: ignore[attr-defined]  # tritonclient's stubs are not typed
-        self.hop = Hop("model")
+        self.hop = Hop(hop)
 
     async def infer(
         self, target: Target, tensors: Sequence[bytes], remaining_ms: Sequence[int], deadline: Deadline

@@ -25,6 +25,7 @@ from services.gateway.recording import Recorder
 from services.gateway.reporting import Reporter
 from services.gateway.servicer import PredictionServicer
 from services.gateway.settings import Settings
+from services.gateway.shadowing import Shadowing
 from services.gateway.traffic import Traffic
 from services.mesh.channel import open_stub
 from services.mesh.lifecycle import Service
@@ -70,13 +71,18 @@ async def build(
         traffic, agreements = Traffic(), Agreements()
         quality_client = QualityClient(peers.quality, max_message_bytes=settings.max_message_bytes)
         recorder = Recorder(quality_client.keep, max_waiting_rows=settings.max_waiting_prediction_rows)
+        shadowing = Shadowing(
+            FeatureClient(peers.features, hop="shadow_features"),
+            ModelClient(peers.inference, hop="shadow_model"),
+            agreements,
+        )
         flow = PredictFlow(
             feature_client,
             model_client,
             registry_reachable=lambda: reader.reachable,
             max_batch_rows=settings.max_batch_rows,
             max_queued_rows=settings.max_queued_rows,
-            observers=[traffic, recorder],
+            observers=[traffic, recorder, shadowing],
         )
         tables = TableBuilder()
 
@@ -88,7 +94,10 @@ async def build(
         reader.subscribe(use)
         await stack.enter_async_context(reader)
         await stack.enter_async_context(recorder)
-        await stack.enter_async_context(Reporter(TrafficClient(peers.releases), traffic, agreements))
+        await stack.enter_async_context(shadowing)
+        await stack.enter_async_context(
+            Reporter(TrafficClient(peers.releases), traffic, agreements, interval_s=settings.report_interval_s)
+        )
 
         def status() -> dict[str, object]:
             return {

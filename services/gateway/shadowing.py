@@ -1,0 +1,222 @@
+"""Asking a second version as well: after the caller has his answer, while there is time for it, and never more than a few.
+
+A shadow has calls, batches, breakers and deadlines of its own, so that what happens to it happens to nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
+
+from services.gateway.agreement import Agreements, Pair, ShadowExample
+from services.gateway.checks import member_of
+from services.gateway.comparing import Incomparable, common_outputs, compare
+from services.gateway.lane import Features, Lane, Model
+from services.gateway.routing import RouteReason
+from services.gateway.splitting import sampled
+from services.mesh.deadline import Deadline
+from services.mesh.errors import MeshError
+from services.mesh.telemetry import names
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from services.gateway.policies import Shadow
+    from services.gateway.prediction import Outcome, Prediction
+    from services.gateway.request import PredictCall
+    from services.gateway.routing import Endpoint, Route
+    from services.gateway.target import Output, Target
+
+logger = logging.getLogger(__name__)
+_PINNED = frozenset({RouteReason.PINNED, RouteReason.PINNED_ALIAS, RouteReason.PINNED_RANGE})
+# Requests that wait for the shadow of one endpoint; more are dropped.
+MAX_WAITING = 64
+# Rows that are asked together: few, as nothing else runs while they are made ready.
+MAX_BATCH_ROWS = 32
+# A turn of the event loop that takes no longer has done nothing but look for work.
+IDLE_TURN_S = 30e-6
+# How long a shadow lets busy callers be before it looks again.
+PAUSE_S = 0.005
+
+
+class _Asked(NamedTuple):
+    """A request that was answered, and that the shadow is to answer too."""
+
+    call: PredictCall
+    endpoint: Endpoint
+    shadow: Shadow
+    prediction: Prediction
+
+
+@dataclass(slots=True)
+class _Line:
+    """What waits for the shadow of one endpoint, and who sees to it."""
+
+    waiting: deque[_Asked] = field(default_factory=deque)
+    lane: Lane | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class Shadowing:
+    """Observes predictions, and compares those that are sampled with what the endpoint's shadow answers.
+
+    Requests are sent when the event loop is at rest, those of an endpoint one batch after another: callers come first. What
+    finds MAX_WAITING before it is dropped. What the context leaves under way at its end is given up.
+    """
+
+    def __init__(self, features: Features, model: Model, agreements: Agreements) -> None:
+        self._features = features
+        self._model = model
+        self._agreements = agreements
+        self._lines: dict[str, _Line] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        tasks = [line.task for line in self._lines.values() if line.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def answered(
+        self,
+        call: PredictCall,
+        endpoint: Endpoint,
+        prediction: Prediction,
+        seconds: float,  # noqa: ARG002 - of no account here
+    ) -> None:
+        """Put the request in line if it is sampled; not one whose caller named the version, or that the shadow answered."""
+        shadow, route = endpoint.shadow, prediction.route
+        if shadow is None or route.target is shadow.target or route.reason in _PINNED or call.explain:
+            return
+        if not sampled(f"shadow:{endpoint.name}", prediction.prediction_id, shadow.percent):
+            return
+        line = self._lines.get(endpoint.name) or self._lines.setdefault(endpoint.name, _Line())
+        asked = _Asked(call, endpoint, shadow, prediction)
+        if len(line.waiting) >= MAX_WAITING:
+            self._agreements.of(_pair(asked)).left_out()
+            _count(asked, "dropped")
+            return
+        line.waiting.append(asked)
+        if line.task is None:
+            # In a context of its own: the caller's trace ends with his answer.
+            line.task = asyncio.get_running_loop().create_task(self._work(line), context=contextvars.Context())
+
+    def failed(self, call: PredictCall, endpoint: Endpoint, route: Route, error: MeshError, seconds: float) -> None:
+        """Ask nothing: there is no answer to compare with."""
+
+    async def _work(self, line: _Line) -> None:
+        while line.waiting:
+            await _at_rest()
+            target = line.waiting[0].shadow.target
+            if line.lane is None or line.lane.target is not target:
+                line.lane = self._lane(target)
+            await asyncio.gather(*(self._ask(line.lane, asked) for asked in _batch(line.waiting, target)))
+        line.task = None
+
+    def _lane(self, target: Target) -> Lane:
+        return Lane(
+            target,
+            self._features,
+            self._model,
+            max_rows=MAX_BATCH_ROWS,
+            # What is in line is bounded, and a batch is no more than its lane takes.
+            max_queued_rows=2**31,
+            measured=False,
+        )
+
+    async def _ask(self, lane: Lane, asked: _Asked) -> None:
+        """Ask the shadow, and count how its answer compares; raises nothing."""
+        result = "failed"
+        try:
+            deadline = Deadline.after(asked.endpoint.default_timeout_s)
+            outcome = await lane.answer(member_of(asked.call, lane.target, deadline, None))
+            if self._compared(asked, outcome):
+                result = "compared"
+        except (MeshError, Incomparable) as error:
+            logger.debug("a shadow failed", extra={"endpoint": asked.endpoint.name, "cause": str(error)})
+        except Exception:
+            logger.exception("a shadow cannot be compared", extra={"endpoint": asked.endpoint.name})
+        if result == "failed":
+            self._agreements.of(_pair(asked)).failed()
+        _count(asked, result)
+
+    def _compared(self, asked: _Asked, outcome: Outcome) -> bool:
+        """Count the rows that both answered, and return whether neither failed one that the other answered."""
+        primary, shadow = asked.prediction.outcome, asked.shadow
+        places = common_outputs(asked.prediction.route.target.outputs, shadow.target.outputs)
+        failed = primary.row_errors.keys() | outcome.row_errors.keys()
+        rows = [row for row in range(asked.prediction.rows) if row not in failed]
+        if rows:
+            found = compare(
+                [(primary.outputs[ours][rows], outcome.outputs[theirs][rows]) for ours, theirs in places],
+                absolute=shadow.absolute_tolerance,
+                relative=shadow.relative_tolerance,
+            )
+            example = partial(_example, asked, outcome, rows)
+            self._agreements.of(_pair(asked)).add(found, example, time.time_ns() // 1000)
+        return primary.row_errors.keys() == outcome.row_errors.keys()
+
+
+def _pair(asked: _Asked) -> Pair:
+    return Pair(asked.endpoint.name, asked.prediction.route.target.version, asked.shadow.target.version)
+
+
+def _count(asked: _Asked, result: str) -> None:
+    names.SHADOW_REQUESTS.labels(asked.endpoint.name, result).inc()
+
+
+def _batch(waiting: deque[_Asked], target: Target) -> list[_Asked]:
+    """Take the first of those that wait for `target`, as many as may be asked together; at least one."""
+    batch: list[_Asked] = []
+    rows = 0
+    while waiting and waiting[0].shadow.target is target:
+        rows += waiting[0].prediction.rows
+        if batch and rows > MAX_BATCH_ROWS:
+            break
+        batch.append(waiting.popleft())
+    return batch
+
+
+def _example(asked: _Asked, outcome: Outcome, rows: list[int], index: int, difference: float) -> ShadowExample:
+    """Return the row at `index` of the compared `rows` with what both versions made of it."""
+    row, target = rows[index], asked.prediction.route.target
+    values = {column.name: column.values for column in asked.call.entities}
+    return ShadowExample(
+        prediction_id=asked.prediction.prediction_id,
+        row=row,
+        difference=difference,
+        entities=tuple((key, cast("str | int", values[key.name][row])) for key in target.keys),
+        primary=_row(target, asked.prediction.outcome, row),
+        shadow=_row(asked.shadow.target, outcome, row),
+        as_of_us=asked.prediction.as_of_us,
+    )
+
+
+def _row(target: Target, outcome: Outcome, row: int) -> tuple[tuple[Output, npt.NDArray[np.generic]], ...]:
+    """Return copies of a row's outputs, which do not keep the whole batch."""
+    return tuple(
+        (output, values[row : row + 1].copy()) for output, values in zip(target.outputs, outcome.outputs, strict=True)
+    )
+
+
+async def _at_rest() -> None:
+    """Return when the event loop has nothing else to do."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(0)
+        if time.monotonic() - before < IDLE_TURN_S:
+            return
+        await asyncio.sleep(PAUSE_S)
