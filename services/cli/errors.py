@@ -13,7 +13,7 @@ REMEDIES = {
     "DEADLINE_EXCEEDED": "--timeout allows more",
     "GATE_FAILED": "`predictmesh release gates` shows them all; --force with --reason overrides",
     "IN_USE": "delete or change what names it first",
-    "NO_RELEASE": "`predictmesh release status` lists them, `predictmesh release start` starts one",
+    "NO_RELEASE": "`predictmesh release status` lists releases",
     "OVERLOADED": "try again later",
     "RELEASE_ACTIVE": "`predictmesh release status` shows it; promote it or roll it back first",
     "REVISION_CONFLICT": "`predictmesh events` shows who changed what; then repeat with the present revision",

@@ -57,10 +57,10 @@ def _print(told: Iterable[tuple[Event, str]], as_json: bool) -> None:
         if as_json:
             print_line(_plain(event, text))
         else:
-            reason = f" ({event.reason})" if event.reason else ""
             moment = event.time.ToJsonString()[: len("2013-10-01T12:00:00")]
+            line = f"{event.revision:>5}  {moment}Z  {event.actor}: {text}"
             # At once: it may be long until the next.
-            print(f"{event.revision:>5}  {moment}Z  {event.actor}: {text}{reason}", flush=True)
+            print(f"{line}\n       {event.reason}" if event.reason else line, flush=True)
 
 
 def _plain(event: Event, text: str) -> dict[str, object]:

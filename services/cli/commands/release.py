@@ -24,12 +24,12 @@ from predictmesh.registry.v1.release_service_pb2 import (
     StartReleaseRequest,
     StartReleaseResponse,
 )
-from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceStub
 from services.cli.audit import actor, expected_revision_option, force_option, reason_option
 from services.cli.client import connect
 from services.cli.errors import Failure
 from services.cli.options import Command, Services, connects, json_option, timeout_option
 from services.cli.output import plain, print_json, print_pairs, print_table
+from services.cli.releases.calls import release_service
 from services.cli.releases.following import check_promoted, follow
 from services.cli.releases.plans import PlanOptions, planned
 from services.cli.releases.report import plan_pairs, print_release, print_releases, step_of
@@ -73,7 +73,7 @@ def start(
     """
     request = StartReleaseRequest(endpoint=endpoint, candidate=version, plan=plan.plan(), actor=actor(), **options)
     try:
-        with connect(services.grpc("registry"), ReleaseServiceStub) as releases:
+        with release_service(services) as releases:
             response = releases.StartRelease(request, timeout=timeout_s)
     except Failure as failure:
         raise type(failure)(plan.named(failure.message)) from failure
@@ -113,7 +113,7 @@ def status(endpoint: str | None, watch: bool, timeout_s: float, as_json: bool, s
     elif watch:
         _follow(endpoint, timeout_s, as_json, services)
     else:
-        with connect(services.grpc("registry"), ReleaseServiceStub) as releases:
+        with release_service(services) as releases:
             response = releases.GetRelease(GetReleaseRequest(endpoint=endpoint), timeout=timeout_s)
         if as_json:
             print_json(plain(response))
@@ -131,7 +131,7 @@ def _list(timeout_s: float, as_json: bool, services: Services) -> None:
 
 
 def _follow(endpoint: str, timeout_s: float, as_json: bool, services: Services) -> None:
-    with connect(services.grpc("registry"), ReleaseServiceStub) as releases:
+    with release_service(services) as releases:
         response = follow(releases, endpoint, screen(as_json=as_json), timeout_s)
     check_promoted(response)
 
@@ -145,7 +145,7 @@ def hold(endpoint: str, timeout_s: float, as_json: bool, services: Services, **o
     Guards still take it back.
     """
     request = HoldReleaseRequest(endpoint=endpoint, actor=actor(), **options)
-    with connect(services.grpc("registry"), ReleaseServiceStub) as releases:
+    with release_service(services) as releases:
         response = releases.HoldRelease(request, timeout=timeout_s)
     _print_changed(response, as_json, lambda release: f"is held at {step_of(release)}")
 
@@ -159,7 +159,7 @@ def resume(endpoint: str, timeout_s: float, as_json: bool, services: Services, *
     The time of its step begins anew; its evidence stays.
     """
     request = ResumeReleaseRequest(endpoint=endpoint, actor=actor(), **options)
-    with connect(services.grpc("registry"), ReleaseServiceStub) as releases:
+    with release_service(services) as releases:
         response = releases.ResumeRelease(request, timeout=timeout_s)
     _print_changed(response, as_json, lambda release: f"goes on at {step_of(release)}")
 
@@ -175,7 +175,7 @@ def promote(endpoint: str, version: str, timeout_s: float, as_json: bool, servic
     Without VERSION it is the candidate of the release under way.
     """
     request = PromoteRequest(endpoint=endpoint, version=version, actor=actor(), **options)
-    with connect(services.grpc("registry"), ReleaseServiceStub) as releases:
+    with release_service(services) as releases:
         response = releases.Promote(request, timeout=timeout_s)
     _print_changed(response, as_json, lambda release: f"has ended: {release.candidate} answers")
 
@@ -189,7 +189,7 @@ def rollback(endpoint: str, timeout_s: float, as_json: bool, services: Services,
     That is the stable version of its last release, under way or promoted.
     """
     request = RollbackRequest(endpoint=endpoint, actor=actor(), **options)
-    with connect(services.grpc("registry"), ReleaseServiceStub) as releases:
+    with release_service(services) as releases:
         response = releases.Rollback(request, timeout=timeout_s)
     _print_changed(response, as_json, lambda release: f"is rolled back: {release.stable} answers")
 
@@ -217,7 +217,7 @@ def gates(model: str, version: str, timeout_s: float, as_json: bool, services: S
 
     With what to do about the others; exit code 1 if it may not answer callers.
     """
-    with connect(services.grpc("registry"), ReleaseServiceStub) as releases:
+    with release_service(services) as releases:
         found = releases.CheckGates(CheckGatesRequest(model=model, version=version), timeout=timeout_s).gates
     if as_json:
         print_json([plain(gate) for gate in found])

@@ -9,11 +9,11 @@ import click
 from predictmesh.registry.v1.registry_service_pb2 import GetSnapshotRequest
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from predictmesh.registry.v1.release_service_pb2 import GetShadowReportRequest
-from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceStub
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.cli.client import connect
 from services.cli.options import Services, connects, json_option, timeout_option
 from services.cli.output import plain, print_json
+from services.cli.releases.calls import release_service
 from services.cli.releases.shadows import print_comparison
 
 _MOST = 10
@@ -42,8 +42,7 @@ def report(endpoint: str, worst: int, timeout_s: float, as_json: bool, services:
     Every pair of versions that was compared, the newest first: how many rows agree, by how much the others differ, and
     those that differ most.
     """
-    target = services.grpc("registry")
-    with connect(target, ReleaseServiceStub) as releases:
+    with release_service(services) as releases:
         request = GetShadowReportRequest(endpoint=endpoint)
         shadows = releases.GetShadowReport(request, timeout=timeout_s).shadows
     for totals in shadows:
@@ -54,7 +53,7 @@ def report(endpoint: str, worst: int, timeout_s: float, as_json: bool, services:
     if not shadows:
         click.echo(f"(nothing was compared at {endpoint}; a `shadow` in its YAML asks a version as well)")
         return
-    with connect(target, RegistryServiceStub) as registry:
+    with connect(services.grpc("registry"), RegistryServiceStub) as registry:
         taken = _request_features(endpoint, registry.GetSnapshot(GetSnapshotRequest(), timeout=timeout_s).snapshot)
     for number, totals in enumerate(shadows):
         if number:

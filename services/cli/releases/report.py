@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import shorten
 
 import click
 
@@ -12,6 +13,7 @@ from services.cli import durations
 from services.cli.labels import words
 from services.cli.output import print_pairs, print_table
 
+_REASON_WIDTH = 60
 _UNDER_WAY = {ReleaseState.RELEASE_STATE_RUNNING, ReleaseState.RELEASE_STATE_HELD}
 
 
@@ -27,7 +29,7 @@ def print_releases(releases: Sequence[Release]) -> None:
                 state_of(release),
                 step_of(release),
                 release.state_time.ToJsonString(),
-                release.reason,
+                shorten(release.reason, _REASON_WIDTH, placeholder=" ..."),
             )
             for release in releases
         ],
@@ -58,10 +60,7 @@ def print_release(response: GetReleaseResponse) -> None:
     )
     if response.verdicts:
         click.echo()
-        print_table(
-            ["step", "guard", "verdict"],
-            [(verdict.step + 1, verdict.guard, verdict.text) for verdict in response.verdicts],
-        )
+        print_table(["step", "verdict"], [(verdict.step + 1, verdict.text) for verdict in response.verdicts])
 
 
 def plan_pairs(plan: ReleasePlan) -> dict[str, str]:

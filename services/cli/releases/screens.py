@@ -47,8 +47,6 @@ def _print_json(response: GetReleaseResponse) -> None:
 
 def _print_step(response: GetReleaseResponse) -> None:
     release = response.release
-    reason = f": {release.reason}" if release.reason else ""
-    print(  # at once, as it may be long until the next
-        f"{release.state_time.ToJsonString()}  {release.candidate} {state_of(release)}, {step_of(release)}{reason}",
-        flush=True,
-    )
+    line = f"{release.state_time.ToJsonString()}  {release.candidate} {state_of(release)}, {step_of(release)}"
+    # At once: it may be long until the next.
+    print(f"{line}\n    {release.reason}" if release.reason else line, flush=True)
