@@ -12,7 +12,9 @@ from typing import Any, Literal
 from predictmesh.model.v1.runtime_pb2 import RuntimeState, RuntimeStatus
 from predictmesh.registry.v1 import registry_service_pb2 as pb
 from predictmesh.registry.v1.model_pb2 import Version as VersionMessage
+from predictmesh.registry.v1.quality_service_pb2_grpc import QualityServiceStub
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceStub
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.mesh.channel import open_stub
 from services.mesh.interceptors import server_chain
@@ -47,17 +49,27 @@ async def registry(directory: Path, world: World = "inprocess", **parts: Any) ->
         service = await stack.enter_async_context(build(made))
         if world == "grpc":
             addresses = await stack.enter_async_context(serving(service, made))
-            yield Client(await stack.enter_async_context(open_stub(addresses.grpc, RegistryServiceStub)))
+            yield await stack.enter_async_context(connected(addresses.grpc))
         else:
             chain = server_chain(open_tracing("registry", endpoint="", sample_ratio=0), max_in_flight=100)
-            yield Client(LocalStub(service.servicers[0], chain))
+            yield Client(*(LocalStub(servicer, chain) for servicer in service.servicers))
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Client]:
+    """A client of the registry at an address."""
+    async with AsyncExitStack() as stack:
+        stubs = (RegistryServiceStub, ReleaseServiceStub, QualityServiceStub)
+        yield Client(*[await stack.enter_async_context(open_stub(address, stub)) for stub in stubs])
 
 
 @dataclass(frozen=True)
 class Client:
-    """Calls with definitions in place of messages; `stub` has the calls themselves."""
+    """Calls with definitions in place of messages; `stub`, `releases` and `quality` have the calls themselves."""
 
     stub: Any
+    releases: Any = None
+    quality: Any = None
 
     async def apply(self, *resources: Resource, **parts: Any) -> pb.ApplyResponse:
         """Apply definitions; no version need be ready unless told otherwise."""
