@@ -8,6 +8,7 @@ from services.registry.catalog import Catalog
 from services.registry.definitions import Model, Version
 from services.registry.gates import Gate, failed, gates_of
 from services.registry.readiness import Readiness
+from services.registry.versions import uploads_of
 
 
 class UploadsUnseen(Exception):
@@ -36,9 +37,3 @@ class Gatekeeper:
     def failed(self, catalog: Catalog, model: Model, version: Version) -> tuple[Gate, ...]:
         """The gates that the version has not passed."""
         return failed(self.gates(catalog, model, version))
-
-
-def uploads_of(version: Version) -> list[str]:
-    """SHA-256 of everything that the version has in object storage."""
-    digests = [artifact.sha256 for artifact in version.artifacts if artifact.sha256]
-    return [*digests, version.golden.sha256] if version.golden else digests

@@ -58,7 +58,7 @@ def test_what_a_caller_says_of_released_versions_is_passed_over() -> None:
     assert the_model(with_applied(catalog, model())).released_versions == ("1.0.0",)
 
 
-KIND = {"kind": OutcomeKind.BINARY, "output": "y"}
+KIND: dict[str, Any] = {"kind": OutcomeKind.BINARY, "output": "y"}
 
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("no route", {"route": Route()}, "route", "names a version, an alias or a range, or has weights"),
