@@ -13,13 +13,17 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceStub
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceStub
 from predictmesh.model.v1.model_service_pb2_grpc import ModelServiceStub
+from predictmesh.registry.v1.quality_service_pb2_grpc import QualityServiceStub
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceStub
 
 if TYPE_CHECKING:
     from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
     from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionServiceAsyncStub
     from predictmesh.model.v1.model_service_pb2_grpc import ModelServiceAsyncStub
+    from predictmesh.registry.v1.quality_service_pb2_grpc import QualityServiceAsyncStub
     from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+    from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceAsyncStub
 
 # Requests beyond what a server takes must reach it, to be refused there.
 _OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0))
@@ -45,6 +49,8 @@ class Mesh:
     runtimes: ModelServiceAsyncStub
     inference: Any
     registry: RegistryServiceAsyncStub
+    releases: ReleaseServiceAsyncStub
+    quality: QualityServiceAsyncStub
 
 
 @asynccontextmanager
@@ -55,12 +61,14 @@ async def connect(addresses: Addresses) -> AsyncIterator[Mesh]:
         async def channel(address: str) -> grpc.aio.Channel:
             return await stack.enter_async_context(grpc.aio.insecure_channel(address, options=_OPTIONS))
 
-        model = await channel(addresses.model)
+        model, registry = await channel(addresses.model), await channel(addresses.registry)
         yield Mesh(
             addresses=addresses,
             gateway=PredictionServiceStub(await channel(addresses.gateway)),
             features=FeatureServiceStub(await channel(addresses.features)),
             runtimes=ModelServiceStub(model),
             inference=GRPCInferenceServiceStub(model),
-            registry=RegistryServiceStub(await channel(addresses.registry)),
+            registry=RegistryServiceStub(registry),
+            releases=ReleaseServiceStub(registry),
+            quality=QualityServiceStub(registry),
         )

@@ -137,9 +137,11 @@ class Sandbox:
         await eventually(reported, f"{model}@{version} in {RuntimeState.Name(state)}")
         return found[0].message
 
-    async def endpoint(self, name: str, model: str, *, version: str = "", alias: str = "", **parts: Any) -> None:
-        """Define an endpoint that is routed to a version or an alias."""
-        route = Route(alias=alias) if alias else Route(version=version)
+    async def endpoint(
+        self, name: str, model: str, *, version: str = "", alias: str = "", route: Route | None = None, **parts: Any
+    ) -> None:
+        """Define an endpoint that is routed to a version or an alias, or otherwise."""
+        route = route or (Route(alias=alias) if alias else Route(version=version))
         made = Endpoint(name=self.full(name), model=self.full(model), route=route, **parts)
         await self.apply(registry_pb.Resource(endpoint=made))
         deletion = registry_pb.DeleteRequest(endpoint=made.name)
