@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 
+from services.mesh.telemetry import names
 from services.registry.catalog import Catalog
 from services.registry.changes import Change, ReleaseChanged
 from services.registry.definitions import Release, ReleaseState
@@ -46,7 +47,7 @@ class Controller:
         self._traffic = traffic
         self._now = now
         self._interval_s = interval_s
-        self._pruned = -1
+        self._followed = -1
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -68,18 +69,22 @@ class Controller:
         while True:
             try:
                 await self.look()
-                await self._prune()
+                await self._follow()
             except Exception:
                 # Whatever it was, the next look is all there is to do, and nobody else would take it.
                 logger.exception("a look at the releases failed")
             await asyncio.sleep(self._interval_s)
 
-    async def _prune(self) -> None:
-        """Once for each set of definitions: what has been counted of those that are gone is of no use."""
+    async def _follow(self) -> None:
+        """Once for each set of definitions: show where releases stand, and drop what was counted of those that are gone."""
         newest = self._ledger.newest.value
-        if newest.number != self._pruned:
+        if newest.number != self._followed:
+            names.RELEASE_PERCENT.clear()
+            for release in newest.catalog.releases.values():
+                labels = (release.endpoint, release.candidate, release.state.lower())
+                names.RELEASE_PERCENT.labels(*labels).set(release.percent)
             await self._traffic.prune()
-            self._pruned = newest.number
+            self._followed = newest.number
 
     async def _look_at(self, seen: Release) -> None:
         decision = decide(seen, await self._evidence.of(seen), self._now())

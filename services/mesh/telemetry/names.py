@@ -89,3 +89,8 @@ FORGOTTEN_PREDICTIONS = Counter(
 )
 STORED_PREDICTIONS = Gauge("predictmesh_stored_predictions", "Predictions that outcomes may come to.")
 OUTCOMES = Counter("predictmesh_outcomes", "Outcomes, by what became of them or why they were refused.", ("result",))
+RELEASE_PERCENT = Gauge(
+    "predictmesh_release_percent",
+    "Share of the requests that the last release of an endpoint gives to its candidate.",
+    ("endpoint", "model_version", "state"),
+)
