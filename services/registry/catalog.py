@@ -10,8 +10,10 @@ from services.registry.binding import check_binding, views_of
 from services.registry.changes import Change, ReleaseChanged, ResourceDeleted, ResourcesApplied, VersionRegistered
 from services.registry.definitions import Endpoint, FeatureView, Model, Release, ReleaseState, Route, Version
 from services.registry.endpoints import check_endpoint
+from services.registry.errors import InvalidDefinition
 from services.registry.faults import Faults
 from services.registry.models import check_model
+from services.registry.plans import check_plan
 from services.registry.routes import answering, resolve
 from services.registry.versions import check_content
 from services.registry.views import check_entity_agrees, check_schema_ids, check_schemas, check_view
@@ -182,3 +184,17 @@ def check_catalog(catalog: Catalog, faults: Faults) -> None:
         check_binding(version, catalog.views, path, faults)
     for endpoint in catalog.endpoints.values():
         check_endpoint(endpoint, catalog.models, catalog.views, f"endpoints[{endpoint.name}]", faults)
+    for release in catalog.releases.values():
+        _check_release(catalog, release, f"releases[{release.endpoint}]", faults)
+
+
+def _check_release(catalog: Catalog, release: Release, path: str, faults: Faults) -> None:
+    # A version that was promoted at once has a plan of one step, which nobody may ask for.
+    if release.state.under_way:
+        check_plan(release.plan, f"{path}.plan", faults)
+    endpoint = catalog.endpoints.get(release.endpoint)
+    model = catalog.models.get(endpoint.model) if endpoint else None
+    if release.state is ReleaseState.UNSPECIFIED or not 0 <= release.step < len(release.plan.steps):
+        faults.add(InvalidDefinition, path, "a release has a state, and a step of its plan")
+    if release.state.under_way and not (model and model.find(release.stable) and model.find(release.candidate)):
+        faults.add(InvalidDefinition, path, "a release under way is of two versions of its endpoint's model")

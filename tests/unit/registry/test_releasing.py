@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.mesh.errors import MeshError, Reason
-from services.registry.catalog import Catalog
+from services.registry.catalog import Catalog, check_catalog
 from services.registry.changes import ResourceDeleted
 from services.registry.definitions import (
     Endpoint,
@@ -30,6 +30,7 @@ from services.registry.definitions import (
     WeightedVersion,
 )
 from services.registry.deleting import plan_deletion
+from services.registry.faults import Faults
 from services.registry.gates import Gate
 from services.registry.releasing import (
     Candidacy,
@@ -341,3 +342,24 @@ def test_the_versions_of_a_release_cannot_be_deleted() -> None:
         with pytest.raises(MeshError) as caught:
             plan_deletion(started(a_catalog()), ResourceDeleted("version", "churn", number))
         assert caught.value.reason is Reason.IN_USE
+
+
+SPOILED: dict[str, Callable[[Release], Release]] = {
+    "a version that is not there": lambda release: replace(release, candidate="9.9.9"),
+    "a step beyond the plan": lambda release: replace(release, step=4),
+    "a plan that descends": lambda release: replace(release, plan=ReleasePlan(steps=(50.0, 5.0, 100.0))),
+    "no state": lambda release: replace(release, state=ReleaseState.UNSPECIFIED),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_a_release_of_another_log_must_be_one(spoil: Callable[[Release], Release]) -> None:
+    """What could not have come about here is refused when it is imported; what could is not."""
+    catalog = a_catalog()
+    release = start(catalog)
+    sound, broken = Faults(), Faults()
+    check_catalog(with_release(catalog, release), sound)
+    check_catalog(with_release(catalog, promote(catalog, "1.1.0")), sound)
+    check_catalog(with_release(catalog, spoil(release)), broken)
+    assert not sound
+    assert broken
