@@ -109,19 +109,16 @@ async def build(
 
         yield Service(
             name="gateway",
-            servicers=[
-                Servicer(
-                    add_PredictionServiceServicer_to_server,
-                    PredictionServicer(
-                        flow,
-                        OutcomeFlow(quality_client, recorder.settle),
-                        max_stream_requests=settings.max_stream_requests,
-                    ),
-                )
-            ],
+            servicers=apis(flow, OutcomeFlow(quality_client, recorder.settle), settings),
             ready=lambda: "" if flow.ready else "no snapshot of the definitions yet",
             status=status,
         )
+
+
+def apis(flow: PredictFlow, outcomes: OutcomeFlow, settings: Settings) -> list[Servicer]:
+    """Return the API packages that the gateway serves, side by side on the same flows."""
+    v1 = PredictionServicer(flow, outcomes, max_stream_requests=settings.max_stream_requests)
+    return [Servicer(add_PredictionServiceServicer_to_server, v1)]
 
 
 async def _peers(

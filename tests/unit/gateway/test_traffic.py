@@ -241,8 +241,8 @@ def test_another_log_begins_anew() -> None:
 
 async def test_a_flow_tells_of_its_requests() -> None:
     """From the request to the totals: answered and failed ones, each by the version that it fell to."""
-    world, traffic = World({}), Traffic()
-    world.flow._observers = [traffic]
+    traffic = Traffic()
+    world = World({}, traffic)
     made = table(RUNNING)
     traffic.use(made)
     world.flow.use(made)
