@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from services.gateway.outcomes import Outcome
 from services.gateway.policies import OutcomeKind
@@ -51,9 +52,20 @@ class MemoryQuality:
         return existed
 
 
-def record(prediction_id: str) -> Record:
-    """A prediction of one row that was kept."""
-    return Record(prediction_id, "m", "m", "1.0.0", 0, 0, 1, [0.5], OutcomeKind.BINARY, 2, None)
+def record(prediction_id: str, scores: Sequence[float] = (0.5,), **parts: Any) -> Record:
+    """What is kept of a prediction of endpoint m."""
+    fixed: dict[str, Any] = {
+        "endpoint": "m",
+        "model": "m",
+        "version": "1.0.0",
+        "release_id": 0,
+        "step": 0,
+        "as_of_us": 1,
+        "kind": OutcomeKind.BINARY,
+        "expire_us": 2,
+        "served": None,
+    }
+    return Record(prediction_id=prediction_id, scores=list(scores), **{**fixed, **parts})
 
 
 def away() -> MeshError:

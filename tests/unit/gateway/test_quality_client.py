@@ -1,0 +1,100 @@
+"""Predictions and outcomes on their way to the registry: how large messages are, and what its answers mean."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from predictmesh.registry.v1 import quality_service_pb2 as pb
+from services.gateway.outcomes import Outcome
+from services.gateway.quality_client import QualityClient
+from services.mesh.deadline import Deadline
+from services.mesh.errors import Code, Internal, MeshError, Reason
+from services.mesh.status import to_status
+from tests.support.quality import away, record
+
+
+class Registry:
+    """The stub of the registry: notes what it is asked, and answers what a test wants."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.timeouts: list[float] = []
+        self.failures: list[Exception] = []
+        self.results: list[pb.OutcomeResult] | None = None
+
+    async def RecordPredictions(
+        self, request: pb.RecordPredictionsRequest, *, timeout: float
+    ) -> pb.RecordPredictionsResponse:
+        self._note(request, timeout)
+        return pb.RecordPredictionsResponse()
+
+    async def RecordOutcomes(self, request: pb.RecordOutcomesRequest, *, timeout: float) -> pb.RecordOutcomesResponse:
+        self._note(request, timeout)
+        if self.results is not None:
+            return pb.RecordOutcomesResponse(results=self.results)
+        return pb.RecordOutcomesResponse(results=[pb.OutcomeResult() for _ in request.outcomes])
+
+    def _note(self, request: Any, timeout: float) -> None:
+        self.requests.append(request)
+        self.timeouts.append(timeout)
+        if self.failures:
+            raise self.failures.pop(0)
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """A registry that takes everything."""
+    return Registry()
+
+
+def client(registry: Registry, max_message_bytes: int = 1_000_000) -> QualityClient:
+    """Return a client of the registry."""
+    return QualityClient(cast("Any", registry), max_message_bytes=max_message_bytes)
+
+
+async def test_predictions_go_in_messages_that_can_be_taken(registry: Registry) -> None:
+    """All of them, in order, in messages below the limit."""
+    names = [f"{number:064}" for number in range(40)]
+    await client(registry, 4_000).keep([record(name) for name in names])
+    assert names == [each.prediction_id for request in registry.requests for each in request.predictions]
+    assert 1 < len(registry.requests) < 40
+    assert max(request.ByteSize() for request in registry.requests) < 4_000
+
+
+async def test_nothing_is_sent_of_nothing(registry: Registry) -> None:
+    """No call without a prediction."""
+    await client(registry).keep([])
+    assert not registry.requests
+
+
+async def test_registry_that_is_away_is_asked_again(registry: Registry) -> None:
+    """Once; then the failure is the caller's, without addresses."""
+    registry.failures = [away()]
+    await client(registry).keep([record("p")])
+    registry.failures = [away(), away()]
+    with pytest.raises(MeshError, match="quality cannot be reached") as caught:
+        await client(registry).record([Outcome("p", 0, 1, 1)], Deadline.after(5))
+    assert (Code.UNAVAILABLE, Reason.UPSTREAM_UNAVAILABLE) == (caught.value.code, caught.value.reason)
+
+
+async def test_outcomes_have_their_callers_time(registry: Registry) -> None:
+    """The batch's deadline is the call's."""
+    await client(registry).record([Outcome("p", 0, 1, 1)], Deadline.after(3))
+    assert 2 < registry.timeouts[0] <= 3
+
+
+async def test_each_outcome_has_its_result(registry: Registry) -> None:
+    """In their order."""
+    registry.results = [pb.OutcomeResult(existed=True), pb.OutcomeResult(error=to_status(away()))]
+    existed, error = await client(registry).record([Outcome("p", row, 1, 1) for row in range(2)], Deadline.after(5))
+    assert existed is True
+    assert isinstance(error, MeshError)
+
+
+async def test_registry_that_leaves_results_out_is_at_fault(registry: Registry) -> None:
+    """Nobody may take another's result for his own."""
+    registry.results = [pb.OutcomeResult()]
+    with pytest.raises(Internal, match="each outcome"):
+        await client(registry).record([Outcome("p", row, 1, 1) for row in range(2)], Deadline.after(5))
