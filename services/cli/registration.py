@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
-from predictmesh.model.v1.runtime_pb2 import RuntimeState, RuntimeStatus
+from predictmesh.model.v1.runtime_pb2 import GoldenState, RuntimeState, RuntimeStatus
 from predictmesh.registry.v1.model_pb2 import Artifact
 from predictmesh.registry.v1.registry_service_pb2 import (
     ArtifactHeader,
@@ -26,7 +28,7 @@ from services.cli.errors import Failure, Mistake
 from services.cli.labels import words
 from services.cli.output import note
 from services.cli.progress import Progress
-from services.cli.resources.files import read_report_file, read_version_file
+from services.cli.resources.files import read_golden_file, read_report_file, read_version_file
 
 CHUNK_BYTES = 256 << 10
 _POLL_S = 0.2
@@ -36,6 +38,7 @@ _POLL_S = 0.2
 class Registration:
     """What to register: the Version's file, what training says of it, and what runs it, first choice first.
 
+    `golden` records inputs and outputs, which each of these must reproduce.
     `target` is a server that has the model, empty if there is none; it stands before the files for other runtimes.
     """
 
@@ -46,6 +49,7 @@ class Registration:
     reason: str
     timeout_s: float
     target: str = ""
+    golden: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ _PATHS = re.compile(
     r"\bversion\.bindings(?P<input>\[\d+\])(?P<source>\.sources\[\d+\])?[a-z_.]*"
     r"|\b(?:version\.)?signature\.(?=inputs|outputs)|\bversion\.(?=version\b)"
     r"|\bversion\.artifacts\[\d+\](?P<artifact>\.[a-z0-9_]+)"
+    r"|\bversion\.(?P<golden>golden)[a-z0-9_.\[\]]*"
 )
 
 
@@ -70,6 +75,8 @@ def in_file(text: str, file: Path) -> str:
     def place(match: re.Match[str]) -> str:
         if match["artifact"]:
             return "--target" if match["artifact"] == ".target" else "--artifact"
+        if match["golden"]:
+            return "--golden"
         return f"{file}, " + (f"inputs{match['input']}{match['source'] or ''}" if match["input"] else "")
 
     return _PATHS.sub(place, text)
@@ -80,13 +87,20 @@ def register(registry: RegistryServiceStub, job: Registration, wait_s: float | N
     model, version = read_version_file(job.file)
     if job.report is not None:
         read_report_file(job.report, version)
+    golden = read_golden_file(job.golden, version.signature) if job.golden else None
+    if golden is not None:
+        version.golden.CopyFrom(golden.message)
     # Every file is read before the first byte is sent.
     files = [(read_artifact(runtime, path), path) for runtime, path in job.artifacts]
     version.artifacts.extend([Artifact(runtime=OIP, target=job.target)] if job.target else [])
     version.artifacts.extend(artifact for artifact, _ in files)
     check_artifacts(model, version, files)
     for artifact, path in {artifact.sha256: (artifact, path) for artifact, path in files}.values():
-        _upload(registry, artifact, path, job.timeout_s)
+        with path.open("rb") as file:
+            _upload(registry, artifact, file, path.name, job.timeout_s)
+    if golden is not None:
+        described = Artifact(sha256=golden.message.sha256, size_bytes=len(golden.content))
+        _upload(registry, described, io.BytesIO(golden.content), "the golden set", job.timeout_s)
     response = registry.RegisterVersion(
         RegisterVersionRequest(model=model, version=version, dry_run=job.dry_run, actor=actor(), reason=job.reason),
         timeout=job.timeout_s,
@@ -97,17 +111,16 @@ def register(registry: RegistryServiceStub, job: Registration, wait_s: float | N
     return Registered(model, response, statuses)
 
 
-def _upload(registry: RegistryServiceStub, artifact: Artifact, path: Path, timeout_s: float) -> None:
-    with Progress(f"uploading {path.name}", artifact.size_bytes, "bytes") as progress:
-        registry.UploadArtifact(_parts(artifact, path, progress), timeout=timeout_s)
+def _upload(registry: RegistryServiceStub, artifact: Artifact, file: BinaryIO, name: str, timeout_s: float) -> None:
+    with Progress(f"uploading {name}", artifact.size_bytes, "bytes") as progress:
+        registry.UploadArtifact(_parts(artifact, file, progress), timeout=timeout_s)
 
 
-def _parts(artifact: Artifact, path: Path, progress: Progress) -> Iterator[UploadArtifactRequest]:
+def _parts(artifact: Artifact, file: BinaryIO, progress: Progress) -> Iterator[UploadArtifactRequest]:
     yield UploadArtifactRequest(header=ArtifactHeader(sha256=artifact.sha256, size_bytes=artifact.size_bytes))
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield UploadArtifactRequest(chunk=chunk)
-            progress.advance(len(chunk))
+    while chunk := file.read(CHUNK_BYTES):
+        yield UploadArtifactRequest(chunk=chunk)
+        progress.advance(len(chunk))
 
 
 def _wait(
@@ -157,6 +170,12 @@ def _is_ready(status: RuntimeStatus) -> bool:
 
 def _standing(status: RuntimeStatus) -> str:
     if _is_ready(status):
-        return f"ready on {status.runtime} after {status.load_time_us / 1e3:.0f} ms"
+        return f"ready on {status.runtime} after {status.load_time_us / 1e3:.0f} ms" + _golden(status)
     state = words(RuntimeState.Name, "RUNTIME_STATE_", status.state)
     return f"not ready on {status.runtime}: {state}" + (f", {status.message}" if status.message else "")
+
+
+def _golden(status: RuntimeStatus) -> str:
+    if status.golden == GoldenState.GOLDEN_STATE_FAILED:
+        return f", but its golden set fails there: {status.golden_message}"
+    return ", its golden set passes" if status.golden == GoldenState.GOLDEN_STATE_PASSED else ""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from predictmesh.model.v1.runtime_pb2 import RuntimeState
 from predictmesh.registry.v1.model_pb2 import Model, Version
 from predictmesh.registry.v1.registry_service_pb2 import (
     DeleteRequest,
@@ -25,12 +23,12 @@ from services.cli.audit import reason_option
 from services.cli.client import connect
 from services.cli.deletion import Deletion, deletes
 from services.cli.errors import Failure, Mistake
-from services.cli.labels import words
 from services.cli.options import Assignment, Duration, Services, connects, json_option, timeout_option
 from services.cli.output import plain, print_json, print_table, print_yaml
 from services.cli.registration import Registration, in_file, print_registered, register
 from services.cli.resources.models import show_model
 from services.cli.resources.versions import show_version
+from services.cli.standings import golden_of, messages_of, states_of
 
 
 @click.group()
@@ -109,6 +107,11 @@ def show(name: str, version: str | None, timeout_s: float, as_json: bool, servic
     type=click.Path(dir_okay=False, path_type=Path),
     help="YAML or JSON of a training run: metrics and training_profile of the version.",
 )
+@click.option(
+    "--golden",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="YAML or JSON of recorded inputs and outputs, which every runtime must reproduce before the version may answer.",
+)
 @click.option("--dry-run", is_flag=True, help="Upload and check without registering.")
 @click.option("--wait", "wait_s", type=Duration(), help="Wait this long for a model process to serve it, e.g. 30s.")
 @reason_option
@@ -165,12 +168,13 @@ def _fetch(services: Services, timeout_s: float) -> tuple[Sequence[Model], Seque
 
 
 def _plain_model(model: Model, reports: Sequence[InstanceReport]) -> dict[str, object]:
-    states = {version.version: _states(model, version, reports) for version in model.versions}
+    states = {version.version: states_of(model, version, reports) for version in model.versions}
+    golden = {version.version: golden_of(model, version, reports) for version in model.versions}
     messages = {
-        version.version: [f"{runtime}: {message}" for runtime, message in _messages(model, version, reports)]
+        version.version: [f"{runtime}: {message}" for runtime, message in messages_of(model, version, reports)]
         for version in model.versions
     }
-    return plain(model) | {"states": states, "messages": messages}
+    return plain(model) | {"states": states, "golden": golden, "messages": messages}
 
 
 def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) -> None:
@@ -180,11 +184,11 @@ def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) 
     print_yaml(show_model(model))
     click.echo()
     print_table(
-        ["version", "state", "artifacts", "metrics", "registered", "digest"],
+        ["version", "state", "golden set", "released", "artifacts", "metrics", "registered", "digest"],
         [_version_row(model, version, reports) for version in model.versions],
         empty="no versions; `predictmesh models register` adds one",
     )
-    messages = [(version.version, *told) for version in model.versions for told in _messages(model, version, reports)]
+    messages = [(version.version, *told) for version in model.versions for told in messages_of(model, version, reports)]
     if messages:
         click.echo()
         print_table(["version", "runtime", "message"], messages)
@@ -193,7 +197,9 @@ def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) 
 def _version_row(model: Model, version: Version, reports: Sequence[InstanceReport]) -> tuple[object, ...]:
     return (
         version.version,
-        ", ".join(_states(model, version, reports)) or "not loaded",
+        ", ".join(states_of(model, version, reports)) or "not loaded",
+        ", ".join(golden_of(model, version, reports)),
+        version.version in model.released_versions,
         ", ".join(map(artifact_text, version.artifacts)),
         ", ".join(
             f"{name} {value:.4g}" if abs(value) < 1 else f"{name} {value:g}"
@@ -202,28 +208,3 @@ def _version_row(model: Model, version: Version, reports: Sequence[InstanceRepor
         version.create_time.ToJsonString(),
         version.digest[:12],
     )
-
-
-def _messages(model: Model, version: Version, reports: Sequence[InstanceReport]) -> list[tuple[str, str]]:
-    """Return what processes say of runtimes on which the version is not ready, each once."""
-    found = [
-        (status.runtime, status.message)
-        for report in reports
-        for status in report.runtimes
-        if (status.model, status.version) == (model.name, version.version) and status.message
-    ]
-    return list(dict.fromkeys(found))
-
-
-def _states(model: Model, version: Version, reports: Sequence[InstanceReport]) -> list[str]:
-    """Return e.g. ["triton ready on 2", "onnx failed on 1"]: states by runtime, with the number of processes."""
-    counts = Counter(
-        (status.runtime, words(RuntimeState.Name, "RUNTIME_STATE_", status.state))
-        for report in reports
-        for status in report.runtimes
-        if (status.model, status.version) == (model.name, version.version)
-    )
-    # The first choice stands first; a process may still report a runtime of a version that had the same number.
-    place = {artifact.runtime: index for index, artifact in enumerate(version.artifacts)}
-    found = sorted(counts.items(), key=lambda item: (place.get(item[0][0], len(place)), item[0]))
-    return [f"{runtime} {state} on {count}" for (runtime, state), count in found]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import yaml
 
-from predictmesh.registry.v1.model_pb2 import Version
+from predictmesh.registry.v1.model_pb2 import Signature, Version
 from predictmesh.registry.v1.registry_service_pb2 import Resource
 from predictmesh.registry.v1.release_pb2 import ReleasePlan
 from services.cli.errors import Mistake
 from services.cli.resources.cursor import Cursor, Document, ResourceError
 from services.cli.resources.endpoints import read_endpoint
+from services.cli.resources.golden import Golden, read_golden
 from services.cli.resources.models import read_model
 from services.cli.resources.plans import read_plan
 from services.cli.resources.versions import add_report, read_version
@@ -36,6 +38,12 @@ class _Loader(yaml.CSafeLoader):
         if len(mapping) != len(node.value):
             raise yaml.constructor.ConstructorError(None, None, "a key stands twice in one mapping", node.start_mark)
         return mapping
+
+
+# YAML 1.1 takes 1e-6 for text, for want of a dot; JSON is full of such numbers.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
+)
 
 
 def read_resources(paths: Sequence[Path]) -> list[tuple[Document, Resource]]:
@@ -64,6 +72,11 @@ def read_version_file(path: Path) -> tuple[str, Version]:
 def read_report_file(path: Path, version: Version) -> None:
     """Add to `version` what the file of a training run (YAML or JSON) says of it."""
     add_report(_only(path), version)
+
+
+def read_golden_file(path: Path, signature: Signature) -> Golden:
+    """Return the golden set that the file (YAML or JSON), one document, records for a version of this signature."""
+    return read_golden(_only(path), signature)
 
 
 def read_plan_file(path: Path) -> ReleasePlan:

@@ -46,6 +46,8 @@ BAD = [
     (ENDPOINT.replace("{version: 1.0.0}", "{alias: none}"), "UNKNOWN_ALIAS", "document 1, route"),
     (ENDPOINT.replace("model: delay", "model: none"), "UNKNOWN_MODEL", "document 1, model"),
     (DEFINITIONS + "---\n" + DEFINITIONS, "INVALID", "document 3"),
+    (DEFINITIONS + "gates: {auc: {min: 70}}\n", "INVALID_DEFINITION", "document 2, gates.auc.min"),
+    (DEFINITIONS + "gates: {mae: {}}\n", "INVALID_DEFINITION", "document 2, gates.mae"),
 ]  # fmt: skip
 
 
@@ -80,6 +82,34 @@ def test_profile_of_a_version(world: World) -> None:
     outcome = run("models", "show", "delay", "8.0.0", *world.at)
     assert (2, True) == (outcome.code, "[UNKNOWN_VERSION]" in outcome.err)
     succeed("models", "delete", "delay", "5.0.0", "--yes", *world.at)
+
+
+GOLDEN = """\
+inputs: {x: [[1, 2, 3, 4], [0, 0, 0.5, 0]]}
+outputs: {y: [[20], [1]]}
+relative_tolerance: 1e-6
+"""
+
+
+def test_a_golden_set_is_run_where_the_version_is_served(world: World) -> None:
+    """Who registers it is told what came of it, and so is everybody later."""
+    wait = ("--wait", "30s", *world.at)
+    right = world.file("golden.yaml", GOLDEN)
+    wrong = world.file("wrong-golden.yaml", GOLDEN.replace("[1]", "[3]"))
+    done = succeed("models", "register", *world.version("5.1.0", 2), "--golden", right, *wait)
+    assert "its golden set passes" in done.splitlines()[1]
+    done = succeed("models", "register", *world.version("5.2.0", 2), "--golden", wrong, *wait)
+    different = "output 'y', row 1, element [0]: recorded 3.0, computed 1.0; 1 of 2 elements differ"
+    assert f"but its golden set fails there: {different}" in done.splitlines()[1]
+    shown = json.loads(succeed("models", "show", "delay", "--json", *world.at))
+    assert (["onnx passed on 1"], ["onnx failed on 1"]) == (shown["golden"]["5.1.0"], shown["golden"]["5.2.0"])
+    assert [f"onnx: {different}"] == shown["messages"]["5.2.0"]
+    assert "onnx failed on 1" in succeed("models", "show", "delay", *world.at)
+    outcome = run("models", "register", *world.version("5.1.0", 2), "--golden", wrong, *world.at)
+    assert (2, True) == (outcome.code, "[ALREADY_EXISTS]" in outcome.err)
+    assert "--golden" in outcome.err
+    for version in ("5.1.0", "5.2.0"):
+        succeed("models", "delete", "delay", version, "--yes", *world.at)
 
 
 def test_registering_again(world: World) -> None:

@@ -31,7 +31,13 @@ max_age: 7d
 policy: default
 ttl: 30d
 """
-MODEL = "kind: Model\nname: delay\ndescription: Will it be late?\naliases: {candidate: 1.1.0, champion: 1.0.0}\n"
+MODEL = """\
+kind: Model
+name: delay
+description: Will it be late?
+aliases: {candidate: 1.1.0, champion: 1.0.0}
+gates: {auc: {min: 0.7}, log_loss: {max: 0.5}, bias: {min: -0.1, max: 0}}
+"""
 ENDPOINT = """\
 kind: Endpoint
 name: delay
@@ -90,6 +96,14 @@ def test_feature_view(file: Path) -> None:
     assert ["A1"] == list(gate.default_value.strings)
     assert (2, [1.0, 2.5]) == (vector.length, list(vector.default_value.doubles))
     assert not count.HasField("default_value")
+
+
+def test_gates_of_a_model(file: Path) -> None:
+    """A bound of 0 is one, and a bound that is not there is none."""
+    auc, log_loss, bias = read_resources([write(file, MODEL)])[0][1].model.metric_gates
+    assert ("auc", 0.7, False) == (auc.metric, auc.min, auc.HasField("max"))
+    assert ("log_loss", 0.5, False) == (log_loss.metric, log_loss.max, log_loss.HasField("min"))
+    assert (-0.1, True, 0) == (bias.min, bias.HasField("max"), bias.max)
 
 
 def test_documents_of_several_files(tmp_path: Path) -> None:
@@ -177,6 +191,10 @@ BAD_RESOURCES = [
         "aliases.candidate: must be text, not a number 1.1: quote it",
     ),
     (change(MODEL, "{candidate:", "{7:"), "aliases: the key 7 must be text: quote it"),
+    (change(MODEL, "{min: 0.7}", "0.7"), "gates.auc: must be a mapping, not a number 0.7"),
+    (change(MODEL, "{min: 0.7}", "{least: 0.7}"), r"gates.auc.least: unknown key \(known: min, max\)"),
+    (change(MODEL, "{min: 0.7}", "{min: high}"), "gates.auc.min: must be a number, not text 'high'"),
+    (change(MODEL, "{min: 0.7}", "{min: .nan}"), "gates.auc.min: must be finite"),
     (change(ENDPOINT, "{alias: champion}", "{}"), "route: must name one of version, alias, range"),
     (change(ENDPOINT, "{alias: champion}", "{alias: a, version: 1.0.0}"), "route: must name one of version, alias"),
     (change(ENDPOINT, "{alias: champion}", "champion"), "route: must be a mapping, not text 'champion'"),
