@@ -45,6 +45,8 @@ def row_value(tensor: Tensor, row: int, rows: int) -> object:
 
 def _provenance(made: Provenance) -> dict[str, object]:
     route = words(RouteReason.Name, "ROUTE_REASON_", made.route_reason)
+    if made.release_id:
+        route += f" of release {made.release_id}"
     hops = ", ".join(f"{hop.name} {durations.rounded(hop.duration_us)}" for hop in made.hops)
     ages = [f"{view.view} {durations.rounded(view.oldest_age_ms * 1_000)}" for view in made.views if _is_stored(view)]
     return {

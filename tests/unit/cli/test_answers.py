@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest, PredictResponse
-from predictmesh.gateway.v1.provenance_pb2 import Degradation, DegradationReason, Provenance
+from predictmesh.gateway.v1.provenance_pb2 import Degradation, DegradationReason, Provenance, RouteReason
 from services.cli.answers import print_answer
 from services.cli.labels import DEGRADATIONS
 
@@ -25,3 +25,19 @@ def test_fallback_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "on onnx" in printed
     assert "runtime failed, the next one computed: triton (rows 1, 3)" in printed
+
+
+@pytest.mark.parametrize(
+    ("reason", "release", "told"),
+    [
+        ("PINNED_RANGE", 0, "churn 1.0.0 (pinned range) on onnx"),
+        ("ENDPOINT_WEIGHT", 0, "churn 1.0.0 (endpoint weight) on onnx"),
+        ("CANARY", 7, "churn 1.0.0 (canary of release 7) on onnx"),
+    ],
+)
+def test_route_is_told(reason: str, release: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Why this version, and by which release."""
+    made = Provenance(model="churn", version="1.0.0", runtime="onnx", release_id=release)
+    made.route_reason = RouteReason.Value(f"ROUTE_REASON_{reason}")
+    print_answer(PredictRequest(), PredictResponse(provenance=made))
+    assert told in capsys.readouterr().out
