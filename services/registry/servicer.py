@@ -14,6 +14,7 @@ from services.registry.ledger import Author
 from services.registry.readiness import RuntimeStatus
 from services.registry.registry import Registry
 from services.registry.snapshots import Snapshots
+from services.registry.vetting import Waivers
 from services.registry.watching import watch
 
 DEFAULT_PAGE = 100
@@ -36,7 +37,7 @@ class RegistryServicer(RegistryServiceServicer):
             [decode_resource(resource) for resource in request.resources],
             _author(request, context),
             dry_run=request.dry_run,
-            allow_unready=request.allow_unready,
+            waivers=Waivers(allow_unready=request.allow_unready, force=request.force),
             expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
         )
         changes = [encode(change, pb.ResourceChange()) for change in applied.changes]

@@ -25,8 +25,10 @@ from services.registry.newest import Newest
 from services.registry.registering import plan_registration
 from services.registry.stores import EventStore
 from services.registry.stores.memory import MemoryEventStore
+from services.registry.vetting import Waivers
 from services.registry.watching import watch
 from tests.support.definitions import SHA256, age, asked, endpoint, field, model, stored, version, view
+from tests.support.gates import OpenGates
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -42,7 +44,7 @@ def applying(*resources: Resource) -> Decide[None]:
     """Apply resources, ready or not."""
 
     def decide(catalog: Catalog) -> tuple[Change | None, None]:
-        return plan_apply(catalog, resources, lambda *_: "").event, None
+        return plan_apply(catalog, resources, OpenGates(), Waivers(allow_unready=True)).event, None
 
     return decide
 
