@@ -13,13 +13,16 @@ from services.cli.errors import one_line
 # Short helps stand here, so that `predictmesh --help` imports no command.
 COMMANDS = {
     "apply": "Create or update views, models and endpoints from YAML files.",
+    "artifacts": "Delete artifacts that no version names any more.",
     "demo": "Train on real flights, serve, and replay the test window.",
     "endpoints": "List the endpoints and how to call them.",
     "events": "Show what has happened to the definitions, and who did it.",
     "explain": "Show every model input of a prediction and where it came from.",
     "features": "List feature views, read and write their values.",
     "models": "List, register and delete models and their versions.",
+    "outcomes": "Say what came true of predictions, and export both.",
     "predict": "Ask ENDPOINT for a prediction.",
+    "quality": "Show how good versions are, by what came true.",
     "registry": "Back up the registry, or restore it.",
     "release": "Put a version before callers step by step, and take it back.",
     "shadow": "Show how the answers of a shadow compare.",

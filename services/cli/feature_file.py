@@ -23,7 +23,7 @@ _READ_ROWS = 10 * BATCH_ROWS
 _MICROSECONDS = pa.timestamp("us")
 # Arrow makes infinity of what is larger, and says nothing.
 _LARGEST = {DATA_TYPES["FP16"]: 65_504.0, DATA_TYPES["FP32"]: 3.4028234663852886e38}
-_ARROW_TYPES = {
+ARROW_TYPES = {
     DATA_TYPES["BOOL"]: pa.bool_(), DATA_TYPES["UINT8"]: pa.uint8(), DATA_TYPES["UINT16"]: pa.uint16(),
     DATA_TYPES["UINT32"]: pa.uint32(), DATA_TYPES["UINT64"]: pa.uint64(), DATA_TYPES["INT8"]: pa.int8(),
     DATA_TYPES["INT16"]: pa.int16(), DATA_TYPES["INT32"]: pa.int32(), DATA_TYPES["INT64"]: pa.int64(),
@@ -177,7 +177,7 @@ def _span(first: int, column: Any) -> str:  # noqa: ANN401
 def _column_types(view: FeatureView) -> dict[str, Any]:
     keys = {key.name: pa.int64() if key.type == KeyType.KEY_TYPE_INT64 else pa.string() for key in view.entity.keys}
     fields = {
-        field.name: pa.list_(_ARROW_TYPES[field.data_type]) if field.length else _ARROW_TYPES[field.data_type]
+        field.name: pa.list_(ARROW_TYPES[field.data_type]) if field.length else ARROW_TYPES[field.data_type]
         for field in view.fields
     }
     return keys | fields

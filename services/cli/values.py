@@ -101,12 +101,12 @@ def values_field(data_type: DataType.ValueType, *, blobs: bool = False) -> str:
     return "doubles" if data_type == DataType.DATA_TYPE_FP64 else "floats"
 
 
-_FIELDS = ("bools", "ints", "uints", "floats", "doubles", "strings", "blobs")
+VALUE_FIELDS = ("bools", "ints", "uints", "floats", "doubles", "strings", "blobs")
 
 
 def values_of(tensor: Tensor) -> list[object]:
     """Return the values of `tensor` in order; single precision as the shortest number that reads back the same."""
-    for field in _FIELDS:
+    for field in VALUE_FIELDS:
         values = getattr(tensor, field)
         if values:
             return [shortest(value) for value in values] if field == "floats" else list(values)
