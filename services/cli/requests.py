@@ -62,7 +62,7 @@ _OPTIONS = (
         multiple=True,
         help="Request-time feature, or view:field in place of a stored one; a list as JSON. Repeat a name for more rows.",
     ),
-    click.option("--version", default="", help="Version or alias to ask. Default: the endpoint's."),
+    click.option("--version", default="", help="Version, alias or range (1.x) to ask. Default: the endpoint's."),
     click.option("--as-of", type=Moment(), help="Moment that ages count from, RFC 3339. Default: now."),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -168,6 +169,18 @@ def test_delete(world: World) -> None:
     assert (2, True) == (outcome.code, "[IN_USE]" in outcome.err)
     succeed("models", "register", *world.version("4.0.0", 1), *world.at)
     assert "deleted version 4.0.0 of model delay" in succeed("models", "delete", "delay", "4.0.0", "--yes", *world.at)
+
+
+def test_delete_artifact(world: World) -> None:
+    """Bytes that no version names any more go; those that a version needs stay, and unknown ones are told."""
+    succeed("models", "register", *world.version("5.0.0", 5), *world.at)
+    sha256 = hashlib.sha256((world.files / "5.0.0.onnx").read_bytes()).hexdigest()
+    used = run("artifacts", "delete", sha256, "--yes", *world.at)
+    assert (2, True) == (used.code, "[IN_USE]" in used.err)
+    succeed("models", "delete", "delay", "5.0.0", "--yes", *world.at)
+    assert f"deleted artifact {sha256}" in succeed("artifacts", "delete", sha256, "--yes", *world.at)
+    again = run("artifacts", "delete", sha256, "--yes", *world.at)
+    assert (2, True) == (again.code, "[UNKNOWN_ARTIFACT]" in again.err)
 
 
 def test_backup(world: World, tmp_path: Path) -> None:
