@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from services.gateway.recent import RecentIds
+from services.gateway.recent import Recent
 from services.mesh.errors import Code, MeshError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Traffic:
         self._log_id = ""
         self._releases: Mapping[str, int] = {}
         self._tallies: dict[Arm, _Tally] = {}
-        self._recent = RecentIds()
+        self._recent = Recent()
 
     def use(self, table: RoutingTable) -> None:
         """Count for the releases of `table` from now on."""
@@ -113,7 +113,7 @@ class Traffic:
         arm = route.arm
         if arm is None or call.explain:
             return None
-        if call.prediction_id and not self._recent.add(f"{arm.endpoint}\x00{call.prediction_id}"):
+        if call.prediction_id and not self._recent.add((arm.endpoint, call.prediction_id)):
             return None
         return self._tallies.get(arm) or self._new_tally(arm)
 
