@@ -183,9 +183,12 @@ def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) 
         return
     print_yaml(show_model(model))
     click.echo()
+    rows = [_version_row(model, version, reports) for version in model.versions]
+    # A column that says nothing of any version is left out.
+    said = [name for name in _COLUMNS if any(row[name] for row in rows)]
     print_table(
-        ["version", "state", "golden set", "released", "artifacts", "metrics", "registered", "digest"],
-        [_version_row(model, version, reports) for version in model.versions],
+        said,
+        [[row[name] for name in said] for row in rows],
         empty="no versions; `predictmesh models register` adds one",
     )
     messages = [(version.version, *told) for version in model.versions for told in messages_of(model, version, reports)]
@@ -194,17 +197,22 @@ def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) 
         print_table(["version", "runtime", "message"], messages)
 
 
-def _version_row(model: Model, version: Version, reports: Sequence[InstanceReport]) -> tuple[object, ...]:
-    return (
-        version.version,
-        ", ".join(states_of(model, version, reports)) or "not loaded",
-        ", ".join(golden_of(model, version, reports)),
-        version.version in model.released_versions,
-        ", ".join(map(artifact_text, version.artifacts)),
-        ", ".join(
-            f"{name} {value:.4g}" if abs(value) < 1 else f"{name} {value:g}"
-            for name, value in sorted(version.metrics.items())
-        ),
-        version.create_time.ToJsonString(),
-        version.digest[:12],
+_COLUMNS = ("version", "state", "golden set", "released", "artifacts", "metrics", "registered", "digest")
+
+
+def _version_row(model: Model, version: Version, reports: Sequence[InstanceReport]) -> dict[str, str]:
+    """Return what is told of a version, by column."""
+    metrics = (
+        f"{name} {value:.4g}" if abs(value) < 1 else f"{name} {value:g}"
+        for name, value in sorted(version.metrics.items())
     )
+    return {
+        "version": version.version,
+        "state": ", ".join(states_of(model, version, reports)) or "not loaded",
+        "golden set": ", ".join(golden_of(model, version, reports)),
+        "released": "yes" if version.version in model.released_versions else "",
+        "artifacts": ", ".join(map(artifact_text, version.artifacts)),
+        "metrics": ", ".join(metrics),
+        "registered": version.create_time.ToJsonString(),
+        "digest": version.digest[:12],
+    }

@@ -1,0 +1,46 @@
+"""What a release under way holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from services.registry.catalog import Catalog
+from services.registry.changes import ResourceDeleted
+from services.registry.definitions import Model, Release, ReleasePlan, ReleaseState, Route
+from services.registry.deleting import plan_deletion
+from services.registry.errors import InUse
+from tests.support.definitions import endpoint, version
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RELEASE = Release("churn", 7, "1.0.0", "1.1.0", ReleasePlan(steps=(5.0, 100.0)), ReleaseState.RUNNING, 0, NOW, NOW, NOW)
+
+
+def catalog(state: ReleaseState, routed: str) -> Catalog:
+    """Two versions, one of them routed to, and a release in a state."""
+    model = Model("churn", versions=(version("1.0.0"), version("1.1.0")))
+    return Catalog(
+        models={"churn": model},
+        endpoints={"churn": endpoint(route=Route(version=routed))},
+        releases={"churn": replace(RELEASE, state=state)},
+    )
+
+
+@pytest.mark.parametrize("state", [ReleaseState.RUNNING, ReleaseState.HELD])
+@pytest.mark.parametrize("number", ["1.0.0", "1.1.0"])
+def test_both_versions_of_a_release_under_way_stay(state: ReleaseState, number: str) -> None:
+    """The candidate, which no route names, as well as the stable one."""
+    with pytest.raises(InUse, match="release of endpoint churn that is under way"):
+        plan_deletion(catalog(state, "1.0.0"), ResourceDeleted("version", "churn", number))
+
+
+@pytest.mark.parametrize(
+    ("state", "routed", "left"),
+    [(ReleaseState.PROMOTED, "1.1.0", "1.0.0"), (ReleaseState.ROLLED_BACK, "1.0.0", "1.1.0")],
+)
+def test_a_release_that_has_ended_holds_nothing(state: ReleaseState, routed: str, left: str) -> None:
+    """The version that lost can go."""
+    target = ResourceDeleted("version", "churn", left)
+    assert target == plan_deletion(catalog(state, routed), target)
