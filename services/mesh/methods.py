@@ -6,7 +6,7 @@ ready-made callables.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -64,16 +64,36 @@ class Interceptor(Protocol):
 
 @dataclass(frozen=True)
 class Servicer:
-    """A servicer with the generated function that adds it to a server."""
+    """A servicer with the generated function that adds it to a server.
+
+    `shared` are rpcs that send one and the same message to many callers, and never change it: it is serialized once.
+    """
 
     add: Callable[[Any, Any], None]
     servicer: object
+    shared: Collection[str] = ()
 
     def methods(self) -> list[Method]:
         """Return every rpc of the servicer."""
         recorder = _Recorder()
         self.add(self.servicer, recorder)
-        return recorder.methods
+        return [
+            replace(method, serialize=_once(method.serialize)) if method.name in self.shared else method
+            for method in recorder.methods
+        ]
+
+
+def _once(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Return `serialize`, but for the message that it has just had."""
+    message, data = None, b""
+
+    def serialized(given: Any) -> bytes:
+        nonlocal message, data
+        if given is not message:
+            message, data = given, serialize(given)
+        return data
+
+    return serialized
 
 
 class _Recorder:

@@ -77,7 +77,7 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
         yield Service(
             name=settings.service,
             servicers=[
-                Servicer(add_RegistryServiceServicer_to_server, registry_servicer),
+                Servicer(add_RegistryServiceServicer_to_server, registry_servicer, shared=["WatchSnapshot"]),
                 Servicer(add_ReleaseServiceServicer_to_server, ReleaseServicer(releases, traffic)),
                 Servicer(add_QualityServiceServicer_to_server, quality_servicer),
             ],
