@@ -15,7 +15,7 @@ REMEDIES = {
     "IN_USE": "delete or change what names it first",
     "NO_RELEASE": "`predictmesh release status` lists releases",
     "OVERLOADED": "try again later",
-    "RELEASE_ACTIVE": "`predictmesh release status` shows it; promote it or roll it back first",
+    "RELEASE_ACTIVE": "`predictmesh release status` shows it",
     "REVISION_CONFLICT": "`predictmesh events` shows who changed what; then repeat with the present revision",
     "UNKNOWN_ALIAS": "`predictmesh models show` lists a model's aliases",
     "UNKNOWN_ARTIFACT": "`predictmesh models register` uploads it",
@@ -64,4 +64,7 @@ def _place(violation: FieldViolation, message: str) -> str:
     path = "" if said else violation.field
     # A long description arrives cut.
     description = "" if violation.description.removesuffix("...") in message else violation.description
+    what, colon, remedy = description.rpartition(": ")
+    if colon and what in message:
+        description = remedy
     return ": ".join(filter(None, (path, description)))

@@ -40,6 +40,20 @@ def test_what_the_message_says_is_not_said_again() -> None:
     )
 
 
+def test_remedy_of_what_the_message_says() -> None:
+    """Where the message has said what is wrong, only what to do about it is added."""
+    error = RemoteError(
+        Code.FAILED_PRECONDITION,
+        Reason.IN_USE,
+        "x may not answer: metric/auc: 0.6: below 0.7",
+        violations=[FieldViolation("metric/auc", "0.6: below 0.7: register a better version")],
+    )
+    assert (
+        "error: x may not answer: metric/auc: 0.6: below 0.7 [IN_USE] "
+        "(metric/auc: register a better version; delete or change what names it first)"
+    ) == one_line(from_mesh_error(error))
+
+
 def test_places_that_the_message_gives_are_not_given_again() -> None:
     """Several faults stand in one message, each behind its place."""
     violations = [FieldViolation("a.yaml, b", "is wrong"), FieldViolation("a.yaml, c", "is so, too")]
