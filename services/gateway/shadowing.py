@@ -46,6 +46,8 @@ MAX_BATCH_ROWS = 32
 IDLE_TURN_S = 30e-6
 # How long a shadow lets busy callers be before it looks again.
 PAUSE_S = 0.005
+# After a batch of which nothing was answered: a version that is broken, or slow, is not asked all the time.
+FAILED_PAUSE_S = 1.0
 
 
 class _Asked(NamedTuple):
@@ -69,8 +71,8 @@ class _Line:
 class Shadowing:
     """Observes predictions, and compares those that are sampled with what the endpoint's shadow answers.
 
-    Requests are sent when the event loop is at rest, those of an endpoint one batch after another: callers come first. What
-    finds MAX_WAITING before it is dropped. What the context leaves under way at its end is given up.
+    Requests are sent when the event loop is at rest, those of an endpoint one batch after another, and seldom while they
+    fail: callers come first. What finds MAX_WAITING before it is dropped. What is under way at the end is given up.
     """
 
     def __init__(self, features: Features, model: Model, agreements: Agreements) -> None:
@@ -123,7 +125,9 @@ class Shadowing:
             target = line.waiting[0].shadow.target
             if line.lane is None or line.lane.target is not target:
                 line.lane = self._lane(target)
-            await asyncio.gather(*(self._ask(line.lane, asked) for asked in _batch(line.waiting, target)))
+            answers = await asyncio.gather(*(self._ask(line.lane, asked) for asked in _batch(line.waiting, target)))
+            if not any(answers):
+                await asyncio.sleep(FAILED_PAUSE_S)
         line.task = None
 
     def _lane(self, target: Target) -> Lane:
@@ -137,12 +141,13 @@ class Shadowing:
             measured=False,
         )
 
-    async def _ask(self, lane: Lane, asked: _Asked) -> None:
-        """Ask the shadow, and count how its answer compares; raises nothing."""
-        result = "failed"
+    async def _ask(self, lane: Lane, asked: _Asked) -> bool:
+        """Ask the shadow, count how its answer compares, and return whether there was one; raises nothing."""
+        answered, result = False, "failed"
         try:
             deadline = Deadline.after(asked.endpoint.default_timeout_s)
             outcome = await lane.answer(member_of(asked.call, lane.target, deadline, None))
+            answered = True
             if self._compared(asked, outcome):
                 result = "compared"
         except (MeshError, Incomparable) as error:
@@ -152,6 +157,7 @@ class Shadowing:
         if result == "failed":
             self._agreements.of(_pair(asked)).failed()
         _count(asked, result)
+        return answered
 
     def _compared(self, asked: _Asked, outcome: Outcome) -> bool:
         """Count the rows that both answered, and return whether neither failed one that the other answered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from services.model.versions import TensorSpec
@@ -21,6 +22,18 @@ def spinning() -> OnnxModel:
 
     A turn takes some microseconds, so a caller decides how long his batch takes.
     """
+    nodes = [helper.make_node("ReduceMax", ["spins"], ["most"], keepdims=0), _turning("most")]
+    return build(nodes, [TensorSpec("x", "FP32", ()), TensorSpec("spins", "INT64", ())], [TensorSpec("y", "FP32", ())])
+
+
+def tardy(turns: int) -> OnnxModel:
+    """Y = x after that many turns of a loop, whatever the batch; FP32 [rows]."""
+    most = helper.make_node("Constant", [], ["most"], value=numpy_helper.from_array(np.array(turns, np.int64)))
+    return build([most, _turning("most")], [TensorSpec("x", "FP32", ())], [TensorSpec("y", "FP32", ())])
+
+
+def _turning(turns: str) -> onnx.NodeProto:
+    """Y = x, multiplied by one as often as `turns` says."""
     scalar, flag = TensorProto.FLOAT, TensorProto.BOOL
     body = helper.make_graph(
         [helper.make_node("Identity", ["going"], ["goes"]), helper.make_node("Mul", ["state", "one"], ["next"])],
@@ -33,8 +46,4 @@ def spinning() -> OnnxModel:
         [helper.make_tensor_value_info("goes", flag, []), helper.make_tensor_value_info("next", scalar, ["rows"])],
         [numpy_helper.from_array(np.array(1, np.float32), "one")],
     )
-    nodes = [
-        helper.make_node("ReduceMax", ["spins"], ["most"], keepdims=0),
-        helper.make_node("Loop", ["most", "", "x"], ["y"], body=body),
-    ]
-    return build(nodes, [TensorSpec("x", "FP32", ()), TensorSpec("spins", "INT64", ())], [TensorSpec("y", "FP32", ())])
+    return helper.make_node("Loop", [turns, "", "x"], ["y"], body=body)

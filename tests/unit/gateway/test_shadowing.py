@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from predictmesh.registry.v1.endpoint_pb2 import Endpoint, Route
+from services.gateway import shadowing
 from services.gateway.agreement import Agreements, Pair, ShadowTotals
 from services.gateway.shadowing import MAX_WAITING, Shadowing
 from services.gateway.splitting import sampled
@@ -67,8 +68,9 @@ def _count(result: str) -> float:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[ShadowWorld]:
+async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ShadowWorld]:
     """A gateway with a shadow for every request."""
+    monkeypatch.setattr(shadowing, "FAILED_PAUSE_S", 0.05)
     made = ShadowWorld(Agreements())
     made.define(absolute_tolerance=0.5)
     async with made.shadowing:
@@ -155,6 +157,18 @@ async def test_shadow_that_fails_is_counted(world: ShadowWorld, failure: Excepti
     await world.predict("same")
     totals = await world.totals(2)
     assert (1, 1) == (totals.rows, totals.errors)
+
+
+async def test_shadow_that_fails_is_seldom_asked(world: ShadowWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be slow, and what it computes in vain is taken from callers."""
+    monkeypatch.setattr(shadowing, "FAILED_PAUSE_S", 60)
+    world.shadow_model.failures = [RemoteError(Code.DEADLINE_EXCEEDED, Reason.DEADLINE_EXCEEDED, "too slow")]
+    await world.predict("same")
+    await eventually(lambda: world.counted("failed") == 1)
+    for _ in range(MAX_WAITING + 1):
+        await world.predict("same")
+    assert 1 == world.counted("dropped")
+    assert 1 == len(world.shadow_model.calls)
 
 
 async def test_shadow_that_takes_other_requests_fails(world: ShadowWorld) -> None:
