@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -11,16 +12,20 @@ from prometheus_client import Histogram
 
 from services.gateway.checks import member_of
 from services.gateway.lane import Features, Lane, Model
-from services.gateway.observing import Observer
+from services.gateway.observing import Observer, Observers
 from services.gateway.prediction import Degradation, DegradationReason, Outcome, Prediction
 from services.gateway.request import Member, PredictCall
 from services.gateway.routing import Endpoint, Route, RoutingTable
 from services.gateway.target import Target
 from services.mesh import context as calls
 from services.mesh.deadline import Deadline
-from services.mesh.errors import MeshError, NotReady
+from services.mesh.errors import DeadlineExceeded, MeshError, NotReady
 from services.mesh.telemetry import names
 from services.mesh.telemetry.tracing import record_span
+
+# How much earlier a caller may end a call at its deadline: at least, and of the time that it took.
+EARLY_S = 0.01
+EARLY_SHARE = 0.01
 
 
 class PredictFlow:
@@ -46,7 +51,7 @@ class PredictFlow:
         self._registry_reachable = registry_reachable
         self._max_batch_rows = max_batch_rows
         self._max_queued_rows = max_queued_rows
-        self._observers = observers
+        self._observers = Observers(observers)
         self._lanes: dict[Target, Lane] = {}
         self._table: RoutingTable | None = None
 
@@ -86,9 +91,11 @@ class PredictFlow:
         try:
             member, outcome = await self._answer(call, prediction_id, endpoint, route)
         except MeshError as error:
-            _note_failure(call.endpoint, call, error, start)
-            for observer in self._observers:
-                observer.failed(call, endpoint, route, error, time.perf_counter() - start)
+            self._fail(call, endpoint, route, error, start)
+            raise
+        except asyncio.CancelledError:
+            if _is_over(call.deadline, start):
+                self._fail(call, endpoint, route, DeadlineExceeded("the call was ended at its deadline"), start)
             raise
         running = calls.current()
         prediction = Prediction(
@@ -103,8 +110,7 @@ class PredictFlow:
         _note_degraded(call, outcome, start)
         seconds = time.perf_counter() - start
         _duration(call.endpoint, route.target.version).observe(seconds)
-        for observer in self._observers:
-            observer.answered(call, endpoint, prediction, seconds)
+        self._observers.answered(call, endpoint, prediction, seconds)
         return prediction
 
     async def _answer(
@@ -121,6 +127,10 @@ class PredictFlow:
             outcome.degradations.append(Degradation(DegradationReason.REGISTRY_UNREACHABLE, "registry", []))
         return member, outcome
 
+    def _fail(self, call: PredictCall, endpoint: Endpoint, route: Route, error: MeshError, start: float) -> None:
+        _note_failure(call.endpoint, call, error, start)
+        self._observers.failed(call, endpoint, route, error, time.perf_counter() - start)
+
     def _lane(self, target: Target) -> Lane:
         lane = self._lanes.get(target)
         if lane is None:
@@ -136,6 +146,15 @@ class PredictFlow:
             max_queued_rows=self._max_queued_rows,
             measured=measured,
         )
+
+
+def _is_over(deadline: Deadline | None, start: float) -> bool:
+    """Return whether a call that is cancelled now has reached its deadline: its caller ends it then too.
+
+    He may do so a little earlier than we, since gRPC sends timeouts with few digits, rounded up.
+    """
+    tolerance = EARLY_S + EARLY_SHARE * (time.perf_counter() - start)
+    return deadline is not None and deadline.remaining() < tolerance
 
 
 @cache
