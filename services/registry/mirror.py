@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from services.registry.ledger import Revision
 from services.registry.newest import Newest
@@ -19,7 +19,7 @@ CLOSING_S = 5.0
 class SnapshotStore(Protocol):
     """Where the snapshot lies."""
 
-    async def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: bytes) -> Coroutine[Any, Any, None]:
         """Write the bytes, whole or not at all."""
 
 
@@ -34,6 +34,7 @@ class Mirror:
         self._path = path
         self._serialize = serialize
         self._written: Revision | None = None
+        self._putting: asyncio.Future[None] | None = None
 
     @property
     def revision(self) -> int | None:
@@ -60,6 +61,8 @@ class Mirror:
     async def _finish(self) -> None:
         try:
             async with asyncio.timeout(CLOSING_S):
+                if self._putting is not None:
+                    await asyncio.gather(self._putting, return_exceptions=True)
                 await self._write()
         except TimeoutError:
             logger.error("the newest snapshot is not in object storage", extra={"stored": self.revision})  # noqa: TRY400
@@ -69,7 +72,7 @@ class Mirror:
         delay = RETRY_S[0]
         while (revision := self._newest.value) is not self._written:
             try:
-                await self._store.put(self._path, self._serialize(revision))
+                await self._put(revision)
             except Exception:
                 # Whatever it was, a later attempt is all there is to do, and nobody else would make it.
                 logger.exception(
@@ -79,3 +82,8 @@ class Mirror:
                 delay = min(2 * delay, RETRY_S[1])
             else:
                 self._written = revision
+
+    async def _put(self, revision: Revision) -> None:
+        # Storage may go on with a write whose caller is cancelled: it would end after the next one, and undo it.
+        self._putting = asyncio.ensure_future(self._store.put(self._path, self._serialize(revision)))
+        await asyncio.shield(self._putting)

@@ -79,6 +79,43 @@ async def test_a_change_after_the_watchers_have_gone_is_written() -> None:
     assert bucket.written[-1] == b"2"
 
 
+class Stubborn(Bucket):
+    """Object storage that goes on with a write when its caller has gone, as a thread does; the first one is slow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open.clear()
+        self.writes: list[asyncio.Task[None]] = []
+
+    async def put(self, path: str, data: bytes) -> None:
+        self.writes.append(asyncio.create_task(self._write(data, slow=not self.writes)))
+        await asyncio.shield(self.writes[-1])
+
+    async def _write(self, data: bytes, *, slow: bool) -> None:
+        if slow:
+            await self.open.wait()
+        self.written.append(data)
+
+
+async def test_a_write_amid_which_the_registry_stops_does_not_undo_the_last() -> None:
+    """The newest is written after it, not beside it."""
+    bucket, newest = Stubborn(), Newest(revision(1))
+
+    async def stopped() -> None:
+        async with Mirror(newest, bucket, "path", serialize).running():
+            await eventually(lambda: bool(bucket.writes))
+            newest.set(revision(2))
+
+    stopping = asyncio.create_task(stopped())
+    await eventually(lambda: newest.value.number == 2)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    bucket.open.set()
+    await stopping
+    await asyncio.gather(*bucket.writes)
+    assert bucket.written == [b"1", b"2"]
+
+
 async def test_a_stop_does_not_wait_for_storage_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log has everything; the snapshot follows at the next start."""
     monkeypatch.setattr(mirror_module, "CLOSING_S", 0.02)
