@@ -133,10 +133,11 @@ def _conclude(comparison: Comparison, sample: Sample, releases: Releases, as_jso
 def _keep(up: Running, sample: Sample, as_json: bool) -> None:
     """Return at Ctrl-C. Failure if the services end before."""
     from deploy.demo.flight_delay.online.sample import commands_to_try
+    from deploy.demo.flight_delay.release import report
 
     program = "predictmesh" if shutil.which("predictmesh") else ".venv/bin/predictmesh"
     click.echo("\nThe services run until Ctrl-C. In another terminal:\n", err=as_json)
-    for line in commands_to_try(program, up.data, sample):
+    for line in [*commands_to_try(program, up.data, sample), *report.commands_to_try(program)]:
         click.echo(f"  {line}", err=as_json)
     try:
         up.process.wait()

@@ -12,7 +12,9 @@ import pytest
 from deploy.demo.flight_delay import data, graph, histories, recording
 from deploy.demo.flight_delay.definitions import RECORDING, read_versions, read_views
 from deploy.demo.flight_delay.estimators import Sample, perceptron, wide_network
+from deploy.demo.flight_delay.online.comparison import Comparison, compare
 from deploy.demo.flight_delay.online.running import running
+from deploy.demo.flight_delay.online.triton import chosen
 from deploy.demo.flight_delay.pipeline import score
 from deploy.demo.flight_delay.profiles import training_profile
 from deploy.demo.flight_delay.table import model_inputs, source_columns
@@ -21,6 +23,7 @@ from services.cli.options import Services
 
 TRAINED = 4_000
 PLAYED = 2_000
+COMPARED = 300
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +56,9 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     directory = tmp_path_factory.mktemp("up")
     with running(directory, "mesh", None, "off"):
         yield Services({}, directory)
+
+
+@pytest.fixture(scope="session")
+def comparison(services: Services, trained: Path) -> Comparison:
+    """The services after the replay of the first departures."""
+    return compare(services, trained, COMPARED, lambda _: None, chosen("off", {}))

@@ -8,17 +8,16 @@ import pytest
 import uvloop
 
 from deploy.demo.flight_delay.definitions import RECORDING
-from deploy.demo.flight_delay.online.comparison import Comparison, compare
+from deploy.demo.flight_delay.online.comparison import Comparison
 from deploy.demo.flight_delay.online.computed import RuntimeRows
 from deploy.demo.flight_delay.online.sample import ask_traced
 from deploy.demo.flight_delay.online.session import replay
 from deploy.demo.flight_delay.online.summary import problems, summarize
-from deploy.demo.flight_delay.online.triton import chosen
 from deploy.demo.flight_delay.online.ways import ways_of
 from deploy.demo.flight_delay.replay import Recording
 from services.cli.options import Services
+from tests.integration.demo.conftest import COMPARED
 
-DEPARTURES = 300
 VERSIONS = ("1.0.0", "1.1.0", "2.0.0")
 WAYS = ways_of(VERSIONS, "1.1.0")
 
@@ -26,22 +25,16 @@ WAYS = ways_of(VERSIONS, "1.1.0")
 pytestmark = pytest.mark.filterwarnings("default:Field onnx.AttributeProto.ints:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def comparison(services: Services, trained: Path) -> Comparison:
-    """The services after the replay of the first departures."""
-    return compare(services, trained, DEPARTURES, lambda _: None, chosen("off", {}))
-
-
 def test_every_version_scores_every_departure_online_as_offline(comparison: Comparison) -> None:
     """To the last bit, as the same graph got the same bytes; so that there is no problem to report."""
     summary = comparison.summary
     assert [] == problems(summary)
-    assert [(version, DEPARTURES, 0.0) for version in VERSIONS] == [
+    assert [(version, COMPARED, 0.0) for version in VERSIONS] == [
         (each.version, each.answers, each.max_score_difference) for each in summary.versions
     ]
     assert len({each.auc_online for each in summary.versions}) == len(VERSIONS)
-    assert [(RuntimeRows("onnx", DEPARTURES, {}),)] * 3 == [each.runtimes for each in summary.versions]
-    assert summary.rows_written > DEPARTURES
+    assert [(RuntimeRows("onnx", COMPARED, {}),)] * 3 == [each.runtimes for each in summary.versions]
+    assert summary.rows_written > COMPARED
 
 
 def test_a_replay_that_sees_the_future_is_told(comparison: Comparison, services: Services, trained: Path) -> None:

@@ -25,7 +25,8 @@ from services.cli.resources.files import read_resources
 from services.cli.targets import find_http
 
 _REASON = "demo"
-_TIMEOUT_S = 30.0
+TIMEOUT_S = 30.0
+"""For a call, and for a service to follow."""
 _POLL_S = 0.02
 _ON_TRITON = {"2.0.0"}
 """Versions wide enough that a server of its own pays; where there is none, the model process computes them."""
@@ -37,26 +38,28 @@ def define(services: Services, trained: Path, *, triton: bool) -> EndpointInfo:
     With `triton`, once that has loaded what it shall compute, too.
     """
     with connect(services.grpc("registry"), RegistryServiceStub) as registry:
-        _apply(registry, HERE / "resources.yaml")
+        apply(registry, HERE / "resources.yaml")
         for version in read_versions():
-            register(registry, _registration(trained, version.version), wait_s=_TIMEOUT_S)
-        revision = _apply(registry, HERE / "endpoints.yaml")
+            register(registry, registration(trained, version.version), wait_s=TIMEOUT_S)
+        revision = apply(registry, HERE / "endpoints.yaml")
         if triton:
             for name in _ON_TRITON:
                 _await_triton(registry, name)
     for service in ("features", "model", "gateway"):
-        _await_revision(services, service, revision)
+        await_revision(services, service, revision)
     with connect(services.grpc("gateway"), PredictionServiceStub) as gateway:
-        return describe(gateway, ENDPOINT, _TIMEOUT_S)
+        return describe(gateway, ENDPOINT, TIMEOUT_S)
 
 
-def _apply(registry: RegistryServiceStub, file: Path) -> int:
+def apply(registry: RegistryServiceStub, file: Path) -> int:
+    """Define what the file says; return the revision from which it holds."""
     resources = [resource for _, resource in read_resources([file])]
     request = ApplyRequest(resources=resources, actor=actor(), reason=_REASON)
-    return registry.Apply(request, timeout=_TIMEOUT_S).revision
+    return registry.Apply(request, timeout=TIMEOUT_S).revision
 
 
-def _registration(trained: Path, version: str) -> Registration:
+def registration(trained: Path, version: str) -> Registration:
+    """Return what it takes to register a version."""
     runtimes = [*([TRITON] if version in _ON_TRITON else []), "onnx"]
     return Registration(
         file=HERE / "versions" / f"{version}.yaml",
@@ -64,31 +67,32 @@ def _registration(trained: Path, version: str) -> Registration:
         artifacts=[(runtime, trained / f"{version}.onnx") for runtime in runtimes],
         dry_run=False,
         reason=_REASON,
-        timeout_s=_TIMEOUT_S,
+        timeout_s=TIMEOUT_S,
     )
 
 
 def _await_triton(registry: RegistryServiceStub, version: str) -> None:
-    deadline = time.monotonic() + _TIMEOUT_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not (status := _on_triton(registry, version)) or status.state != RuntimeState.RUNTIME_STATE_READY:
         if time.monotonic() > deadline:
             why = f": {status.message}" if status and status.message else ""
-            raise Failure(f"Triton does not serve {version} after {_TIMEOUT_S:g} s{why}")
+            raise Failure(f"Triton does not serve {version} after {TIMEOUT_S:g} s{why}")
         time.sleep(_POLL_S)
 
 
 def _on_triton(registry: RegistryServiceStub, version: str) -> RuntimeStatus | None:
-    reports = registry.ListRuntimes(ListRuntimesRequest(), timeout=_TIMEOUT_S).instances
+    reports = registry.ListRuntimes(ListRuntimesRequest(), timeout=TIMEOUT_S).instances
     statuses = (status for report in reports for status in report.runtimes)
     return next((each for each in statuses if (each.version, each.runtime) == (version, TRITON)), None)
 
 
-def _await_revision(services: Services, service: str, revision: int) -> None:
-    deadline = time.monotonic() + _TIMEOUT_S
+def await_revision(services: Services, service: str, revision: int) -> None:
+    """Return once the service serves by the revision. Failure if it does not in time."""
+    deadline = time.monotonic() + TIMEOUT_S
     address = find_http(service, None, services.data).address
-    while _revision(fetch_json(address, "/statusz", _TIMEOUT_S)[1], service) < revision:
+    while _revision(fetch_json(address, "/statusz", TIMEOUT_S)[1], service) < revision:
         if time.monotonic() > deadline:
-            raise Failure(f"the {service} service does not serve by revision {revision} after {_TIMEOUT_S:g} s")
+            raise Failure(f"the {service} service does not serve by revision {revision} after {TIMEOUT_S:g} s")
         time.sleep(_POLL_S)
 
 

@@ -46,11 +46,13 @@ def _values(name: str, column: NDArray[np.float32]) -> Tensor:
     return Tensor(name=name, data_type=FP32, floats=column.tolist(), null_rows=nulls)
 
 
-def predict_request(departures: Sequence[Departure], version: str) -> PredictRequest:
+def predict_request(
+    departures: Sequence[Departure], version: str = "", *, endpoint: str = ENDPOINT, prediction_id: str = ""
+) -> PredictRequest:
     """Return the question about departures of one as_of, a row each; an empty `version` leaves it to the endpoint's route."""
     seconds, microseconds = divmod(departures[0].as_of, 1_000_000)
     return PredictRequest(
-        endpoint=ENDPOINT,
+        endpoint=endpoint,
         entities=[
             Tensor(name=name, ints=values) if isinstance(values[0], int) else Tensor(name=name, strings=values)
             for name, values in _columns([departure.entities for departure in departures])
@@ -60,6 +62,7 @@ def predict_request(departures: Sequence[Departure], version: str) -> PredictReq
             for name, values in _columns([departure.features for departure in departures])
         ],
         version=version,
+        prediction_id=prediction_id,
         as_of=Timestamp(seconds=seconds, nanos=microseconds * 1_000),
     )
 

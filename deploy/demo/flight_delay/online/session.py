@@ -38,7 +38,7 @@ class Played:
 
 async def load(services: Services, recording: Recording) -> int:
     """Write the state of the window's start; return its rows once the store has applied them."""
-    async with _writing(services) as writer:
+    async with writing(services) as writer:
         await writer.apply(recording.initial_state())
     return writer.counts.written
 
@@ -48,8 +48,8 @@ async def replay(
 ) -> Played:
     """Play the first departures of the recording on the loaded state; `ways` and `advance` as for Player."""
     parts = list(slices(recording.replay(departures)))
-    async with _channel(services.grpc("gateway")) as channel, _writing(services) as writer:
-        player = Player(PredictionServiceStub(channel), writer, ways)
+    async with channel(services.grpc("gateway")) as gateway, writing(services) as writer:
+        player = Player(PredictionServiceStub(gateway), writer, ways)
         start = time.perf_counter()
         answers = await player.play(parts, advance)
         seconds = time.perf_counter() - start
@@ -66,15 +66,17 @@ async def replay(
 
 
 @asynccontextmanager
-async def _writing(services: Services) -> AsyncIterator[FeatureWriter]:
+async def writing(services: Services) -> AsyncIterator[FeatureWriter]:
+    """Open a writer of features. Failure if the feature service fails."""
     target = services.grpc("features")
-    async with _channel(target) as channel:
+    async with channel(target) as features:
         try:
-            yield FeatureWriter(FeatureServiceStub(channel))
+            yield FeatureWriter(FeatureServiceStub(features))
         except grpc.aio.AioRpcError as error:
             # A prediction that fails is counted; what cannot be written ends the replay.
             raise failure(error, target) from error
 
 
-def _channel(target: Target) -> grpc.aio.Channel:
+def channel(target: Target) -> grpc.aio.Channel:
+    """Return a channel to `target`, to be closed by the caller."""
     return grpc.aio.insecure_channel(target.address, options=OPTIONS)
