@@ -51,10 +51,9 @@ def _ask(releases: ReleaseServiceStub, endpoint: str, patience_s: float) -> GetR
 def check_promoted(response: GetReleaseResponse) -> None:
     """Raise Failure unless the release has ended with its candidate before all callers."""
     release = response.release
+    reason = f": {release.reason}" if release.reason else ""
     if release.state == ReleaseState.RELEASE_STATE_HELD:
-        raise Failure(
-            f"the release of {release.endpoint} is held: {release.reason} "
-            "(`predictmesh release resume` lets it go on, promote or rollback end it)"
-        )
+        remedy = "`predictmesh release resume` lets it go on, promote or rollback end it"
+        raise Failure(f"the release of {release.endpoint} is held{reason} ({remedy})")
     if release.state != ReleaseState.RELEASE_STATE_PROMOTED:
-        raise Failure(f"the release of {release.endpoint} was rolled back: {release.reason}")
+        raise Failure(f"the release of {release.endpoint} was rolled back{reason}")

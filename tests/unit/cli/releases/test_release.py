@@ -154,6 +154,13 @@ def test_watching_to_another_end(state: ReleaseState.ValueType, message: str) ->
     assert 2 == len([json.loads(line) for line in outcome.out.splitlines()])
 
 
+def test_end_without_a_reason() -> None:
+    """Where an operator gave no reason, none is promised."""
+    with answering(standing(ROLLED_BACK)) as (_, address):
+        outcome = run("release", "status", "delay", "--watch", "--registry", address)
+    assert "error: the release of delay was rolled back\n" == outcome.err
+
+
 def test_start_and_wait() -> None:
     """What is started can be followed by the same command."""
     with answering(pb.StartReleaseResponse(release=release()), standing(), standing(PROMOTED, 3)) as (service, address):
