@@ -20,7 +20,7 @@ COMMANDS = {
     "explain": "Show every model input of a prediction and where it came from.",
     "features": "List feature views, read and write their values.",
     "models": "List, register and delete models and their versions.",
-    "outcomes": "Say what came true of predictions, and export both.",
+    "outcomes": "Say what came true of predictions, and take both out as training data.",
     "predict": "Ask ENDPOINT for a prediction.",
     "quality": "Show how good versions are, by what came true.",
     "registry": "Back up the registry, or restore it.",

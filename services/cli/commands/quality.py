@@ -42,10 +42,10 @@ def command(
     as_json: bool,
     services: Services,
 ) -> None:
-    """Show how good the versions of ENDPOINT are by the outcomes of their predictions, or those of every endpoint.
+    """Show how good versions are, by what came true.
 
-    Times are those that predictions were made as of. Of the rows that were kept, few have an outcome while labels are
-    late.
+    Those of ENDPOINT, or of every endpoint that keeps predictions for their outcomes. Times are those that predictions
+    were made as of; while labels are late, few of the rows that were kept have an outcome.
     """
     target = services.grpc("registry")
     names = [endpoint] if endpoint else _endpoints(services, timeout_s)

@@ -46,7 +46,7 @@ class OutcomeSender:
     def __init__(self, target: Target, patience_s: float, reject: Callable[[int, str], None]) -> None:
         self._target, self._patience_s, self._reject = target, patience_s, reject
         self._answers: SimpleQueue[_Answer] = SimpleQueue()
-        self._under_way = 0
+        self._under_way: set[tuple[str, int]] = set()
         self._again: list[Line] = []
         self._give_up_at = 0.0
         self.result = Recorded()
@@ -60,9 +60,10 @@ class OutcomeSender:
                 if line.request is None:
                     self._refuse(line, line.fault)
                     continue
-                if self._under_way >= WINDOW:
+                if len(self._under_way) >= WINDOW:
                     self._settle(self._answers.get())
-                if self._again:
+                # Of two lines about one row the first counts, so that it must arrive first.
+                if self._again or _row_of(line) in self._under_way:
                     self._finish(gateway)
                 self._call(gateway, line)
             self._finish(gateway)
@@ -70,22 +71,22 @@ class OutcomeSender:
 
     def _finish(self, gateway: PredictionServiceStub) -> None:
         """Wait for what is under way, and send again what failed in passing."""
-        while self._under_way:
-            self._settle(self._answers.get())
-            if self._again and not self._under_way:
-                time.sleep(_RETRY_S)
-                lines, self._again = self._again, []
-                for line in lines:
-                    self._call(gateway, line)
+        while self._under_way or self._again:
+            if self._under_way:
+                self._settle(self._answers.get())
+                continue
+            time.sleep(_RETRY_S)
+            lines, self._again = self._again, []
+            for line in lines:
+                self._call(gateway, line)
 
     def _call(self, gateway: PredictionServiceStub, line: Line) -> None:
-        assert line.request is not None
-        self._under_way += 1
+        self._under_way.add(_row_of(line))
         call = cast("Any", gateway.RecordOutcome).future(line.request, timeout=self._patience_s)
         call.add_done_callback(lambda done: self._answers.put(_Answer(line, done)))
 
     def _settle(self, answer: _Answer) -> None:
-        self._under_way -= 1
+        self._under_way.discard(_row_of(answer.line))
         error = answer.call.exception()
         if error is None:
             self._count(answer.call.result())
@@ -110,3 +111,8 @@ class OutcomeSender:
     def _refuse(self, line: Line, why: str) -> None:
         self.result.rejected += 1
         self._reject(line.number, why)
+
+
+def _row_of(line: Line) -> tuple[str, int]:
+    assert line.request is not None
+    return line.request.prediction_id, line.request.row
