@@ -19,11 +19,11 @@ from services.gateway.routing import Endpoint, Route, RoutingTable
 from services.gateway.target import Target
 from services.mesh import context as calls
 from services.mesh.deadline import Deadline
-from services.mesh.errors import DeadlineExceeded, MeshError, NotReady
+from services.mesh.errors import DeadlineExceeded, Internal, MeshError, NotReady
 from services.mesh.telemetry import names
 from services.mesh.telemetry.tracing import record_span
 
-# How much earlier a caller may end a call at its deadline: at least, and of the time that it took.
+# How much earlier than at its deadline a call may be ended for it: at least, and of the time that it took.
 EARLY_S = 0.01
 EARLY_SHARE = 0.01
 
@@ -90,12 +90,11 @@ class PredictFlow:
             raise
         try:
             member, outcome = await self._answer(call, prediction_id, endpoint, route)
-        except MeshError as error:
-            self._fail(call, endpoint, route, error, start)
-            raise
-        except asyncio.CancelledError:
-            if _is_over(call.deadline, start):
-                self._fail(call, endpoint, route, DeadlineExceeded("the call was ended at its deadline"), start)
+        except (Exception, asyncio.CancelledError) as error:
+            failure = _failure(error, call.deadline, start)
+            if failure is not None:
+                _note_failure(call.endpoint, call, failure, start)
+                self._observers.failed(call, endpoint, route, failure, time.perf_counter() - start)
             raise
         running = calls.current()
         prediction = Prediction(
@@ -127,10 +126,6 @@ class PredictFlow:
             outcome.degradations.append(Degradation(DegradationReason.REGISTRY_UNREACHABLE, "registry", []))
         return member, outcome
 
-    def _fail(self, call: PredictCall, endpoint: Endpoint, route: Route, error: MeshError, start: float) -> None:
-        _note_failure(call.endpoint, call, error, start)
-        self._observers.failed(call, endpoint, route, error, time.perf_counter() - start)
-
     def _lane(self, target: Target) -> Lane:
         lane = self._lanes.get(target)
         if lane is None:
@@ -148,13 +143,19 @@ class PredictFlow:
         )
 
 
-def _is_over(deadline: Deadline | None, start: float) -> bool:
-    """Return whether a call that is cancelled now has reached its deadline: its caller ends it then too.
+def _failure(error: BaseException, deadline: Deadline | None, start: float) -> MeshError | None:
+    """Return what a request has failed with; None if its caller has cancelled it.
 
-    He may do so a little earlier than we, since gRPC sends timeouts with few digits, rounded up.
+    gRPC cancels a call at its deadline, and may do so a little before we see it passed: timeouts are sent with few digits,
+    rounded up.
     """
+    if isinstance(error, MeshError):
+        return error
+    if not isinstance(error, asyncio.CancelledError):
+        return Internal("internal error")
     tolerance = EARLY_S + EARLY_SHARE * (time.perf_counter() - start)
-    return deadline is not None and deadline.remaining() < tolerance
+    is_over = deadline is not None and deadline.remaining() < tolerance
+    return DeadlineExceeded("the call was ended at its deadline") if is_over else None
 
 
 @cache

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from services.gateway import predict
 from services.gateway.prediction import Prediction
 from services.gateway.request import PredictCall
 from services.gateway.routing import Endpoint, Route
@@ -91,3 +92,15 @@ async def test_a_call_that_is_ended_at_its_deadline_has_failed(
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert heard == told.failures
+
+
+async def test_a_fault_of_ours_is_a_failure(world: World, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a version makes go wrong speaks against it, errors that nobody has foreseen too."""
+
+    def faulty(*given: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(predict, "member_of", faulty)
+    with pytest.raises(ZeroDivisionError):
+        await world.flow.run(call(ONE))
+    assert [Reason.INTERNAL] == told.failures
