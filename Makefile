@@ -12,7 +12,7 @@ RELEASED := protos/released.binpb
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up mlserver perf-analyzer test check lint types boundaries contract stubs bench bench-model protos release-protos lock clean
+.PHONY: help setup demo up mlserver perf-analyzer test check lint types boundaries contract stubs bench bench-model bench-release protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ bench: setup ## Measure throughput, latency, CPU and memory
 
 bench-model: setup ## Measure batching by deadline and learnt cost in front of Triton
 	@$(BIN)/python -m tests.bench.model
+
+bench-release: setup ## Simulate releases, and measure what many definitions cost
+	@$(BIN)/python -m tests.bench.release
 
 protos: setup $(GOOGLEAPIS) ## Format the protos and write their stubs
 	$(BIN)/buf format protos --write

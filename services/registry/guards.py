@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.registry.definitions import ErrorRateGuard, LatencyGuard, QualityGuard, Release
@@ -25,7 +25,7 @@ _TAIL = 0.01
 class GuardVerdict:
     """What a guard makes of a step: bounds of both versions' values, and whether the candidate is beyond the limit.
 
-    The quality guard takes all steps up to this one together.
+    The quality guard takes all steps up to this one together. Units: shares, microseconds, that of the metric.
     """
 
     guard: str
@@ -39,7 +39,7 @@ class GuardVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class Reading:
     """A version's value and its bounds."""
 
     value: float
@@ -47,94 +47,113 @@ class _Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
-    """What a guard found: which measure, in which form for people, and beyond which limit in words."""
+class Finding:
+    """Whether the candidate is beyond a guard's limit; what both versions' readings are costs more, and only on demand.
+
+    `measure`, `limit` and `shown` put it in words.
+    """
 
     guard: str
-    measure: str
     step: int
-    stable: _Reading
-    candidate: _Reading
     violated: bool
+    stable: Callable[[], Reading]
+    candidate: Callable[[], Reading]
+    measure: str
     limit: str
     shown: Callable[[float], str]
 
+    def verdict(self, release: Release) -> GuardVerdict:
+        """The finding in figures and words."""
+        before, after = self.stable(), self.candidate()
+        text = (
+            f"{self.measure} {self._told(after)} of {release.candidate} at {release.plan.steps[self.step]:g} % "
+            f"against {self._told(before)} of {release.stable}: "
+            f"{'' if self.violated else 'not shown to be '}{self.limit}"
+        )
+        return GuardVerdict(self.guard, self.step, *before.bounds, *after.bounds, self.violated, text)
 
-def verdicts(release: Release, evidence: Sequence[StepEvidence]) -> tuple[GuardVerdict, ...]:
+    def _told(self, reading: Reading) -> str:
+        low, high = map(self.shown, reading.bounds)
+        return f"{self.shown(reading.value)} ({low} to {high})"
+
+
+def find(release: Release, evidence: Sequence[StepEvidence]) -> Iterator[Finding]:
     """What each guard makes of each step, and that of quality of all; nothing of what they have not seen enough of yet.
 
     The false-alarm rate is shared out over the guards and, but for quality, the steps; the last one, which is promotion,
     nothing guards.
     """
     plan = release.plan
-    alpha = plan.false_alarm_rate / sum(1 for guard in (plan.error_rate, plan.latency, plan.quality) if guard)
-    alpha_of_step = alpha / (len(plan.steps) - 1)
-    findings: list[_Finding | None] = []
+    guards = sum(guard is not None for guard in (plan.error_rate, plan.latency, plan.quality))
+    alpha = plan.false_alarm_rate / max(guards, 1)
+    alpha_of_step = alpha / max(len(plan.steps) - 1, 1)
     for step in evidence:
-        if plan.error_rate:
-            findings.append(_error_rate(plan.error_rate, step, alpha_of_step))
-        if plan.latency:
-            findings.append(_latency(plan.latency, step, alpha_of_step))
+        if plan.error_rate and step.stable.requests and step.candidate.requests:
+            yield _error_rate(plan.error_rate, step, alpha_of_step)
+        if plan.latency and step.stable.latency and step.candidate.latency:
+            yield _latency(plan.latency, step, alpha_of_step)
     if plan.quality:
-        findings.append(_quality(plan.quality, evidence, alpha))
-    return tuple(_verdict(finding, release) for finding in findings if finding)
+        yield from _quality(plan.quality, evidence, alpha)
 
 
-def _error_rate(guard: ErrorRateGuard, step: StepEvidence, alpha: float) -> _Finding | None:
-    if not step.stable.requests or not step.candidate.requests:
-        return None
+def verdicts(release: Release, evidence: Sequence[StepEvidence]) -> tuple[GuardVerdict, ...]:
+    """All findings, in figures and words."""
+    return tuple(finding.verdict(release) for finding in find(release, evidence))
 
-    def reading(trials: Trials) -> _Reading:
-        return _Reading(trials.share, share_bounds(trials, alpha / 2))
+
+def _error_rate(guard: ErrorRateGuard, step: StepEvidence, alpha: float) -> Finding:
+    def reading(trials: Trials) -> Reading:
+        return Reading(trials.share, share_bounds(trials, alpha / 2))
 
     before, after = (Trials(arm.errors, arm.requests) for arm in (step.stable, step.candidate))
-    violated = share_exceeds(before, after, guard.max_increase, alpha)
-    limit = f"higher by more than {_percent(guard.max_increase)}"
-    return _Finding("error_rate", "error_rate", step.step, reading(before), reading(after), violated, limit, _percent)
+    return Finding(
+        guard="error_rate",
+        step=step.step,
+        violated=share_exceeds(before, after, guard.max_increase, alpha),
+        stable=lambda: reading(before),
+        candidate=lambda: reading(after),
+        measure="error_rate",
+        limit=f"higher by more than {_percent(guard.max_increase)}",
+        shown=_percent,
+    )
 
 
-def _latency(guard: LatencyGuard, step: StepEvidence, alpha: float) -> _Finding | None:
-    before, after = step.stable.latency, step.candidate.latency
-    if not before or not after:
-        return None
-
-    def reading(latency: Mapping[int, int]) -> _Reading:
+def _latency(guard: LatencyGuard, step: StepEvidence, alpha: float) -> Finding:
+    def reading(latency: Mapping[int, int]) -> Reading:
         low, high = quantile_bounds(latency, _TAIL, alpha / 2)
-        return _Reading(p99_us(latency), Bounds(edge_us(low), edge_us(high)))
+        return Reading(p99_us(latency), Bounds(edge_us(low), edge_us(high)))
 
-    violated = quantile_exceeds(before, after, _TAIL, bins_between(guard.max_p99_ratio), alpha)
-    limit = f"more than {guard.max_p99_ratio:g} times as long"
-    return _Finding(
-        "latency_p99", "latency_p99", step.step, reading(before), reading(after), violated, limit, _milliseconds
+    before, after = step.stable.latency, step.candidate.latency
+    return Finding(
+        guard="latency_p99",
+        step=step.step,
+        violated=quantile_exceeds(before, after, _TAIL, bins_between(guard.max_p99_ratio), alpha),
+        stable=lambda: reading(before),
+        candidate=lambda: reading(after),
+        measure="latency_p99",
+        limit=f"more than {guard.max_p99_ratio:g} times as long",
+        shown=_milliseconds,
     )
 
 
-def _quality(guard: QualityGuard, evidence: Sequence[StepEvidence], alpha: float) -> _Finding | None:
-    found = compare(guard.metric, [(step.stable.outcomes, step.candidate.outcomes) for step in evidence])
-    if not found:
-        return None
+def _quality(guard: QualityGuard, evidence: Sequence[StepEvidence], alpha: float) -> Iterator[Finding]:
+    compared = compare(guard.metric, [(step.stable.outcomes, step.candidate.outcomes) for step in evidence])
+    if not compared:
+        return
 
-    def reading(of: Estimate) -> _Reading:
-        return _Reading(of.value, found.bounds(of, alpha / 2))
+    def reading(of: Estimate) -> Reading:
+        return Reading(of.value, compared.bounds(of, alpha / 2))
 
-    before, after = reading(found.stable), reading(found.candidate)
-    violated = found.least_worsening(alpha) > guard.max_worsening
-    limit = f"worse by more than {guard.max_worsening:g}"
-    last = max(step.step for step in evidence)
-    return _Finding("quality", guard.metric.lower(), last, before, after, violated, limit, "{:.3g}".format)
-
-
-def _verdict(found: _Finding, release: Release) -> GuardVerdict:
-    def told(reading: _Reading) -> str:
-        low, high = map(found.shown, reading.bounds)
-        return f"{found.shown(reading.value)} ({low} to {high})"
-
-    percent = f"{release.plan.steps[found.step]:g} %"
-    text = (
-        f"{found.measure} {told(found.candidate)} of {release.candidate} at {percent} against {told(found.stable)} "
-        f"of {release.stable}: {'' if found.violated else 'not shown to be '}{found.limit}"
+    yield Finding(
+        guard="quality",
+        step=max(step.step for step in evidence),
+        violated=compared.least_worsening(alpha) > guard.max_worsening,
+        stable=lambda: reading(compared.stable),
+        candidate=lambda: reading(compared.candidate),
+        measure=guard.metric.lower(),
+        limit=f"worse by more than {guard.max_worsening:g}",
+        shown="{:.3g}".format,
     )
-    return GuardVerdict(found.guard, found.step, *found.stable.bounds, *found.candidate.bounds, found.violated, text)
 
 
 def _percent(value: float) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from services.registry.definitions import Release, ReleaseState
 from services.registry.evidence import ArmEvidence, StepEvidence
-from services.registry.guards import GuardVerdict, verdicts
+from services.registry.guards import Finding, find, verdicts
 from services.registry.quality.comparison import lacking
 
 __all__ = ["Advance", "Decision", "Hold", "Promote", "RollBack", "Wait", "decide", "verdicts"]
@@ -58,10 +58,10 @@ def decide(release: Release, evidence: Sequence[StepEvidence], now: datetime) ->
     """The next move of a release. Evidence of every step so far counts: labels of an earlier one may be late."""
     if not release.state.under_way:
         return Wait()
-    found = verdicts(release, evidence)
-    violations = [verdict.text for verdict in found if verdict.violated]
+    found = list(find(release, evidence))
+    violations = [finding for finding in found if finding.violated]
     if violations:
-        return RollBack("; ".join(violations))
+        return RollBack(_told(release, violations))
     if release.state is ReleaseState.HELD:
         return Wait(("somebody to resume it",))
     missing = _missing(release, evidence, now)
@@ -72,13 +72,17 @@ def decide(release: Release, evidence: Sequence[StepEvidence], now: datetime) ->
     return Wait(missing)
 
 
-def _onward(release: Release, found: Sequence[GuardVerdict]) -> Advance | Promote:
-    texts = [verdict.text for verdict in found if verdict.step == release.step]
-    reason = f"{release.percent:g} % is done: {'; '.join(texts) or 'no guard has found fault'}"
+def _onward(release: Release, found: Sequence[Finding]) -> Advance | Promote:
+    here = [finding for finding in found if finding.step == release.step]
+    reason = f"{release.percent:g} % is done: {_told(release, here) or 'no guard has found fault'}"
     following = release.step + 1
     if following >= len(release.plan.steps) - 1:
         return Promote(reason)
     return Advance(following, reason)
+
+
+def _told(release: Release, findings: Sequence[Finding]) -> str:
+    return "; ".join(finding.verdict(release).text for finding in findings)
 
 
 def _missing(release: Release, evidence: Sequence[StepEvidence], now: datetime) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.registry.definitions import QualityMetric
 from services.registry.quality.measures import Estimate, Outcomes, ScoreCounts, estimate
@@ -48,13 +48,9 @@ class Comparison:
 
 def lacking(metric: QualityMetric, outcomes: Outcomes | None) -> list[str]:
     """What the outcomes of a version lack before anything can be told by them."""
-    rows = outcomes.n if outcomes else 0
-    missing = [f"{MIN_OUTCOMES - rows} more outcomes"] if rows < MIN_OUTCOMES else []
-    if isinstance(outcomes, ScoreCounts):
-        counts = {"label 0": outcomes.negatives, "label 1": outcomes.positives}
-        missing += [f"{MIN_OF_A_LABEL - n} more of {label}" for label, n in counts.items() if n < MIN_OF_A_LABEL]
+    missing = _more(outcomes)
     if not missing and not estimate(metric, outcomes):
-        missing = [f"outcomes that have a finite {metric.lower()}"]
+        return [f"outcomes that have a finite {metric.lower()}"]
     return missing
 
 
@@ -78,11 +74,31 @@ def compare(metric: QualityMetric, steps: Iterable[tuple[Outcomes | None, Outcom
 def _pair(
     metric: QualityMetric, stable: Outcomes | None, candidate: Outcomes | None
 ) -> tuple[Estimate, Estimate] | None:
-    if lacking(metric, stable) or lacking(metric, candidate):
+    if _more(stable) or _more(candidate):
         return None
     before, after = estimate(metric, stable), estimate(metric, candidate)
-    # Two errors of exactly 0 throughout have no variance, and no difference either.
-    return (before, after) if before and after and before.variance + after.variance > 0 else None
+    if not before or not after:
+        return None
+    total = before.n + after.n
+    # Of one outcome, in both versions together. Where costs are skewed a few outcomes of one may miss the costly ones and
+    # look good and certain at once; so no version's outcomes count as more certain than both together.
+    variance = sum(each.variance * each.n * each.n / total for each in (before, after))
+    # Errors of 0 throughout have no variance, and no difference either.
+    return (_wary(before, variance), _wary(after, variance)) if variance else None
+
+
+def _more(outcomes: Outcomes | None) -> list[str]:
+    """How many more outcomes it takes, and of which label."""
+    rows = outcomes.n if outcomes else 0
+    missing = [f"{MIN_OUTCOMES - rows} more outcomes"] if rows < MIN_OUTCOMES else []
+    if isinstance(outcomes, ScoreCounts):
+        counts = enumerate(outcomes.of_label)
+        missing += [f"{MIN_OF_A_LABEL - n} more of label {label}" for label, n in counts if n < MIN_OF_A_LABEL]
+    return missing
+
+
+def _wary(of: Estimate, variance: float) -> Estimate:
+    return replace(of, variance=max(of.variance, variance / of.n))
 
 
 def _pooled(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate:

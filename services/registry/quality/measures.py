@@ -74,21 +74,18 @@ class ScoreCounts:
         return int(self.counts.sum())
 
     @property
-    def negatives(self) -> int:
-        """Rows of label 0."""
-        return int(self.counts[0].sum())
-
-    @property
-    def positives(self) -> int:
-        """Rows of label 1."""
-        return int(self.counts[1].sum())
+    def of_label(self) -> tuple[int, int]:
+        """Rows of label 0, and of label 1."""
+        negatives, positives = self.counts.sum(1).tolist()
+        return negatives, positives
 
     @property
     def auc(self) -> float | None:
         """Area under the ROC curve; None while a label is missing."""
-        if not self.negatives or not self.positives:
+        negatives, positives = self.of_label
+        if not negatives or not positives:
             return None
-        return float(self.counts[1] @ _shares_below(self.counts[0])) / self.positives
+        return float(self.counts[1] @ _shares_below(self.counts[0])) / positives
 
     @property
     def log_loss(self) -> float | None:
@@ -123,10 +120,10 @@ class ScoreCounts:
 
         A label's placements get one more, half the range off: without overlap of the labels their variance would be 0.
         """
-        n, m = map(int, self.counts.sum(1))
+        n, m = self.of_label
         if m < 2 or n < 2:
             return None
-        negatives, positives = self.counts
+        negatives, positives = self.counts.astype(np.float64)
         of_positives, of_negatives = _shares_below(negatives), 1 - _shares_below(positives)
         auc = float(positives @ of_positives) / m
         variance = (float(positives @ (of_positives - auc) ** 2) + 0.25) / (m * (m - 1))
@@ -225,7 +222,7 @@ def estimate(metric: QualityMetric, outcomes: Outcomes | None) -> Estimate | Non
     return None
 
 
-def _shares_below(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _shares_below(counts: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:
     """For each bin the share of the rows below it, those within it counted half."""
     up_to = np.cumsum(counts, dtype=np.float64)
     shares: NDArray[np.float64] = (up_to - counts / 2) / up_to[-1]
