@@ -53,7 +53,6 @@ class World:
         self._readers = AsyncExitStack()
         self._running = AsyncExitStack()
         self._service: Service | None = None
-        self._releases: Any
         self.client: support.Client
         self.seen: list[tuple[SnapshotReader, list[Snapshot]]] = []
 
@@ -86,19 +85,19 @@ class World:
     async def start(self, endpoint: str, candidate: str) -> None:
         """A release whose version need not have passed any gate."""
         request = release_pb.StartReleaseRequest(endpoint=endpoint, candidate=candidate, force=True, reason="a test")
-        await self._releases.StartRelease(request)
+        await self.client.releases.StartRelease(request)
 
     async def hold(self, endpoint: str) -> None:
-        await self._releases.HoldRelease(release_pb.HoldReleaseRequest(endpoint=endpoint))
+        await self.client.releases.HoldRelease(release_pb.HoldReleaseRequest(endpoint=endpoint))
 
     async def resume(self, endpoint: str) -> None:
-        await self._releases.ResumeRelease(release_pb.ResumeReleaseRequest(endpoint=endpoint))
+        await self.client.releases.ResumeRelease(release_pb.ResumeReleaseRequest(endpoint=endpoint))
 
     async def promote(self, endpoint: str) -> None:
-        await self._releases.Promote(release_pb.PromoteRequest(endpoint=endpoint, force=True, reason="a test"))
+        await self.client.releases.Promote(release_pb.PromoteRequest(endpoint=endpoint, force=True, reason="a test"))
 
     async def roll_back(self, endpoint: str) -> None:
-        await self._releases.Rollback(release_pb.RollbackRequest(endpoint=endpoint))
+        await self.client.releases.Rollback(release_pb.RollbackRequest(endpoint=endpoint))
 
     async def watch(self) -> None:
         """One more reader."""
@@ -123,8 +122,7 @@ class World:
 
     async def _start(self) -> None:
         self._service = await self._running.enter_async_context(build(self._settings))
-        registry, releases, *_ = (LocalStub(each, self._chain) for each in self._service.servicers)
-        self.client, self._releases = support.Client(registry), releases
+        self.client = support.Client(*(LocalStub(each, self._chain) for each in self._service.servicers))
 
     async def _stop(self) -> None:
         assert self._service is not None
