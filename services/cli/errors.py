@@ -26,6 +26,9 @@ REMEDIES = {
     "VERSION_NOT_READY": "`predictmesh status` shows what is loaded; --allow-unready overrides",
 }
 
+# Fields that every command gives by the same option.
+_OPTIONS = {"expected_revision": "--expected-revision", "reason": "--reason"}
+
 _MISTAKES = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS", "OUT_OF_RANGE"}
 
 
@@ -61,7 +64,7 @@ def from_mesh_error(error: MeshError) -> Failure:
 def _place(violation: FieldViolation, message: str) -> str:
     """Return what `message` does not say yet of where the fault is, and why."""
     said = any(part.startswith(f"{violation.field}:") for part in message.split("; "))
-    path = "" if said else violation.field
+    path = "" if said else _OPTIONS.get(violation.field, violation.field)
     # A long description arrives cut.
     description = "" if violation.description.removesuffix("...") in message else violation.description
     what, colon, remedy = description.rpartition(": ")

@@ -1,4 +1,4 @@
-"""Calls of the release service, whose refusals name what was typed."""
+"""Calls of the release service, whose refusals name the arguments of a command."""
 
 from __future__ import annotations
 
@@ -11,16 +11,9 @@ from services.cli.client import connect
 from services.cli.errors import Failure
 from services.cli.options import Services
 
-_OPTIONS = {
-    "endpoint": "ENDPOINT",
-    "model": "MODEL",
-    "candidate": "VERSION",
-    "version": "VERSION",
-    "reason": "--reason",
-    "expected_revision": "--expected-revision",
-}
+_ARGUMENTS = {"endpoint": "ENDPOINT", "model": "MODEL", "candidate": "VERSION", "version": "VERSION"}
 # Such a field is told behind the message and its reason.
-_FIELD = re.compile(rf"(?<=\] \()({'|'.join(_OPTIONS)})(?=[;:)])")
+_FIELD = re.compile(rf"(?<=\] \()({'|'.join(_ARGUMENTS)})(?=[;:)])")
 
 
 @contextmanager
@@ -30,4 +23,4 @@ def release_service(services: Services) -> Iterator[ReleaseServiceStub]:
         with connect(services.grpc("registry"), ReleaseServiceStub) as releases:
             yield releases
     except Failure as failure:
-        raise type(failure)(_FIELD.sub(lambda match: _OPTIONS[match[1]], failure.message)) from failure
+        raise type(failure)(_FIELD.sub(lambda match: _ARGUMENTS[match[1]], failure.message)) from failure

@@ -40,6 +40,16 @@ def test_changes_are_shown(world: World) -> None:
     assert "a test" in (world.files / "revision.jsonl").read_text().splitlines()[-1]
 
 
+def test_condition_of_a_change(world: World) -> None:
+    """What was meant for an older revision changes nothing; forcing needs a reason."""
+    before, file = revision(world), world.file("changed.yaml", f"{DEFINITIONS}description: Never.\n")
+    late = run("apply", "-f", file, "--expected-revision", before - 1, *world.at)
+    assert (1, True) == (late.code, "[REVISION_CONFLICT] (--expected-revision; `predictmesh events`" in late.err)
+    forced = run("apply", "-f", file, "--force", *world.at)
+    assert (2, True) == (forced.code, "[MISSING_FIELD] (--reason)" in forced.err)
+    assert before == revision(world)
+
+
 BAD = [
     ("kind: FeatureView\nname: Plane\n" + DEFINITIONS.partition("---")[0].partition("plane\n")[2], "INVALID_NAME", "document 1, name"),
     (DEFINITIONS.replace("name: late", "name: early"), "INCOMPATIBLE_CHANGE", "document 1"),
