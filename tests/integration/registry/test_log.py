@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from services.mesh.errors import Code, MeshError, Reason
 from services.registry.definitions import Artifact
 from tests.support.definitions import SHA256, model, version, view
 from tests.support.registry import Client, registry
+from tests.support.registry_process import started
 
 LIMIT_S = 30
 
@@ -168,30 +167,6 @@ async def test_a_spoiled_copy_is_refused_whole(
         assert (await copy.snapshot()).revision == 0
         assert await copy.events() == []
         assert (await copy.load(await full.events())).revision == 3
-
-
-async def started(tmp_path: Path) -> tuple[asyncio.subprocess.Process, str]:
-    """A registry as a process, and its address."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.registry",
-        env={
-            "PATH": "",
-            "PYTHONPATH": ":".join(filter(None, sys.path)),
-            "PREDICTMESH_REGISTRY_GRPC_PORT": "0",
-            "PREDICTMESH_REGISTRY_HTTP_PORT": "0",
-            "PREDICTMESH_REGISTRY_DATA_DIR": str(tmp_path / "registry"),
-            "PREDICTMESH_REGISTRY_OBJECTS": f"file://{tmp_path}/objects",
-        },
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    async with asyncio.timeout(LIMIT_S):
-        while (line := await process.stderr.readline()) and b'"grpc"' not in line:
-            pass
-    return process, json.loads(line)["grpc"]
 
 
 async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
