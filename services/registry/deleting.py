@@ -9,7 +9,8 @@ from services.mesh.errors import MissingField
 from services.registry.catalog import Catalog
 from services.registry.changes import ResourceDeleted
 from services.registry.definitions import Endpoint, Model, Resource
-from services.registry.errors import InUse, UnknownEndpoint, UnknownModel, UnknownVersion, UnknownView
+from services.registry.errors import InUse, UnknownEndpoint, UnknownModel, UnknownView
+from services.registry.lookup import find_version
 from services.registry.routes import resolve
 from services.registry.versions import uploads_of
 
@@ -67,11 +68,8 @@ def _check_model(catalog: Catalog, name: str) -> None:
 
 
 def _check_version(catalog: Catalog, name: str, number: str) -> None:
-    model = catalog.models.get(name)
-    if model is None:
-        raise UnknownModel(f"there is no model {name!r}", field="version.model", model=name)
-    if not model.find(number):
-        raise UnknownVersion(f"there is no {name}@{number}", field="version.version", model=name, version=number)
+    find_version(catalog.models, name, number, path="version")
+    model = catalog.models[name]
     aliases = [f"alias {alias}" for alias, target in model.aliases.items() if target == number]
     endpoints = [endpoint for endpoint in catalog.endpoints.values() if endpoint.model == name]
     users = [user for endpoint in endpoints for user in _users_at(catalog, endpoint, model, number)]
