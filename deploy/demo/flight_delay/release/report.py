@@ -36,6 +36,9 @@ def print_releases(found: Releases) -> None:
             for each in found.quality
         ],
     )
+    click.echo(
+        "of all that a version has answered, so of other hours than the others; a release compares the same hours"
+    )
     click.echo()
     print_pairs(
         {
@@ -63,7 +66,7 @@ def commands_to_try(program: str) -> list[str]:
         f"{program} release start {BOARD} {BROKEN} -f {HERE / 'plan.yaml'} --dry-run",
         f"{program} shadow report {BOARD}",
         f"{program} quality {BOARD} --every 24h",
-        f"{program} events --endpoint {BOARD}",
+        f"{program} events {BOARD}",
     ]
 
 

@@ -162,6 +162,12 @@ def problems(found: Releases) -> Sequence[str]:
         f"the shadow failed {shadow.errors} requests": not shadow.errors,
         f"in the end {found.answered_by} answers instead of {good.candidate}": found.answered_by == good.candidate,
     }
+    for release in (good, bad):
+        counted = sum(arm.requests for step in release.steps for arm in (step.stable, step.candidate))
+        text = (
+            f"the registry counts {counted:,} requests of the release of {release.candidate}, not {release.requests:,}"
+        )
+        checks[text] = counted == release.requests
     failures = [f"{number} failures: {message}" for message, number in found.failures.items()]
     return [*failures, *(problem for problem, holds in checks.items() if not holds)]
 

@@ -27,14 +27,21 @@ PROMOTED = ReleaseSummary(
     candidate="1.1.0",
     state="promoted",
     reason="50 % is done",
-    requests=100,
-    answered=20,
-    outcomes=19,
+    requests=20,
+    answered=10,
+    outcomes=9,
     violated=(),
     steps=(STEP, replace(STEP, percent=25)),
 )
 ROLLED_BACK = replace(
-    PROMOTED, stable="1.1.0", candidate="1.2.0", state="rolled back", violated=("quality",), steps=(STEP,)
+    PROMOTED,
+    stable="1.1.0",
+    candidate="1.2.0",
+    state="rolled back",
+    violated=("quality",),
+    requests=10,
+    answered=5,
+    steps=(STEP,),
 )
 SHADOW = ShadowSummary(
     primary="1.1.0",
@@ -74,6 +81,7 @@ def test_releases_that_went_as_they_must_have_no_problems() -> None:
         (replace(GOOD, rolled_back=replace(ROLLED_BACK, violated=("latency_p99", "quality"))), "latency_p99, quality"),
         (replace(GOOD, rolled_back=replace(ROLLED_BACK, violated=())), "by no guard"),
         (replace(GOOD, rolled_back=replace(ROLLED_BACK, answered=0)), "1.2.0 answered no request"),
+        (replace(GOOD, promoted=replace(PROMOTED, requests=21)), "counts 20 requests of the release of 1.1.0, not 21"),
         (replace(GOOD, shadow=replace(SHADOW, errors=1)), "the shadow failed 1"),
         (replace(GOOD, answered_by="1.2.0"), "in the end 1.2.0 answers"),
     ],
