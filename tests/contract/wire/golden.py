@@ -25,6 +25,12 @@ class Golden(NamedTuple):
     hex: str
     meaning: dict[str, Any]
 
+    @classmethod
+    def of(cls, message: Message) -> Golden:
+        """The sample that a message is."""
+        data = message.SerializeToString(deterministic=True)
+        return cls(message.DESCRIPTOR.full_name, data.hex(), meaning(message))
+
 
 def meaning(message: Message) -> dict[str, Any]:
     """What a message says, by the names of the fields."""
@@ -54,9 +60,8 @@ def _add() -> None:
     known = stored()
     for kind in message_types():
         if uncovered(kind, known):
-            for message in samples(kind):
-                data = message.SerializeToString(deterministic=True)
-                known.append(Golden(kind.full_name, data.hex(), meaning(message)))
+            made = (Golden.of(message) for message in samples(kind))
+            known += [each for each in made if each not in known]
     FOLDER.mkdir(exist_ok=True)
     files: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for each in known:

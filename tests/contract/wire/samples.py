@@ -13,13 +13,17 @@ import predictmesh.features.v1.features_service_pb2
 import predictmesh.gateway.v1.prediction_service_pb2
 import predictmesh.mesh.v1.exchange_service_pb2
 import predictmesh.model.v1.model_service_pb2
+import predictmesh.registry.v1.quality_service_pb2
 import predictmesh.registry.v1.registry_service_pb2
+import predictmesh.registry.v1.release_service_pb2
 
 SERVICES = (
     predictmesh.gateway.v1.prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
     predictmesh.features.v1.features_service_pb2.DESCRIPTOR.services_by_name["FeatureService"],
     predictmesh.model.v1.model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     predictmesh.registry.v1.registry_service_pb2.DESCRIPTOR.services_by_name["RegistryService"],
+    predictmesh.registry.v1.release_service_pb2.DESCRIPTOR.services_by_name["ReleaseService"],
+    predictmesh.registry.v1.quality_service_pb2.DESCRIPTOR.services_by_name["QualityService"],
 )
 # On every port, for services of ours alone.
 EXCHANGE = predictmesh.mesh.v1.exchange_service_pb2.DESCRIPTOR.services_by_name["ExchangeService"]

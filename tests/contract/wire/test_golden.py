@@ -10,7 +10,7 @@ from tests.contract.wire.golden import Golden, meaning, stored, uncovered
 from tests.contract.wire.samples import message_types, new
 
 GOLDEN = stored()
-IDS = [f"{each.name} {len(each.hex) // 2}" for each in GOLDEN]
+IDS = [f"{each.name} {number}" for number, each in enumerate(GOLDEN)]
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=IDS)

@@ -18,7 +18,7 @@ from tests.worlds.mesh import Mesh
 OIP = oip_pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 METHODS = [method for service in (*SERVICES, OIP) for method in service.methods]
 # Between our own services; the rest of what is not a stream is for everybody.
-INTERNAL = {"GetFeatures", "ReportRuntime"}
+INTERNAL = {"GetFeatures", "ReportRuntime", "ReportTraffic", "RecordPredictions", "RecordOutcomes"}
 # The Open Inference Protocol as Triton has it, of which some only make sense there.
 TRITON_ONLY = {
     "TraceSetting",
