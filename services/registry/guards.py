@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class Reading:
 class Finding:
     """Whether the candidate is beyond a guard's limit; what both versions' readings are costs more, and only on demand.
 
-    `measure`, `limit` and `shown` put it in words.
+    `measure`, `where`, `limit` and `shown` put it in words.
     """
 
     guard: str
@@ -61,20 +62,22 @@ class Finding:
     measure: str
     limit: str
     shown: Callable[[float], str]
+    where: str = "at"
 
     def verdict(self, release: Release) -> GuardVerdict:
         """The finding in figures and words."""
         before, after = self.stable(), self.candidate()
         text = (
-            f"{self.measure} {self._told(after)} of {release.candidate} at {release.plan.steps[self.step]:g} % "
-            f"against {self._told(before)} of {release.stable}: "
+            f"{self.measure} {self._told(after)} of {release.candidate} {self.where} "
+            f"{release.plan.steps[self.step]:g} % against {self._told(before)} of {release.stable}: "
             f"{'' if self.violated else 'not shown to be '}{self.limit}"
         )
         return GuardVerdict(self.guard, self.step, *before.bounds, *after.bounds, self.violated, text)
 
     def _told(self, reading: Reading) -> str:
         low, high = map(self.shown, reading.bounds)
-        return f"{self.shown(reading.value)} ({low} to {high})"
+        bounds = f"{low} to {high}" if math.isfinite(reading.bounds.high) else f"{low} or more"
+        return f"{self.shown(reading.value)} ({bounds})"
 
 
 def find(release: Release, evidence: Sequence[StepEvidence]) -> Iterator[Finding]:
@@ -153,6 +156,7 @@ def _quality(guard: QualityGuard, evidence: Sequence[StepEvidence], alpha: float
         measure=guard.metric.lower(),
         limit=f"worse by more than {guard.max_worsening:g}",
         shown="{:.3g}".format,
+        where="up to",
     )
 
 

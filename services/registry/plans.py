@@ -72,10 +72,15 @@ def _check_steps(steps: tuple[float, ...], path: str, faults: Faults) -> None:
         return
     if len(steps) > MAX_STEPS:
         faults.add(InvalidDefinition, path, f"{len(steps)} steps; at most {MAX_STEPS}")
-    for index, percent in enumerate(steps):
-        if not 0 < percent <= 100 or not _is_hundredths(percent):
-            faults.add(InvalidDefinition, f"{path}[{index}]", f"{percent:g} is not a share of 0.01 to 100 by 0.01")
-    if any(not before < after for before, after in pairwise(steps)):
+    wrong = [index for index, percent in enumerate(steps) if not 0 < percent <= 100 or not _is_hundredths(percent)]
+    for index in wrong:
+        faults.add(InvalidDefinition, f"{path}[{index}]", f"{steps[index]:g} is not a share of 0.01 to 100 by 0.01")
+    if not wrong:
+        _check_order(steps, path, faults)
+
+
+def _check_order(steps: tuple[float, ...], path: str, faults: Faults) -> None:
+    if any(before >= after for before, after in pairwise(steps)):
         faults.add(InvalidDefinition, path, "shares ascend")
     if steps[-1] != 100:
         faults.add(InvalidDefinition, path, "the last step is 100, which is promotion")

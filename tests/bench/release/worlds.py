@@ -66,10 +66,10 @@ class World:
         return self.candidate == Behaviour()
 
 
-def _plan(metric: QualityMetric, increase: float, ratio: float, worsening: float) -> ReleasePlan:
+def _plan(metric: QualityMetric, increase: float, ratio: float, worsening: float, min_duration_s: int) -> ReleasePlan:
     return completed(
         ReleasePlan(
-            min_duration_ms=20_000,
+            min_duration_ms=1000 * min_duration_s,
             error_rate=ErrorRateGuard(increase),
             latency=LatencyGuard(ratio),
             quality=QualityGuard(metric, worsening),
@@ -77,20 +77,21 @@ def _plan(metric: QualityMetric, increase: float, ratio: float, worsening: float
     )
 
 
-_USUAL = _plan(QualityMetric.AUC, 0.01, 1.5, 0.02)
-_LOG_LOSS = _plan(QualityMetric.LOG_LOSS, 0.01, 1.5, 0.02)
-# Exactly at every limit, which is the most that a candidate may be without being worse than allowed.
-_NO_MARGIN = _plan(QualityMetric.LOG_LOSS, 0.0, 1.0, 0.0)
+_AUC = _plan(QualityMetric.AUC, 0.01, 1.5, 0.02, min_duration_s=60)
+_LOG_LOSS = _plan(QualityMetric.LOG_LOSS, 0.01, 1.5, 0.02, min_duration_s=60)
 
+# Shorter than by default, as there are many of them.
 GOOD = (
-    World("as good, usual limits", Behaviour(), _USUAL),
-    World("as good, limits without margin", Behaviour(), _NO_MARGIN),
+    World("as good, usual limits", Behaviour(), _plan(QualityMetric.AUC, 0.01, 1.5, 0.02, min_duration_s=20)),
+    # Exactly at every limit, which is the most that a candidate may be without being worse than allowed.
+    World("as good, no margin", Behaviour(), _plan(QualityMetric.LOG_LOSS, 0.0, 1.0, 0.0, min_duration_s=20)),
 )
 BAD = (
-    World("3 points more errors", Behaviour(failing=0.04), _USUAL),
-    World("10 points more errors", Behaviour(failing=0.11), _USUAL),
-    World("p99 twice as long", Behaviour(slowness=2.0), _USUAL),
-    World("AUC 0.66 for 0.76", Behaviour(seen=0.37), _USUAL),
+    World("errors 4 % for 1 %", Behaviour(failing=0.04), _AUC),
+    World("errors 11 % for 1 %", Behaviour(failing=0.11), _AUC),
+    World("p99 2 times as long", Behaviour(slowness=2.0), _AUC),
+    World("p99 4 times as long", Behaviour(slowness=4.0), _AUC),
+    World("AUC 0.66 for 0.76", Behaviour(seen=0.37), _AUC),
     World("log loss 0.54 for 0.42", Behaviour(noise=1.3), _LOG_LOSS),
 )
 
