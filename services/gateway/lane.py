@@ -74,6 +74,11 @@ class Lane:
         self._batch_rows = batch_rows.labels("predict")
         self._ages = [names.FEATURE_AGE.labels(view) for view in target.views]
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for an answer."""
+        return self._coalescer.idle
+
     def retire(self) -> None:
         """Take a measured lane out of the metrics, which would keep it for ever; what is under way ends as it began."""
         names.QUEUE_ROWS.remove(self.target.model, self.target.version)

@@ -67,6 +67,11 @@ class PredictFlow:
         """Whether there is a table."""
         return self._table is not None
 
+    @property
+    def idle(self) -> bool:
+        """Whether no caller waits for a version's answer."""
+        return all(lane.idle for lane in self._lanes.values())
+
     def use(self, table: RoutingTable) -> None:
         """Route by `table` from now on. Batches under way end as they began."""
         models = {id(endpoint.versions): endpoint.versions for endpoint in table.endpoints.values()}

@@ -75,6 +75,7 @@ async def build(
             FeatureClient(peers.features, hop="shadow_features"),
             ModelClient(peers.inference, hop="shadow_model"),
             agreements,
+            idle=lambda: flow.idle,
         )
         flow = PredictFlow(
             feature_client,

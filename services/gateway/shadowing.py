@@ -1,4 +1,4 @@
-"""Asking a second version as well: after the caller has his answer, while there is time for it, and never more than a few.
+"""Asking a second version as well: after the caller has his answer, when nobody else waits, and never more than a few.
 
 A shadow has calls, batches, breakers and deadlines of its own, so that what happens to it happens to nobody else.
 """
@@ -25,6 +25,7 @@ from services.mesh.errors import MeshError
 from services.mesh.telemetry import names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     import numpy as np
@@ -44,8 +45,10 @@ MAX_WAITING = 64
 MAX_BATCH_ROWS = 32
 # A turn of the event loop that takes no longer has done nothing but look for work.
 IDLE_TURN_S = 30e-6
-# How long a shadow lets busy callers be before it looks again.
+# How often a shadow looks whether callers are served.
 PAUSE_S = 0.005
+# What it waits for them at most, so that something is known of a shadow under any load: a batch a second costs little.
+LONGEST_WAIT_S = 1.0
 # After a batch of which nothing was answered: a version that is broken, or slow, is not asked all the time.
 FAILED_PAUSE_S = 1.0
 
@@ -71,14 +74,16 @@ class _Line:
 class Shadowing:
     """Observes predictions, and compares those that are sampled with what the endpoint's shadow answers.
 
-    Requests are sent when the event loop is at rest, those of an endpoint one batch after another, and seldom while they
-    fail: callers come first. What finds MAX_WAITING before it is dropped. What is under way at the end is given up.
+    Callers come first: what waits for a shadow is sent when the gateway is `idle` and its event loop at rest, or when it
+    has waited for LONGEST_WAIT_S; one batch after another for each endpoint, and seldom while they fail. What finds
+    MAX_WAITING before it is dropped. What is under way at the end is given up.
     """
 
-    def __init__(self, features: Features, model: Model, agreements: Agreements) -> None:
+    def __init__(self, features: Features, model: Model, agreements: Agreements, *, idle: Callable[[], bool]) -> None:
         self._features = features
         self._model = model
         self._agreements = agreements
+        self._idle = idle
         self._lines: dict[str, _Line] = {}
 
     async def __aenter__(self) -> Self:
@@ -121,7 +126,7 @@ class Shadowing:
 
     async def _work(self, line: _Line) -> None:
         while line.waiting:
-            await _at_rest()
+            await self._quiet()
             target = line.waiting[0].shadow.target
             if line.lane is None or line.lane.target is not target:
                 line.lane = self._lane(target)
@@ -129,6 +134,18 @@ class Shadowing:
             if not any(answers):
                 await asyncio.sleep(FAILED_PAUSE_S)
         line.task = None
+
+    async def _quiet(self) -> None:
+        """Return when no caller waits and the event loop has nothing else to do, or when that takes too long."""
+        until = time.monotonic() + LONGEST_WAIT_S
+        while True:
+            # Not at once: the caller who has just been answered may ask again, and others join the batch.
+            await asyncio.sleep(PAUSE_S)
+            before = time.monotonic()
+            await asyncio.sleep(0)
+            now = time.monotonic()
+            if (self._idle() and now - before < IDLE_TURN_S) or now > until:
+                return
 
     def _lane(self, target: Target) -> Lane:
         return Lane(
@@ -216,13 +233,3 @@ def _row(target: Target, outcome: Outcome, row: int) -> tuple[tuple[Output, npt.
     return tuple(
         (output, values[row : row + 1].copy()) for output, values in zip(target.outputs, outcome.outputs, strict=True)
     )
-
-
-async def _at_rest() -> None:
-    """Return when the event loop has nothing else to do."""
-    while True:
-        before = time.monotonic()
-        await asyncio.sleep(0)
-        if time.monotonic() - before < IDLE_TURN_S:
-            return
-        await asyncio.sleep(PAUSE_S)

@@ -58,6 +58,11 @@ class Coalescer(Generic[W]):
         self._durations = Quantile(0.99, start=0.05)
         self.queued_rows = 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, and no batch is under way."""
+        return not self._under_way and not self._queue
+
     def submit(self, member: W) -> None:
         """Put `member` into the next batch; Overloaded when too many rows wait."""
         if self.queued_rows + member.rows > self._max_queued_rows:

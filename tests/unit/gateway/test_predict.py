@@ -227,6 +227,23 @@ async def test_explain_leaves_the_queue_in_the_metrics_to_callers(world: World) 
     await asyncio.gather(*predicts)
 
 
+async def test_idle_while_nobody_waits(world: World) -> None:
+    """From the arrival of a request to the last answer somebody waits."""
+
+    def idle() -> bool:
+        """Say whether the flow is idle."""
+        return world.flow.idle
+
+    assert idle()
+    world.features.gate.clear()
+    waiting = [asyncio.create_task(world.flow.run(call(ONE, pin=pin))) for pin in ("1.0.0", "1.1.0")]
+    await eventually(lambda: len(world.features.calls) == 2)
+    assert not idle()
+    world.features.gate.set()
+    await asyncio.gather(*waiting)
+    await eventually(idle)
+
+
 async def test_what_is_captured_travels_with_the_others(world: World) -> None:
     """Features are kept of the predictions that fall into the share, and of no others; all in one batch."""
     endpoint = Endpoint(name="m", model="m", route=Route(version="1.0.0"))

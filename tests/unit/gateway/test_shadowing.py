@@ -32,9 +32,12 @@ class ShadowWorld(World):
 
     def __init__(self, agreements: Agreements) -> None:
         self.agreements = agreements
+        self.callers_wait = False
         self.before = {result: _count(result) for result in ("compared", "failed", "dropped")}
         self.shadow_features, self.shadow_model = MemoryFeatures(ROWS), MemoryModel()
-        self.shadowing = Shadowing(self.shadow_features, self.shadow_model, agreements)
+        self.shadowing = Shadowing(
+            self.shadow_features, self.shadow_model, agreements, idle=lambda: self.flow.idle and not self.callers_wait
+        )
         super().__init__(ROWS, self.shadowing)
 
     def define(self, new: Any = NEW, outputs: Any = ("y:FP32",), selector: str = "2.0.0", **shadow: float) -> None:
@@ -248,8 +251,26 @@ async def test_nothing_is_left_under_way() -> None:
     await eventually(lambda: world.shadow_features.cancelled == 1)
 
 
-async def test_waits_for_the_callers(world: ShadowWorld) -> None:
-    """Nothing is asked while the event loop has work to do."""
+async def test_waits_for_callers(world: ShadowWorld) -> None:
+    """Nothing is asked while somebody waits for his answer."""
+    world.callers_wait = True
+    await world.predict("same")
+    await asyncio.sleep(0.05)
+    assert not world.shadow_features.calls
+    world.callers_wait = False
+    assert 1 == (await world.totals(1)).rows
+
+
+async def test_does_not_wait_for_ever(world: ShadowWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a load that does not end, a batch is asked now and then."""
+    monkeypatch.setattr(shadowing, "LONGEST_WAIT_S", 0.05)
+    world.callers_wait = True
+    await world.predict("same")
+    assert 1 == (await world.totals(1)).rows
+
+
+async def test_waits_for_the_event_loop(world: ShadowWorld) -> None:
+    """Nothing is asked while it has work to do."""
     busy = True
 
     async def work() -> None:
