@@ -514,7 +514,9 @@ Global___ArmEvidence: _TypeAlias = ArmEvidence  # noqa: Y015
 
 @_typing.final
 class GuardVerdict(_message.Message):
-    """What a guard makes of one step."""
+    """What a guard makes of one step; that of quality of all steps up to it. Values are shares, microseconds, or in the
+    metric's unit.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -531,7 +533,9 @@ class GuardVerdict(_message.Message):
     step: _builtins.int
     """Index of the step."""
     stable_low: _builtins.float
-    """Bounds within which the stable version's value lies, whenever one looks, but for the false-alarm rate."""
+    """Bounds within which the stable version's value lies, whenever one looks, but for the false-alarm rate; infinite
+    where too little is known.
+    """
     stable_high: _builtins.float
     """Upper bound of it."""
     candidate_low: _builtins.float
@@ -539,7 +543,9 @@ class GuardVerdict(_message.Message):
     candidate_high: _builtins.float
     """Upper bound of it."""
     violated: _builtins.bool
-    """Whether the candidate is beyond the limit, even at the better end of its bounds."""
+    """Whether the candidate is beyond the limit, but for the false-alarm rate. A test of the difference tells, which needs
+    less than bounds that lie apart.
+    """
     text: _builtins.str
     """The verdict in words."""
     def __init__(
