@@ -543,7 +543,7 @@ class GuardVerdict(_message.Message):
     candidate_high: _builtins.float
     """Upper bound of it."""
     violated: _builtins.bool
-    """Whether the candidate is beyond the limit, but for the false-alarm rate. A test of the difference tells, which needs
+    """Whether the candidate is beyond the limit, but for the false-alarm rate. A test of the difference tells: it needs
     less than bounds that lie apart.
     """
     text: _builtins.str
