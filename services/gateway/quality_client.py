@@ -28,7 +28,7 @@ class QualityClient:
         self._stub = stub
         # Of a message of predictions: with one more that is as large it is still small enough.
         self._enough_bytes = max_message_bytes // 4
-        self.hop = Hop("quality")
+        self.hop = Hop("registry")
 
     async def keep(self, records: Sequence[Record]) -> None:
         """Keep predictions; raises MeshErrors, and then some may be kept."""

@@ -74,7 +74,7 @@ async def test_registry_that_is_away_is_asked_again(registry: Registry) -> None:
     registry.failures = [away()]
     await client(registry).keep([record("p")])
     registry.failures = [away(), away()]
-    with pytest.raises(MeshError, match="quality cannot be reached") as caught:
+    with pytest.raises(MeshError, match="registry cannot be reached") as caught:
         await client(registry).record([Outcome("p", 0, 1, 1)], Deadline.after(5))
     assert (Code.UNAVAILABLE, Reason.UPSTREAM_UNAVAILABLE) == (caught.value.code, caught.value.reason)
 
