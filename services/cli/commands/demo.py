@@ -14,7 +14,7 @@ from services.cli.options import Services, data_option, json_option, triton_opti
 from services.cli.output import plain, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from deploy.demo.flight_delay.online.comparison import Comparison
     from deploy.demo.flight_delay.online.running import Running
@@ -83,9 +83,9 @@ def command(
         step(f"services run as a {topology}: gateway {up.line['gateway']}, log {up.log}")
         services, triton = Services({}, data), chosen(triton_mode, up.line)
         comparison = compare(services, trained, departures, step, triton, chaos=chaos)
-        sample = _show(services, comparison, as_json)
+        sample, shown = _show(services, comparison, as_json)
         releases = play_releases(services, trained, comparison.summary.departures, step)
-        found = _conclude(comparison, sample, releases, as_json)
+        found = _conclude(comparison, releases, shown, as_json)
         if keep:
             _keep(up, sample, as_json)
     return 1 if found else 0
@@ -101,8 +101,8 @@ def _train(trained: Path, step: Steps) -> None:
     step(f"{'trained' if made else 'trained before'}: {trained}")
 
 
-def _show(services: Services, comparison: Comparison, as_json: bool) -> Sample:
-    """Print what came of the replay, unless as JSON; return the sample prediction."""
+def _show(services: Services, comparison: Comparison, as_json: bool) -> tuple[Sample, dict[str, object]]:
+    """Print what came of the replay, unless as JSON; return the sample prediction, and what is to be printed then."""
     from deploy.demo.flight_delay.online import report
     from deploy.demo.flight_delay.online.sample import ask_traced
 
@@ -111,10 +111,12 @@ def _show(services: Services, comparison: Comparison, as_json: bool) -> Sample:
     sample = ask_traced(services, comparison.last)
     if not as_json:
         report.print_sample(sample)
-    return sample
+        return sample, {}
+    # Traces are kept for a while only, and more requests are to come.
+    return sample, {**asdict(comparison.summary), "prediction": plain(sample.response), "trace": sample.trace.spans()}
 
 
-def _conclude(comparison: Comparison, sample: Sample, releases: Releases, as_json: bool) -> Sequence[str]:
+def _conclude(comparison: Comparison, releases: Releases, shown: Mapping[str, object], as_json: bool) -> Sequence[str]:
     """Print what came of the releases and the verdict, or everything as JSON; return what is not as it must be."""
     from deploy.demo.flight_delay.online import report, summary
     from deploy.demo.flight_delay.release import summary as release_summary
@@ -122,8 +124,7 @@ def _conclude(comparison: Comparison, sample: Sample, releases: Releases, as_jso
 
     found = [*summary.problems(comparison.summary), *release_summary.problems(releases)]
     if as_json:
-        answer = {"prediction": plain(sample.response), "trace": sample.trace.spans()}
-        print_json({**asdict(comparison.summary), "problems": found, **answer, "releases": asdict(releases)})
+        print_json({**shown, "releases": asdict(releases), "problems": found})
     else:
         print_releases(releases)
         report.print_verdict(comparison.summary, found, passed(releases))

@@ -12,6 +12,7 @@ import pytest
 from deploy.demo.flight_delay import data, graph, histories, recording
 from deploy.demo.flight_delay.definitions import RECORDING, read_versions, read_views
 from deploy.demo.flight_delay.estimators import Sample, perceptron, wide_network
+from deploy.demo.flight_delay.online import sample as samples
 from deploy.demo.flight_delay.online.comparison import Comparison, compare
 from deploy.demo.flight_delay.online.running import running
 from deploy.demo.flight_delay.online.triton import chosen
@@ -62,3 +63,10 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 def comparison(services: Services, trained: Path) -> Comparison:
     """The services after the replay of the first departures."""
     return compare(services, trained, COMPARED, lambda _: None, chosen("off", {}))
+
+
+@pytest.fixture(scope="session")
+def sample(comparison: Comparison, services: Services) -> tuple[samples.Sample, list[dict[str, object]]]:
+    """The last departure asked once more, and the spans of that, while the store still is as it was."""
+    asked = samples.ask_traced(services, comparison.last)
+    return asked, asked.trace.spans()

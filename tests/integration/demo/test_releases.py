@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.flight_delay.definitions import HERE
-from deploy.demo.flight_delay.online.comparison import Comparison
 from deploy.demo.flight_delay.release.board import BOARD
 from deploy.demo.flight_delay.release.course import Script, play_releases
 from deploy.demo.flight_delay.release.definitions import read_plan
@@ -53,9 +52,10 @@ def told() -> list[str]:
 
 @pytest.fixture(scope="module")
 def releases(
-    comparison: Comparison, services: Services, trained: Path, told: list[str], tmp_path_factory: pytest.TempPathFactory
+    sample: object, services: Services, trained: Path, told: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Releases:
-    """The services after both releases."""
+    """The services after both releases, with which the store leaves the state that the sample was asked of."""
+    assert sample
     broken = broken_version(tmp_path_factory.mktemp("broken"))
     script = Script(plan=short_plan(), broken=broken, shadowed=40, most=1_000)
     return play_releases(services, trained, COMPARED, told.append, script)

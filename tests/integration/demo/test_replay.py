@@ -10,7 +10,7 @@ import uvloop
 from deploy.demo.flight_delay.definitions import RECORDING
 from deploy.demo.flight_delay.online.comparison import Comparison
 from deploy.demo.flight_delay.online.computed import RuntimeRows
-from deploy.demo.flight_delay.online.sample import ask_traced
+from deploy.demo.flight_delay.online.sample import Sample
 from deploy.demo.flight_delay.online.session import replay
 from deploy.demo.flight_delay.online.summary import problems, summarize
 from deploy.demo.flight_delay.online.ways import ways_of
@@ -47,10 +47,10 @@ def test_a_replay_that_sees_the_future_is_told(comparison: Comparison, services:
 
 
 def test_the_sample_repeats_the_last_answer_and_is_traced_over_all_hops(
-    comparison: Comparison, services: Services
+    comparison: Comparison, sample: tuple[Sample, list[dict[str, object]]]
 ) -> None:
     """The store still is as the last departure found it; its trace has a span of each service on the way."""
-    sample = ask_traced(services, comparison.last)
-    assert comparison.last.scores["1.1.0"] == pytest.approx(sample.response.outputs[0].floats[0], abs=0)
+    asked, spans = sample
+    assert comparison.last.scores["1.1.0"] == pytest.approx(asked.response.outputs[0].floats[0], abs=0)
     on_the_way = {f"predictmesh-{name}" for name in ("gateway", "features", "model")}
-    assert on_the_way == {span["service"] for span in sample.trace.spans()}
+    assert on_the_way == {span["service"] for span in spans}
