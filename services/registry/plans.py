@@ -36,16 +36,15 @@ def metric_fits(metric: QualityMetric, kind: OutcomeKind) -> bool:
 
 
 def completed(plan: ReleasePlan) -> ReleasePlan:
-    """The plan with a value in every field and at least one guard."""
-    unguarded = not (plan.error_rate or plan.latency or plan.quality)
+    """The plan with a value in every field. Errors and latency are always guarded, quality only if the plan says by how much."""
     return ReleasePlan(
         steps=plan.steps or (5.0, 25.0, 50.0, 100.0),
         min_requests=plan.min_requests or 500,
         min_duration_ms=plan.min_duration_ms or 60_000,
         max_duration_ms=plan.max_duration_ms or 86_400_000,
         false_alarm_rate=plan.false_alarm_rate or 0.01,
-        error_rate=ErrorRateGuard(max_increase=0.01) if unguarded else plan.error_rate,
-        latency=LatencyGuard(max_p99_ratio=1.5) if unguarded else plan.latency,
+        error_rate=plan.error_rate or ErrorRateGuard(max_increase=0.01),
+        latency=plan.latency or LatencyGuard(max_p99_ratio=1.5),
         quality=plan.quality and replace(plan.quality, min_outcomes=plan.quality.min_outcomes or 100),
     )
 

@@ -153,12 +153,12 @@ _OPTIONS = (
     _option(
         "error_rate",
         click.FloatRange(0, 1, max_open=True),
-        "Guard: its share of failed requests may be larger by so much.  [default, without any guard: 0.01]",
+        "Guard: its share of failed requests may be larger by so much.  [default: 0.01]",
     ),
+    _option("latency", click.FloatRange(1), "Guard: its p99 may be so many times longer.  [default: 1.5]"),
     _option(
-        "latency", click.FloatRange(1), "Guard: its p99 may be so many times longer.  [default, without any guard: 1.5]"
+        "quality", _Quality(), f"Guard: by how much the metric may be worse; {', '.join(METRICS)}.  [default: none]"
     ),
-    _option("quality", _Quality(), f"Guard: by how much the metric may be worse; {', '.join(METRICS)}."),
     _option("min_outcomes", click.IntRange(min=1), "Outcomes that it has in a step, with --quality.  [default: 100]"),
 )
 

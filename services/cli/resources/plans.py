@@ -59,7 +59,7 @@ def _read_probability(cursor: Cursor) -> float:
 def _read_guards(cursor: Cursor, plan: ReleasePlan) -> None:
     guards = cursor.mapping((), ("error_rate", "latency", "quality"))
     if not guards:
-        cursor.fail("must hold error_rate, latency or quality; without `guards` the first two act")
+        cursor.fail("must hold error_rate, latency or quality; leave it out for the defaults")
     if "error_rate" in guards:
         bound = guards["error_rate"].mapping(("max_increase",))["max_increase"]
         plan.error_rate.CopyFrom(ErrorRateGuard(max_increase=bound.at_least(0)))

@@ -8,13 +8,18 @@ from collections import Counter
 import pytest_asyncio
 
 from predictmesh.registry.v1 import release_service_pb2 as pb
-from predictmesh.registry.v1.release_pb2 import ErrorRateGuard, ReleasePlan
+from predictmesh.registry.v1.release_pb2 import ErrorRateGuard, LatencyGuard, ReleasePlan
 from tests.support.onnx_models import linear
 from tests.worlds.parts import Parts
 from tests.worlds.sandbox import TIMEOUT_S, Sandbox, eventually
 
 # A plan that stays at its first step.
-STILL = ReleasePlan(steps=[30, 100], min_requests=10**6, error_rate=ErrorRateGuard(max_increase=0.5))
+STILL = ReleasePlan(
+    steps=[30, 100],
+    min_requests=10**6,
+    error_rate=ErrorRateGuard(max_increase=0.5),
+    latency=LatencyGuard(max_p99_ratio=100),
+)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -8,14 +8,21 @@ from collections import Counter
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictResponse
 from predictmesh.gateway.v1.provenance_pb2 import ROUTE_REASON_CANARY, ROUTE_REASON_PINNED, ROUTE_REASON_STABLE
 from predictmesh.registry.v1 import release_service_pb2 as pb
-from predictmesh.registry.v1.release_pb2 import RELEASE_STATE_PROMOTED, ErrorRateGuard, Release, ReleasePlan
+from predictmesh.registry.v1.release_pb2 import (
+    RELEASE_STATE_PROMOTED,
+    ErrorRateGuard,
+    LatencyGuard,
+    Release,
+    ReleasePlan,
+)
 from tests.worlds.failures import failure
 from tests.worlds.sandbox import TIMEOUT_S, Sandbox, eventually
 
 RIDERS = [f"r{number}" for number in range(120)]
-GUARD = ErrorRateGuard(max_increase=0.5)
+# What a machine that is busy otherwise does to times is none of the candidate's faults.
+ERRORS, LATENCY = ErrorRateGuard(max_increase=0.5), LatencyGuard(max_p99_ratio=100)
 # A plan that stays at its first step.
-STILL = ReleasePlan(steps=[30, 100], min_requests=10**6, error_rate=GUARD)
+STILL = ReleasePlan(steps=[30, 100], min_requests=10**6, error_rate=ERRORS, latency=LATENCY)
 
 
 async def start(own: Sandbox, endpoint: str, plan: ReleasePlan) -> Release:
@@ -77,7 +84,7 @@ async def test_evidence(scaled: Sandbox) -> None:
 
 async def test_callers_never_go_back(scaled: Sandbox) -> None:
     """Through all steps to promotion by the gateway's own evidence: who has had the candidate keeps it."""
-    plan = ReleasePlan(steps=[20, 60, 100], min_requests=20, min_duration_ms=1, error_rate=GUARD)
+    plan = ReleasePlan(steps=[20, 60, 100], min_requests=20, min_duration_ms=1, error_rate=ERRORS, latency=LATENCY)
     await start(scaled, "steps", plan)
     moved: set[str] = set()
     steps: set[int] = set()

@@ -48,11 +48,21 @@ def test_an_empty_plan_is_the_default_one() -> None:
     assert () == faults_of(ReleasePlan()) == faults_of(whole)
 
 
-def test_a_plan_with_a_guard_gets_no_other() -> None:
-    """But the outcomes that the guard of quality waits for."""
-    plan = completed(ReleasePlan(quality=QualityGuard(QualityMetric.AUC)))
-    assert (None, None) == (plan.error_rate, plan.latency)
-    assert QualityGuard(QualityMetric.AUC, 0.0, 100) == plan.quality
+@pytest.mark.parametrize(
+    "given",
+    [
+        ReleasePlan(error_rate=ErrorRateGuard(0.2)),
+        ReleasePlan(latency=LatencyGuard(3.0)),
+        ReleasePlan(quality=QualityGuard(QualityMetric.AUC)),
+    ],
+    ids=["errors", "latency", "quality"],
+)
+def test_a_guard_switches_no_other_off(given: ReleasePlan) -> None:
+    """Errors and latency are guarded whatever a plan names; quality is only if it is named."""
+    plan = completed(given)
+    assert (given.error_rate or ErrorRateGuard(0.01)) == plan.error_rate
+    assert (given.latency or LatencyGuard(1.5)) == plan.latency
+    assert (given.quality and QualityGuard(QualityMetric.AUC, 0.0, 100)) == plan.quality
     assert plan == completed(plan)
 
 

@@ -221,6 +221,6 @@ def test_more_guards_and_steps_ask_for_more_evidence() -> None:
 
     errors = ErrorRateGuard(0.01)
     alone = width(ReleasePlan(steps=(5, 100), error_rate=errors))
-    assert alone < width(ReleasePlan(steps=(5, 100), error_rate=errors, latency=LatencyGuard(1.5)))
+    assert alone < width(ReleasePlan(steps=(5, 100), error_rate=errors, quality=QUALITY.quality))
     assert alone < width(ReleasePlan(steps=(5, 25, 50, 100), error_rate=errors))
     assert alone < width(ReleasePlan(steps=(5, 100), error_rate=errors, false_alarm_rate=0.001))

@@ -186,7 +186,7 @@ class ReleasePlan(_message.Message):
     """Time after which a step that still lacks requests or outcomes is held for somebody to look, in milliseconds. 0: a day."""
     false_alarm_rate: _builtins.float
     """Probability, at most, that a candidate that is within every limit is ever taken back; more than 0, less than 0.5.
-    Shared out over guards and steps. 0: 0.01.
+    Shared out over the guards that act and the steps. 0: 0.01.
     """
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -196,11 +196,11 @@ class ReleasePlan(_message.Message):
 
     @_builtins.property
     def error_rate(self) -> Global___ErrorRateGuard:
-        """Errors. Absent together with the other two guards: an increase of 0.01 is let through."""
+        """Errors. Absent: an increase of 0.01 is let through."""
 
     @_builtins.property
     def latency(self) -> Global___LatencyGuard:
-        """Latency. Absent together with the other two guards: a ratio of 1.5 is let through."""
+        """Latency. Absent: a ratio of 1.5 is let through."""
 
     @_builtins.property
     def quality(self) -> Global___QualityGuard:
