@@ -14,7 +14,7 @@ from predictmesh.gateway.v1 import provenance_pb2
 from predictmesh.registry.v1 import model_pb2
 from predictmesh.types.v1 import data_type_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from services.gateway.prediction import NOT_STORED, Explanation, FeatureState, Prediction
+from services.gateway.prediction import NOT_STORED, FeatureState, Prediction
 from services.gateway.request import Column, PredictCall
 from services.gateway.target import DType, Input, Source, SourceKind
 from services.mesh.deadline import Deadline
@@ -175,20 +175,22 @@ def _put_bytes(tensor: Tensor, values: list[bytes]) -> None:
 
 def encode_explanation(prediction: Prediction) -> gateway_pb.ExplainResponse:
     """Return every input element of a prediction made with `explain`."""
-    assert prediction.outcome.explanation is not None
     response = gateway_pb.ExplainResponse(prediction=encode_prediction(prediction))
-    target = prediction.route.target
+    sources = [
+        (index, feed, source, origins_of(prediction, index, place))
+        for index, feed in enumerate(prediction.route.target.inputs)
+        for place, source in enumerate(feed.sources)
+    ]
     for row in range(prediction.rows):
-        for index, feed in enumerate(target.inputs):
-            for place, source in enumerate(feed.sources):
-                response.inputs.append(_input_value(prediction, row, index, feed, place, source))
+        for index, feed, source, origins in sources:
+            response.inputs.append(_input_value(prediction, row, index, feed, source, origins[row]))
     return response
 
 
 def _input_value(
-    prediction: Prediction, row: int, index: int, feed: Input, place: int, source: Source
+    prediction: Prediction, row: int, index: int, feed: Input, source: Source, origin: int
 ) -> gateway_pb.InputValue:
-    explanation = prediction.outcome.explanation
+    explanation, target = prediction.outcome.explanation, prediction.route.target
     assert explanation is not None
     values = explanation.arrays[index][row, source.offset : source.offset + source.width]
     found = gateway_pb.InputValue(
@@ -196,33 +198,45 @@ def _input_value(
         input=feed.name,
         source=_source(source),
         value=tensor_of(source.name, feed.dtype, (source.width,), values),
-        origin=origin_of(prediction, explanation, row, index, feed, place, source),  # type: ignore[arg-type]
+        origin=origin,  # type: ignore[arg-type]  # the wire's number
     )
-    target = prediction.route.target
-    if source.view and found.origin != gateway_pb.VALUE_ORIGIN_REQUEST:
+    if source.view and origin != gateway_pb.VALUE_ORIGIN_REQUEST:
         age = prediction.outcome.ages_us[row * len(target.views) + target.views.index(source.view)]
         if age != NOT_STORED:
             found.age_ms = age // 1000
     return found
 
 
-def origin_of(
-    prediction: Prediction, explanation: Explanation, row: int, index: int, feed: Input, place: int, source: Source
-) -> int:
-    """Return the ValueOrigin of a row's value of the source at `place` in the input `feed`, which is at `index`."""
-    if (index, source.offset, row) in explanation.from_request:
-        return gateway_pb.VALUE_ORIGIN_REQUEST
+# ValueOrigin by what the feature service says of an element.
+_ORIGINS = bytearray([gateway_pb.VALUE_ORIGIN_NULL] * 256)
+_ORIGINS[ElementOrigin.ELEMENT_ORIGIN_STORE] = gateway_pb.VALUE_ORIGIN_STORE
+_ORIGINS[ElementOrigin.ELEMENT_ORIGIN_DEFAULT] = gateway_pb.VALUE_ORIGIN_DEFAULT_ABSENT
+
+
+def origins_of(prediction: Prediction, index: int, place: int) -> bytes:
+    """Return where the values of a source came from, a ValueOrigin a row: the one at `place` of the input at `index`.
+
+    The prediction was made with `explain`.
+    """
+    explanation, target = prediction.outcome.explanation, prediction.route.target
+    assert explanation is not None
+    feed = target.inputs[index]
+    source = feed.sources[place]
     if feed.plan_index is None:
-        return gateway_pb.VALUE_ORIGIN_NULL
-    match explanation.origins[feed.plan_index][row * len(feed.sources) + place]:
-        case ElementOrigin.ELEMENT_ORIGIN_STORE:
-            return gateway_pb.VALUE_ORIGIN_STORE
-        case ElementOrigin.ELEMENT_ORIGIN_DEFAULT:
-            view = prediction.route.target.views.index(source.view)
-            stale = (row, view, FeatureState.STALE_DEFAULTED) in explanation.statuses
-            return gateway_pb.VALUE_ORIGIN_DEFAULT_STALE if stale else gateway_pb.VALUE_ORIGIN_DEFAULT_ABSENT
-        case _:
-            return gateway_pb.VALUE_ORIGIN_NULL
+        origins = bytearray([gateway_pb.VALUE_ORIGIN_NULL] * prediction.rows)
+    else:
+        origins = bytearray(explanation.origins[feed.plan_index][place :: len(feed.sources)].translate(_ORIGINS))
+    for row, view, state in explanation.statuses:
+        if (
+            state is FeatureState.STALE_DEFAULTED
+            and target.views[view] == source.view
+            and origins[row] == gateway_pb.VALUE_ORIGIN_DEFAULT_ABSENT
+        ):
+            origins[row] = gateway_pb.VALUE_ORIGIN_DEFAULT_STALE
+    for at, offset, row in explanation.from_request:
+        if (at, offset) == (index, source.offset):
+            origins[row] = gateway_pb.VALUE_ORIGIN_REQUEST
+    return bytes(origins)
 
 
 def _source(source: Source) -> model_pb2.Source:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
 from predictmesh.registry.v1 import quality_service_pb2 as quality_pb
-from services.gateway.convert import MAX_PREDICTION_ID_BYTES, microseconds_of, origin_of, tensor_of, timestamp_of
+from services.gateway.convert import MAX_PREDICTION_ID_BYTES, microseconds_of, origins_of, tensor_of, timestamp_of
 from services.gateway.outcomes import Outcome
 from services.gateway.prediction import Prediction
 from services.gateway.records import Record
@@ -41,16 +40,8 @@ def decode_results(response: quality_pb.RecordOutcomesResponse) -> list[bool | M
     return [from_status(result.error) if result.HasField("error") else result.existed for result in response.results]
 
 
-def encode_records(records: Sequence[Record], max_bytes: int) -> tuple[list[quality_pb.PredictionRecord], int]:
-    """Return the records, without features that make one larger than `max_bytes`, and how many lost theirs."""
-    messages = [_record(record) for record in records]
-    large = [message for message in messages if message.HasField("features") and message.ByteSize() > max_bytes]
-    for message in large:
-        message.ClearField("features")
-    return messages, len(large)
-
-
-def _record(record: Record) -> quality_pb.PredictionRecord:
+def encode_record(record: Record) -> quality_pb.PredictionRecord:
+    """Return what is kept of a prediction as the registry takes it."""
     return quality_pb.PredictionRecord(
         prediction_id=record.prediction_id,
         endpoint=record.endpoint,
@@ -82,10 +73,7 @@ def served_features(prediction: Prediction) -> quality_pb.ServedFeatures:
             found[name] = quality_pb.ServedSource(
                 name=name,
                 values=tensor_of("", feed.dtype, shape, values),
-                origins=bytes(
-                    origin_of(prediction, explanation, row, index, feed, place, source)
-                    for row in range(prediction.rows)
-                ),
+                origins=origins_of(prediction, index, place),
             )
     views = len(target.views)
     return quality_pb.ServedFeatures(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from predictmesh.registry.v1 import quality_service_pb2 as quality_pb
-from services.gateway.convert_outcomes import decode_results, encode_outcome, encode_records
+from services.gateway.convert_outcomes import decode_results, encode_outcome, encode_record
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Internal, MeshError
 from services.mesh.resilience import Hop
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 # The registry answers when it is on its disk.
 KEEP_TIMEOUT_S = 5.0
+# How long callers may have to wait while predictions are encoded, but for a single one.
+TURN_S = 0.0005
 
 
 class QualityClient:
@@ -32,10 +36,24 @@ class QualityClient:
 
     async def keep(self, records: Sequence[Record]) -> None:
         """Keep predictions; raises MeshErrors, and then some may be kept."""
-        predictions, without_features = encode_records(records, self._enough_bytes)
-        names.FEATURES_LOST.inc(without_features)
+        predictions = await self._encoded(records)
         for request in _requests(predictions, self._enough_bytes):
             await self._keep(request)
+
+    async def _encoded(self, records: Sequence[Record]) -> list[quality_pb.PredictionRecord]:
+        """Return the records' messages, without features that are too large; callers are answered in between."""
+        messages = []
+        turn_ends = time.perf_counter() + TURN_S
+        for record in records:
+            message = encode_record(record)
+            if record.served is not None and message.ByteSize() > self._enough_bytes:
+                message.ClearField("features")
+                names.FEATURES_LOST.inc()
+            messages.append(message)
+            if time.perf_counter() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time.perf_counter() + TURN_S
+        return messages
 
     async def _keep(self, request: quality_pb.RecordPredictionsRequest) -> None:
         async def attempt(timeout: float) -> quality_pb.RecordPredictionsResponse:

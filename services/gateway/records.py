@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from services.gateway.target import Target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """A prediction without its outputs: a score a row, NaN for one that failed. Times in microseconds since the epoch.
 

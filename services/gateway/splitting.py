@@ -26,7 +26,7 @@ def buckets_of(percent: float) -> int:
 
 def sampled(salt: str, value: str, percent: float) -> bool:
     """Whether `value` is among the `percent` of all; whoever is stays when the share grows."""
-    return bucket(salt, value) < buckets_of(percent)
+    return percent >= 100 or bucket(salt, value) < buckets_of(percent)
 
 
 class Split(Generic[T]):

@@ -7,41 +7,14 @@ from typing import Any
 
 from predictmesh.registry.v1 import quality_service_pb2 as pb
 from services.gateway.convert import encode_explanation
-from services.gateway.convert_outcomes import decode_results, encode_outcome, encode_records, served_features
+from services.gateway.convert_outcomes import decode_results, encode_outcome, encode_record, served_features
 from services.gateway.outcomes import Outcome
-from services.gateway.prediction import NOT_STORED, FeatureState, Prediction
+from services.gateway.prediction import NOT_STORED
 from services.mesh.errors import Code, MeshError, Reason, RemoteError
 from services.mesh.status import to_status
-from tests.support.predictions import AS_OF_US, StoredRow, call, column, snapshot, version, view
+from tests.support.predictions import AS_OF_US
 from tests.support.quality import record
-from tests.unit.gateway.world import World
-
-RIDER = view("rider", "a:FP32", "n:INT64", "path:FP32:2", "name:BYTES")
-BOUND = {
-    "x:FP32:5": ["rider:a", "rider.age", "hour", "rider:path"],
-    "n:INT64": ["rider:n"],
-    "again:FP32": ["rider:a"],
-    "name:BYTES": ["rider:name"],
-    "box:FP32:2:2": ["box"],
-}
-ROWS: dict[object, StoredRow] = {
-    "known": StoredRow({"rider:a": 1.0, "rider:n": 3, "rider:path": [4.0, 5.0], "rider:name": b"ann"}, {"rider": 9}),
-    "stale": StoredRow({"rider:a": 7.0}, {"rider": 8_000_000}, {"rider": FeatureState.STALE_DEFAULTED}),
-    "absent": StoredRow({"rider:a": None}, {"rider": NOT_STORED}, {"rider": FeatureState.ABSENT}),
-}
-
-
-async def explained(*riders: str) -> Prediction:
-    """Return the prediction of riders with what the model got."""
-    world = World(ROWS)
-    world.flow.use(world.tables.build(snapshot(RIDER, versions=[version(BOUND)])))
-    rows = len(riders)
-    features = [
-        column("hour", *[9.0] * rows),
-        column("box", *[0.5] * 4 * rows),
-        column("rider:n", *[6] * rows, nulls=[0]),
-    ]
-    return await world.flow.run(call(column("rider_id", *riders), features=features, explain=True))
+from tests.unit.gateway.captured import explained
 
 
 def source(features: pb.ServedFeatures, name: str) -> Any:
@@ -90,8 +63,7 @@ def _row(tensor: Any, row: int) -> list[Any]:
 
 def test_record() -> None:
     """Every field, times as timestamps, a score that is none as NaN."""
-    (message,), lost = encode_records([record("p", scores=[0.25, math.nan], expire_us=5_000_001)], 1_000)
-    assert 0 == lost
+    message = encode_record(record("p", scores=[0.25, math.nan], expire_us=5_000_001))
     assert ("p", "m", "m", "1.0.0", 0.25) == (
         message.prediction_id, message.endpoint, message.model, message.version, message.scores[0],
     )  # fmt: skip
@@ -100,16 +72,10 @@ def test_record() -> None:
     assert not message.HasField("features")
 
 
-async def test_features_that_are_too_large_are_left_out() -> None:
-    """The prediction is kept all the same."""
-    prediction = await explained(*["known"] * 100)
-    messages, lost = encode_records([record("large", served=prediction), record("small")], 1_000)
-    assert 1 == lost
-    assert [("large", False), ("small", False)] == [
-        (each.prediction_id, each.HasField("features")) for each in messages
-    ]
-    (message,), lost = encode_records([record("large", served=prediction)], 1_000_000)
-    assert (True, 0) == (message.HasField("features"), lost)
+async def test_record_with_features() -> None:
+    """They are the message's own."""
+    prediction = await explained("known")
+    assert served_features(prediction) == encode_record(record("p", served=prediction)).features
 
 
 def test_outcome() -> None:

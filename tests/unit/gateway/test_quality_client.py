@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
 
 from predictmesh.registry.v1 import quality_service_pb2 as pb
 from services.gateway.outcomes import Outcome
@@ -13,6 +15,7 @@ from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, Internal, MeshError, Reason
 from services.mesh.status import to_status
 from tests.support.quality import away, record
+from tests.unit.gateway.captured import explained
 
 
 class Registry:
@@ -98,3 +101,33 @@ async def test_registry_that_leaves_results_out_is_at_fault(registry: Registry) 
     registry.results = [pb.OutcomeResult()]
     with pytest.raises(Internal, match="each outcome"):
         await client(registry).record([Outcome("p", row, 1, 1) for row in range(2)], Deadline.after(5))
+
+
+async def test_features_that_are_too_large_are_left_out(registry: Registry) -> None:
+    """The prediction is kept all the same, and what is lost is counted."""
+    lost = REGISTRY.get_sample_value("predictmesh_features_lost_total") or 0
+    large = record("large", served=await explained(*["known"] * 100))
+    await client(registry, 4_000).keep([large, record("small")])
+    assert [("large", False), ("small", False)] == [
+        (each.prediction_id, each.HasField("features")) for request in registry.requests for each in request.predictions
+    ]
+    assert lost + 1 == REGISTRY.get_sample_value("predictmesh_features_lost_total")
+    await client(registry).keep([large])
+    assert registry.requests[-1].predictions[0].HasField("features")
+
+
+async def test_callers_are_answered_while_much_is_encoded(registry: Registry) -> None:
+    """The event loop goes round many times."""
+    turns = 0
+
+    async def turn() -> None:
+        """Count the turns of the loop."""
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    turning = asyncio.create_task(turn())
+    await client(registry).keep([record("p", [0.5] * 200) for _ in range(2_000)])
+    turning.cancel()
+    assert turns > 10
