@@ -131,13 +131,15 @@ class ShadowTotals(_message.Message):
     rows: _builtins.int
     """Rows that both answered."""
     exact_rows: _builtins.int
-    """Rows equal to the last bit in all outputs."""
+    """Rows equal to the last bit in all outputs that both versions have; NaN is equal to NaN."""
     tolerant_rows: _builtins.int
     """Rows within the shadow's tolerance in all outputs."""
     top1_rows: _builtins.int
     """Rows whose largest elements stand in the same place in each numeric output of several elements."""
     errors: _builtins.int
-    """Requests that the shadow failed."""
+    """Requests that the shadow failed, or some row of them that the primary answered, or the other way round; and those
+    whose outputs cannot be compared: none of the same name, or one of another shape, or text in place of numbers.
+    """
     dropped: _builtins.int
     """Requests that were not sent, as too many were under way."""
     ranked_rows: _builtins.int
