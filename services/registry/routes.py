@@ -72,9 +72,11 @@ def _check_weights(weights: tuple[WeightedVersion, ...], model: Model, path: str
     for index, weight in enumerate(weights):
         check_percent(weight.percent, f"{path}[{index}].percent", faults)
         version = _check_selector(weight.selector, model, f"{path}[{index}].selector", faults)
-        if version and seen.setdefault(version.version, weight.selector) != weight.selector:
+        if version and version.version in seen:
             why = f"{weight.selector} and {seen[version.version]} are both {version.version}: give it one share"
             faults.add(InvalidDefinition, f"{path}[{index}].selector", why)
+        elif version:
+            seen[version.version] = weight.selector
     total = math.fsum(weight.percent for weight in weights)
     if not math.isclose(total, 100):
         faults.add(InvalidDefinition, path, f"the shares make {total:g}, not 100")

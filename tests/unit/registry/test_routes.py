@@ -73,6 +73,12 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("fine share", {"route": weights(v1_0_0=99.999, v1_1_0=0.001)}, "route.weights[0].percent", "steps of 0.01"),
     ("weight of none", {"route": weights(v1_0_0=90, v7_0_0=10)}, "route.weights[1].selector", "no churn@7.0.0"),
     ("weights of one", {"route": weights(v1_0_0=90, v1_0_x=10)}, "route.weights[1].selector", "are both 1.0.0"),
+    (
+        "weights of one selector",
+        {"route": Route(weights=(WeightedVersion("1.0.0", 50), WeightedVersion("1.0.0", 50)))},
+        "route.weights[1].selector",
+        "give it one share",
+    ),
     ("sticky", {"sticky_key": "driver_id"}, "sticky_key", "no key column of churn@1.0.0; it has rider_id"),
     ("own shadow", {"shadow": Shadow("1.0.0", 10)}, "shadow.selector", "1.0.0 answers already"),
     ("shadow of none", {"shadow": Shadow("9.x", 10)}, "shadow.selector", "there is no churn@9.x"),
