@@ -78,7 +78,8 @@ def _find(outcome: Outcome, kept: Mapping[str, Kept], now_us: int) -> Kept:
     if found is None or found.expire_us <= now_us:
         raise UnknownPrediction(
             f"nothing is kept of prediction {outcome.prediction_id!r}: it was not sampled, its time is over, or there "
-            "was none (the endpoint's outcomes have a sample and an expiry)"
+            "was none (the endpoint's outcomes have a sample and an expiry)",
+            field="prediction_id",
         )
     _check_row(outcome.row, found)
     _check_label(outcome.label, found.scores[outcome.row], found.kind)

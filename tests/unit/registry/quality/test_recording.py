@@ -109,6 +109,7 @@ async def test_an_unknown_prediction_is_told_with_what_may_be_the_cause(tmp_path
         for name in ("a", "b", "c"):
             error = await refusal(outcomes, Outcome(name, 0, 1.0))
             assert (Code.NOT_FOUND, Reason.UNKNOWN_PREDICTION) == (error.code, error.reason)
+            assert ["prediction_id"] == [violation.field for violation in error.violations]
             assert "not sampled" in error.message
 
 
