@@ -91,7 +91,8 @@ class PredictionServiceServicer:
     def RecordOutcome(self, request, context):
         """Records what came true of one row of a prediction: once, and a repeat with the same label is answered alike. Fails
         with NOT_FOUND (UNKNOWN_PREDICTION) when nothing is kept of the prediction, ALREADY_EXISTS when another label is, or
-        INVALID_ARGUMENT for a row or label that it cannot have.
+        INVALID_ARGUMENT for a row or label that it cannot have. For up to a second after the prediction only the gateway
+        that made it knows it; later all do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,8 @@ class PredictionServiceStub:
     RecordOutcome: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.RecordOutcomeRequest, _prediction_service_pb2.RecordOutcomeResponse]
     """Records what came true of one row of a prediction: once, and a repeat with the same label is answered alike. Fails
     with NOT_FOUND (UNKNOWN_PREDICTION) when nothing is kept of the prediction, ALREADY_EXISTS when another label is, or
-    INVALID_ARGUMENT for a row or label that it cannot have.
+    INVALID_ARGUMENT for a row or label that it cannot have. For up to a second after the prediction only the gateway
+    that made it knows it; later all do.
     """
     ListEndpoints: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.ListEndpointsRequest, _prediction_service_pb2.ListEndpointsResponse]
     """Lists the endpoints with a request that can be sent as it is."""
@@ -65,7 +66,8 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     RecordOutcome: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.RecordOutcomeRequest, _prediction_service_pb2.RecordOutcomeResponse]  # type: ignore[assignment]
     """Records what came true of one row of a prediction: once, and a repeat with the same label is answered alike. Fails
     with NOT_FOUND (UNKNOWN_PREDICTION) when nothing is kept of the prediction, ALREADY_EXISTS when another label is, or
-    INVALID_ARGUMENT for a row or label that it cannot have.
+    INVALID_ARGUMENT for a row or label that it cannot have. For up to a second after the prediction only the gateway
+    that made it knows it; later all do.
     """
     ListEndpoints: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.ListEndpointsRequest, _prediction_service_pb2.ListEndpointsResponse]  # type: ignore[assignment]
     """Lists the endpoints with a request that can be sent as it is."""
@@ -107,7 +109,8 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prediction_service_pb2.RecordOutcomeResponse, _abc.Awaitable[_prediction_service_pb2.RecordOutcomeResponse]]:
         """Records what came true of one row of a prediction: once, and a repeat with the same label is answered alike. Fails
         with NOT_FOUND (UNKNOWN_PREDICTION) when nothing is kept of the prediction, ALREADY_EXISTS when another label is, or
-        INVALID_ARGUMENT for a row or label that it cannot have.
+        INVALID_ARGUMENT for a row or label that it cannot have. For up to a second after the prediction only the gateway
+        that made it knows it; later all do.
         """
 
     @_abc_1.abstractmethod
