@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from services.registry.errors import InvalidDefinition
 from services.registry.faults import Faults
 from services.registry.models import check_model
 from services.registry.plans import check_plan
-from services.registry.routes import answering, resolve
+from services.registry.routes import answering, needs_released, resolve
 from services.registry.versions import check_content
 from services.registry.views import check_entity_agrees, check_schema_ids, check_schemas, check_view
 
@@ -80,7 +80,20 @@ class Catalog:
             last_schema_id=max([self.last_schema_id, *(view.schema_id for view in change.feature_views)]),
         )
         touched = {model.name for model in models} | {endpoint.model for endpoint in change.endpoints}
-        return applied.with_routed_released(touched)
+        return applied.without_releases(self._of_other_models(change.endpoints)).with_routed_released(touched)
+
+    def _of_other_models(self, endpoints: Iterable[Endpoint]) -> set[str]:
+        """Endpoints that have had another model."""
+        return {
+            endpoint.name
+            for endpoint in endpoints
+            if endpoint.name in self.endpoints and self.endpoints[endpoint.name].model != endpoint.model
+        }
+
+    def without_releases(self, endpoints: Collection[str]) -> Catalog:
+        """The last release of an endpoint goes with the endpoint, or with the model that it was of."""
+        left = {name: release for name, release in self.releases.items() if name not in endpoints}
+        return self if len(left) == len(self.releases) else replace(self, releases=left)
 
     def with_own(self, model: Model) -> Model:
         """The model with what the registry keeps of it."""
@@ -128,11 +141,14 @@ class Catalog:
         return self.with_model(model).with_endpoint(replace(endpoint, route=route, shadow=shadow))
 
     def withdrawn(self, release: Release) -> Catalog:
-        """The version before answers again; ranges no longer lead to the other, unless a route names it by itself."""
+        """The version before answers again; ranges no longer lead to the other, unless a route needs it."""
         led = self.led_to(release.endpoint, release.stable)
         model = led.models[led.endpoints[release.endpoint].model]
+        routes = [endpoint.route for endpoint in led.endpoints.values() if endpoint.model == model.name]
+        if any(needs_released(route, model, release.candidate) for route in routes):
+            return led
         left = tuple(version for version in model.released_versions if version != release.candidate)
-        return led.with_model(replace(model, released_versions=left)).with_routed_released([model.name])
+        return led.with_model(replace(model, released_versions=left))
 
     def _deleted(self, change: ResourceDeleted) -> Catalog:
         match change.kind:
@@ -141,8 +157,7 @@ class Catalog:
             case "model":
                 return replace(self, models=_without(self.models, change.name))
             case "endpoint":
-                releases = {name: release for name, release in self.releases.items() if name != change.name}
-                return replace(self, endpoints=_without(self.endpoints, change.name), releases=releases)
+                return replace(self.without_releases({change.name}), endpoints=_without(self.endpoints, change.name))
             case "version":
                 model = self.models[change.name]
                 left = tuple(version for version in model.versions if version.version != change.version)

@@ -30,7 +30,7 @@ def check_endpoint(endpoint: Endpoint, models: Mapping[str, Model], views: Views
         return
     check_route(endpoint.route, model, f"{path}.route", faults)
     if endpoint.shadow:
-        check_shadow(endpoint.shadow, endpoint.route, model, f"{path}.shadow", faults)
+        check_shadow(endpoint.shadow, model, f"{path}.shadow", faults)
     for version in answering(endpoint.route, model):
         _check_answering(endpoint, version, views, path, faults)
 

@@ -22,6 +22,7 @@ from services.registry.errors import (
     UnknownEndpoint,
 )
 from services.registry.faults import Faults
+from services.registry.following import check_follower, followers
 from services.registry.gatekeeper import Gatekeeper
 from services.registry.gates import Gate, refusal
 from services.registry.plans import check_plan, completed, metric_fits
@@ -68,7 +69,9 @@ def plan_promotion(catalog: Catalog, candidacy: Candidacy, gatekeeper: Gatekeepe
         why = f"a release of {release.candidate} is under way: promote that or roll it back first"
         raise ReleaseActive(why, field=candidacy.field)
     forced = _forced_gates(catalog, model, wanted, candidacy, gatekeeper)
-    return moved(release, ReleaseState.PROMOTED, now, candidacy.reason, forced=forced)
+    promoted = moved(release, ReleaseState.PROMOTED, now, candidacy.reason, forced=forced)
+    check_leading(catalog, promoted, candidacy.field)
+    return promoted
 
 
 def plan_hold(catalog: Catalog, endpoint: str, reason: str, now: datetime) -> Release:
@@ -94,9 +97,11 @@ def plan_rollback(catalog: Catalog, endpoint: str, reason: str, now: datetime) -
     if release.state is ReleaseState.ROLLED_BACK:
         why = f"{release.candidate} was rolled back at {release.state_time:%F %T}: there is nothing before {release.stable}"
         raise NoRelease(why, field="endpoint", endpoint=endpoint)
+    returned = moved(release, ReleaseState.ROLLED_BACK, now, reason)
     if release.state is ReleaseState.PROMOTED:
         _check_returnable(catalog, release)
-    return moved(release, ReleaseState.ROLLED_BACK, now, reason)
+        check_leading(catalog, returned, "endpoint")
+    return returned
 
 
 def moved(
@@ -134,7 +139,7 @@ def _admitted(
         state_time=now,
         reason=candidacy.reason,
     )
-    _check_replaceable(catalog, release, candidacy.field)
+    check_leading(catalog, replace(release, state=ReleaseState.PROMOTED), candidacy.field)
     return replace(release, forced_gates=_forced_gates(catalog, model, candidate, candidacy, gatekeeper))
 
 
@@ -173,9 +178,33 @@ def _candidate(candidacy: Candidacy, model: Model) -> Version:
     raise kind(f"there is no {model.name}@{candidacy.selector}; it has {known}", field=candidacy.field)
 
 
-def _check_replaceable(catalog: Catalog, release: Release, field: str) -> None:
-    """Promotion would lead to the candidate, to nothing else, and nothing else there."""
+def check_leading(catalog: Catalog, release: Release, field: str) -> None:
+    """A release that is promoted, or rolled back after that, leads its endpoint to the version that it says.
+
+    And nobody who cannot follow, nor by an alias anybody else.
+    """
     endpoint = catalog.endpoints[release.endpoint]
+    _check_alias(catalog, endpoint)
+    wanted = release.candidate if release.state is ReleaseState.PROMOTED else release.stable
+    following = catalog.after(ReleaseChanged(release))
+    led = [version.version for version in following.answering(following.endpoints[endpoint.name])]
+    if led != [wanted]:
+        why = (
+            f"the range {endpoint.route.range} would still lead to {', '.join(led)}: route {endpoint.name} to a version"
+        )
+        raise InvalidDefinition(why, field=field)
+    faults = Faults()
+    check_endpoint(following.endpoints[endpoint.name], following.models, following.views, "endpoint", faults)
+    if faults:
+        why = f"{wanted} cannot answer {endpoint.name}: {'; '.join(faults.descriptions)}"
+        raise IncompatibleChange(why, field=field)
+    for follower in followers(catalog, following, {endpoint.name}):
+        check_follower(catalog, following, follower, field, faults)
+    faults.check()
+
+
+def _check_alias(catalog: Catalog, endpoint: Endpoint) -> None:
+    """The alias that leads the endpoint leads no other."""
     alias = endpoint.route.alias
     others = [
         each.name
@@ -185,17 +214,6 @@ def _check_replaceable(catalog: Catalog, release: Release, field: str) -> None:
     if others:
         why = f"alias {alias} also leads {', '.join(others)}, which would follow unguarded: route one of them otherwise"
         raise InUse(why, field="endpoint", users=", ".join(others))
-    promoted = catalog.after(ReleaseChanged(replace(release, state=ReleaseState.PROMOTED)))
-    followed = promoted.endpoints[release.endpoint]
-    led = [version.version for version in promoted.answering(followed)]
-    if led != [release.candidate]:
-        why = f"the range {endpoint.route.range} would still lead to {', '.join(led)}: release a newer version in it"
-        raise InvalidDefinition(why, field=field)
-    faults = Faults()
-    check_endpoint(followed, promoted.models, promoted.views, "endpoint", faults)
-    if faults:
-        why = f"{release.candidate} cannot answer {release.endpoint}: {'; '.join(faults.descriptions)}"
-        raise IncompatibleChange(why, field=field)
 
 
 def _check_outcomes(endpoint: Endpoint, plan: ReleasePlan, faults: Faults) -> None:
@@ -227,6 +245,8 @@ def _check_returnable(catalog: Catalog, release: Release) -> None:
     if led != [release.candidate]:
         why = f"{release.candidate} was promoted, but {', '.join(led)} answers now: the route has been changed since"
         raise NoRelease(why, field="endpoint", endpoint=release.endpoint)
-    if not catalog.models[endpoint.model].find(release.stable):
-        why = f"{release.stable}, which answered before, has been deleted: promote another version"
+    stable = catalog.models[endpoint.model].find(release.stable)
+    if stable is None or (stable.create_time or release.start_time) > release.start_time:
+        what = "registered anew" if stable else "deleted"
+        why = f"{release.stable}, which answered before, has been {what}: promote another version"
         raise NoRelease(why, field="endpoint", endpoint=release.endpoint)

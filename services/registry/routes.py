@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 from services.mesh import selectors
-from services.registry.definitions import Model, Route, Shadow, Version, WeightedVersion
+from services.registry.definitions import Endpoint, Model, Route, Shadow, Version, WeightedVersion
 from services.registry.errors import InvalidDefinition, NamesUnknownAlias, NamesUnknownVersion
 from services.registry.faults import Faults
 
@@ -18,6 +20,15 @@ def resolve(selector: str, model: Model) -> Version | None:
     numbers = [version.version for version in model.versions]
     number = selectors.resolve(selector, numbers, model.aliases, model.released_versions)
     return model.find(number) if number else None
+
+
+def needs_released(route: Route, model: Model, number: str) -> bool:
+    """Whether the route names the version by itself, or by a range in which no other has been released."""
+    without = replace(model, released_versions=tuple(each for each in model.released_versions if each != number))
+    return any(
+        (led := resolve(selector, model)) and led.version == number and resolve(selector, without) in (None, led)
+        for selector in route.selectors
+    )
 
 
 def answering(route: Route, model: Model) -> tuple[Version, ...]:
@@ -82,16 +93,28 @@ def _check_weights(weights: tuple[WeightedVersion, ...], model: Model, path: str
         faults.add(InvalidDefinition, path, f"the shares make {total:g}, not 100")
 
 
-def check_shadow(shadow: Shadow, route: Route, model: Model, path: str, faults: Faults) -> None:
-    """The shadow is a version that is not the one that answers."""
+def check_shadow(shadow: Shadow, model: Model, path: str, faults: Faults) -> None:
+    """The shadow is a version of the model."""
     check_percent(shadow.percent, f"{path}.percent", faults)
     for name in ("absolute_tolerance", "relative_tolerance"):
         if not 0 <= getattr(shadow, name) < math.inf:
             faults.add(InvalidDefinition, f"{path}.{name}", "a tolerance is 0 or more")
-    version = _check_selector(shadow.selector, model, f"{path}.selector", faults)
-    if version and answering(route, model) == (version,):
+    _check_selector(shadow.selector, model, f"{path}.selector", faults)
+
+
+def check_shadow_acts(endpoint: Endpoint, models: Mapping[str, Model], path: str, faults: Faults) -> None:
+    """The shadow leads to a version that is not the one that answers. What it names may come to lead elsewhere later."""
+    model = models.get(endpoint.model)
+    if model is None or endpoint.shadow is None:
+        return
+    selector = endpoint.shadow.selector
+    version = resolve(selector, model)
+    if version is None and _answering(selector, model):
+        why = f"no version in {selector} has been released, so that it would lead nowhere: name a version"
+        faults.add(InvalidDefinition, f"{path}.shadow.selector", why)
+    if version and answering(endpoint.route, model) == (version,):
         why = f"{version.version} answers already: a shadow is another version"
-        faults.add(InvalidDefinition, f"{path}.selector", why)
+        faults.add(InvalidDefinition, f"{path}.shadow.selector", why)
 
 
 def _check_selector(selector: str, model: Model, path: str, faults: Faults) -> Version | None:

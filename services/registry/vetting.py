@@ -12,10 +12,11 @@ from services.registry.definitions import Endpoint, FeatureView, Model, Resource
 from services.registry.endpoints import check_endpoint, check_samples
 from services.registry.errors import GateFailed, IncompatibleChange, InUse, ReleaseActive, VersionNotReady
 from services.registry.faults import Faults
+from services.registry.following import check_follower, followers, release_first
 from services.registry.gatekeeper import Gatekeeper
 from services.registry.ledger import Author
 from services.registry.models import check_model
-from services.registry.routes import resolve
+from services.registry.routes import answering, check_shadow_acts, resolve
 from services.registry.views import check_entity_agrees, check_evolution, check_view
 
 READY_GATE = "ready"
@@ -57,6 +58,8 @@ class Vetting:
                     self._model(resource, path, given)
                 case Endpoint():
                     self._endpoint(resource, path)
+        for follower in followers(self.old, self.new, given):
+            check_follower(self.old, self.new, follower, _cause(follower, moved), self.faults)
 
     def _view(self, view: FeatureView, path: str) -> None:
         check_view(view, path, self.faults)
@@ -102,6 +105,7 @@ class Vetting:
             self.faults.add(IncompatibleChange, path, f"{why}; {remedy}")
 
     def _model(self, model: Model, path: str, given: set[str]) -> None:
+        """Endpoints that its aliases lead elsewhere are `given` from then on."""
         check_model(model, path, self.faults)
         present = self.old.models.get(model.name, Model(model.name))
         moved = {alias for alias, number in model.aliases.items() if present.aliases.get(alias) != number}
@@ -113,7 +117,8 @@ class Vetting:
                 self._gone_aliases(endpoint, gone & named, path)
                 if moved & named:
                     routed |= moved & set(endpoint.route.selectors)
-                    self._led_elsewhere(endpoint, moved & named, path)
+                    self._led_elsewhere(endpoint, f"{path}.aliases.{min(moved & named)}")
+                    given.add(endpoint.name)
         for alias in sorted(moved - routed):
             version = model.find(model.aliases[alias])
             if version:
@@ -123,14 +128,11 @@ class Vetting:
         for alias in sorted(aliases):
             self.faults.add(InUse, f"{path}.aliases", f"endpoint {endpoint.name} is routed to alias {alias}")
 
-    def _led_elsewhere(self, endpoint: Endpoint, aliases: set[str], path: str) -> None:
+    def _led_elsewhere(self, endpoint: Endpoint, at: str) -> None:
         """An alias that moves takes the endpoint with it, which must be able to follow."""
-        at = f"{path}.aliases.{min(aliases)}"
-        if self.old.release_under_way(endpoint.name):
-            self.faults.add(ReleaseActive, at, _release_first(endpoint.name))
-            return
+        check_follower(self.old, self.new, endpoint, at, self.faults)
         broken = Faults()
-        check_endpoint(endpoint, self.new.models, self.new.views, f"endpoint {endpoint.name}", broken)
+        check_shadow_acts(endpoint, self.new.models, "", broken)
         for description in broken.descriptions:
             self.faults.add(IncompatibleChange, at, f"endpoint {endpoint.name} follows the alias: {description}")
         self._gates(endpoint, at)
@@ -138,16 +140,29 @@ class Vetting:
     def _endpoint(self, endpoint: Endpoint, path: str) -> None:
         check_endpoint(endpoint, self.new.models, self.new.views, path, self.faults)
         check_samples(endpoint, self.new.models, self.new.views, path, self.faults)
+        check_shadow_acts(endpoint, self.new.models, path, self.faults)
         present = self.old.endpoints.get(endpoint.name)
         if present and self.old.release_under_way(endpoint.name):
-            for name in ("model", "route", "sticky_key", "outcomes"):
-                if getattr(present, name) != getattr(endpoint, name):
-                    self.faults.add(ReleaseActive, f"{path}.{name}", _release_first(endpoint.name))
+            self._unmoved(present, endpoint, path)
         self._gates(endpoint, f"{path}.route")
         model = self.new.models.get(endpoint.model)
         shadowing = resolve(endpoint.shadow.selector, model) if model and endpoint.shadow else None
         if model and shadowing and (present is None or present.shadow != endpoint.shadow):
             self._ready(model, shadowing, f"{path}.shadow.selector")
+
+    def _unmoved(self, old: Endpoint, new: Endpoint, path: str) -> None:
+        """What a release rests on stays while it is under way; its route, though it reads the same, may lead elsewhere."""
+        changed = {
+            name for name in ("model", "route", "sticky_key", "outcomes") if getattr(old, name) != getattr(new, name)
+        }
+        if "model" not in changed and self._led(self.old, old) != self._led(self.new, new):
+            changed.add("route")
+        for name in sorted(changed):
+            self.faults.add(ReleaseActive, f"{path}.{name}", release_first(new.name))
+
+    @staticmethod
+    def _led(catalog: Catalog, endpoint: Endpoint) -> list[str]:
+        return [version.version for version in answering(endpoint.route, catalog.models[endpoint.model])]
 
     def _gates(self, endpoint: Endpoint, path: str) -> None:
         """Versions that did not answer callers of the endpoint before must have passed their gates."""
@@ -185,5 +200,10 @@ def _fields_of(version: Version) -> set[tuple[str, str]]:
     }
 
 
-def _release_first(endpoint: str) -> str:
-    return f"a release of {endpoint} is under way: promote it or roll it back first"
+def _cause(follower: Endpoint, moved: Mapping[str, Resource]) -> str:
+    """The path of what makes the endpoint follow: its model has been given other aliases, or another endpoint a route."""
+    return next(
+        path
+        for path, resource in moved.items()
+        if follower.model == (resource.model if isinstance(resource, Endpoint) else resource.name)
+    )
