@@ -33,6 +33,6 @@ def expected_revision_option(command: Command) -> Command:
     return click.option(
         "--expected-revision",
         metavar="N",
-        type=click.IntRange(min=0),
+        type=click.IntRange(0, 2**64 - 1),
         help="Change nothing if the registry is not at this revision any more.",
     )(command)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 
 _UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+# A hundred years: what is longer is a mistake, and in the end no number that services take.
+_LONGEST_DAYS = 36_500
 _FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|d)")
 
 
 def parse_us(text: str) -> int:
-    """Return microseconds. ValueError with the reason if `text` is no duration."""
+    """Return microseconds. ValueError with the reason if `text` is no duration, or longer than a hundred years."""
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no duration: a number and us, ms, s, m, h or d, e.g. 250ms or 7d")
-    return round(float(match[1]) * _UNITS_US[match[2]])
+    microseconds = float(match[1]) * _UNITS_US[match[2]]
+    if microseconds > _LONGEST_DAYS * _UNITS_US["d"]:
+        raise ValueError(f"{text!r} is longer than {_LONGEST_DAYS}d")
+    return round(microseconds)
 
 
 def parse_ms(text: str) -> int:

@@ -137,12 +137,15 @@ def _option(
     return click.option(_NAMES[field], field, type=kind, help=help_text)
 
 
+# The most that the registry takes.
+_COUNT = click.IntRange(1, 1_000_000_000)
+
 _OPTIONS = (
     click.option(
         "-f", "--file", type=click.Path(dir_okay=False, path_type=Path), help="YAML of the plan; options win over it."
     ),
     _option("steps", _Steps(), "Shares of the candidate, the last of them 100.  [default: 5,25,50,100]"),
-    _option("min_requests", click.IntRange(min=1), "Requests that it answers in a step.  [default: 500]"),
+    _option("min_requests", _COUNT, "Requests that it answers in a step.  [default: 500]"),
     _option("min_duration_ms", _Milliseconds(), "Time that a step takes at least.  [default: 1m]"),
     _option("max_duration_ms", _Milliseconds(), "Time after which a step is held that lacks either.  [default: 1d]"),
     _option(
@@ -159,7 +162,7 @@ _OPTIONS = (
     _option(
         "quality", _Quality(), f"Guard: by how much the metric may be worse; {', '.join(METRICS)}.  [default: none]"
     ),
-    _option("min_outcomes", click.IntRange(min=1), "Outcomes that it has in a step, with --quality.  [default: 100]"),
+    _option("min_outcomes", _COUNT, "Outcomes that it has in a step, with --quality.  [default: 100]"),
 )
 
 

@@ -25,6 +25,13 @@ def test_what_is_no_duration(text: str) -> None:
         parse_us(text)
 
 
+@pytest.mark.parametrize("text", ["36501d", "99999999999999d", "9" * 400 + "us"])
+def test_longer_than_anybody_means(text: str) -> None:
+    """No length of time overflows a number that services take."""
+    with pytest.raises(ValueError, match="is longer than 36500d"):
+        parse_us(text)
+
+
 def test_finer_than_a_millisecond() -> None:
     """Definitions count milliseconds, so that less is refused rather than cut."""
     with pytest.raises(ValueError, match="finer than a millisecond"):

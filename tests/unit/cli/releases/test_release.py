@@ -43,6 +43,14 @@ def test_start() -> None:
     assert "release of delay started: 1.1.0 in place of 1.0.0; revision 12" == printed.splitlines()[0]
 
 
+@pytest.mark.parametrize("option", ["--expected-revision", "--min-requests", "--min-outcomes"])
+def test_numbers_that_no_message_holds(option: str) -> None:
+    """They are refused by the option's name, before anything is sent."""
+    outcome = run("release", "start", "delay", "candidate", "--quality", "auc:0.02", option, 10**23)
+    assert outcome.code == 2
+    assert f"Invalid value for '{option}'" in outcome.err
+
+
 def test_revision_is_only_expected_where_it_is_given() -> None:
     """Without --expected-revision any will do, which 0 would not say."""
     with answering(pb.HoldReleaseResponse(revision=3, release=release(HELD))) as (service, address):
