@@ -21,13 +21,15 @@ MAX_STEPS = 20
 MAX_COUNT = 1_000_000_000
 MAX_DURATION_MS = 90 * 86_400_000
 MAX_P99_RATIO = 100.0
+# With less, guards need so much evidence that they do not act.
+MIN_FALSE_ALARM_RATE = 1e-9
 
 _METRICS = {
     OutcomeKind.BINARY: frozenset({QualityMetric.AUC, QualityMetric.LOG_LOSS, QualityMetric.BRIER}),
     OutcomeKind.REGRESSION: frozenset({QualityMetric.MAE, QualityMetric.MSE}),
 }
-# Measures that are never above 1.
-_SHARES = {QualityMetric.AUC, QualityMetric.BRIER}
+# Measures that have a largest value; that of log loss is of scores as they are counted.
+_LARGEST = {QualityMetric.AUC: 1.0, QualityMetric.BRIER: 1.0, QualityMetric.LOG_LOSS: 7.6}
 
 
 def metric_fits(metric: QualityMetric, kind: OutcomeKind) -> bool:
@@ -54,10 +56,9 @@ def check_plan(plan: ReleasePlan, path: str, faults: Faults) -> None:
     _check_steps(plan.steps, f"{path}.steps", faults)
     _check_count(plan.min_requests, f"{path}.min_requests", faults)
     _check_durations(plan, path, faults)
-    if plan.false_alarm_rate != 0 and not 0 < plan.false_alarm_rate < 0.5:
-        faults.add(
-            InvalidDefinition, f"{path}.false_alarm_rate", "a probability above 0 (0 itself: 0.01) and below 0.5"
-        )
+    if plan.false_alarm_rate != 0 and not MIN_FALSE_ALARM_RATE <= plan.false_alarm_rate < 0.5:
+        why = f"a probability from {MIN_FALSE_ALARM_RATE:g} (0 itself: 0.01) to below 0.5"
+        faults.add(InvalidDefinition, f"{path}.false_alarm_rate", why)
     if plan.error_rate and not 0 <= plan.error_rate.max_increase < 1:
         faults.add(InvalidDefinition, f"{path}.error_rate.max_increase", "a difference of shares: 0 to below 1")
     if plan.latency and not 1 <= plan.latency.max_p99_ratio <= MAX_P99_RATIO:
@@ -110,8 +111,9 @@ def _check_quality(guard: QualityGuard, path: str, faults: Faults) -> None:
         faults.add(
             InvalidDefinition, f"{path}.metric", "a quality guard names its metric: AUC, LOG_LOSS, BRIER, MAE or MSE"
         )
-    most, text = (1.0, "0 to below 1") if guard.metric in _SHARES else (math.inf, "0 or more, and finite")
+    most = _LARGEST.get(guard.metric, math.inf)
     if not 0 <= guard.max_worsening < most:
+        text = f"0 to below {most:g}" if math.isfinite(most) else "0 or more, and finite"
         faults.add(InvalidDefinition, f"{path}.max_worsening", f"a difference of the metric: {text}")
     _check_count(guard.min_outcomes, f"{path}.min_outcomes", faults)
 

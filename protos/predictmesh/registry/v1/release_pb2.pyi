@@ -185,7 +185,7 @@ class ReleasePlan(_message.Message):
     max_duration_ms: _builtins.int
     """Time after which a step that still lacks requests or outcomes is held for somebody to look, in milliseconds. 0: a day."""
     false_alarm_rate: _builtins.float
-    """Probability, at most, that a candidate that is within every limit is ever taken back; more than 0, less than 0.5.
+    """Probability, at most, that a candidate that is within every limit is ever taken back; at least 1e-9, less than 0.5.
     Shared out over the guards that act and the steps. 0: 0.01.
     """
     @_builtins.property
