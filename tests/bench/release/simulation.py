@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -51,7 +52,7 @@ class Simulated:
 def measure(rollouts: int, of_bad: int) -> list[Simulated]:
     """Simulate the releases of every candidate, on all cores."""
     with ProcessPoolExecutor() as pool:
-        return [_simulated(pool, world, rollouts if world.good else of_bad) for world in GOOD + BAD]
+        return [_told(_simulated(pool, world, rollouts if world.good else of_bad)) for world in GOOD + BAD]
 
 
 def figures(simulated: Sequence[Simulated]) -> list[Figure]:
@@ -104,6 +105,11 @@ def _simulated(pool: ProcessPoolExecutor, world: World, rollouts: int) -> Simula
         requests_until_taken_back=_percentiles([rollout.requests for rollout in gone]),
         requests_until_promoted=_percentiles([rollout.requests for rollout in found if not rollout.taken_back]),
     )
+
+
+def _told(simulated: Simulated) -> Simulated:
+    print(f"{simulated.world}: {simulated.taken_back} of {simulated.rollouts} taken back", file=sys.stderr)
+    return simulated
 
 
 def _percentiles(values: Sequence[int]) -> list[int]:
