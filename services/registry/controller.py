@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 
+from services.mesh.errors import MeshError
 from services.mesh.telemetry import names
 from services.registry.catalog import Catalog
 from services.registry.changes import Change, ReleaseChanged
 from services.registry.definitions import Release, ReleaseState
 from services.registry.gatekeeper import Gatekeeper
+from services.registry.gates import unforced
 from services.registry.ledger import Author, Ledger
 from services.registry.releases import Evidence
-from services.registry.releasing import moved
+from services.registry.releasing import check_leading, moved
 from services.registry.rollout import Advance, Decision, Hold, Promote, RollBack, Wait, decide
 from services.registry.traffic import Traffic
 from services.registry.transactions import Transactions
@@ -60,19 +62,15 @@ class Controller:
             await asyncio.gather(looking, return_exceptions=True)
 
     async def look(self) -> None:
-        """Look at every release under way once."""
+        """Look at every release under way once, and see to what goes by them. Raises nothing."""
         for release in list(self._ledger.newest.value.catalog.releases.values()):
             if release.state.under_way:
-                await self._look_at(release)
+                await _attempt(self._look_at(release), release.endpoint)
+        await _attempt(self._follow())
 
     async def _run(self) -> None:
         while True:
-            try:
-                await self.look()
-                await self._follow()
-            except Exception:
-                # Whatever it was, the next look is all there is to do, and nobody else would take it.
-                logger.exception("a look at the releases failed")
+            await self.look()
             await asyncio.sleep(self._interval_s)
 
     async def _follow(self) -> None:
@@ -88,15 +86,38 @@ class Controller:
 
     async def _look_at(self, seen: Release) -> None:
         decision = decide(seen, await self._evidence.of(seen), self._now())
+        catalog = self._ledger.newest.value.catalog
+        if isinstance(decision, Promote) and seen.endpoint in catalog.endpoints:
+            decision = _unless_astray(decision, seen, catalog)
         if isinstance(decision, Wait):
             return
 
         def decided(catalog: Catalog, gatekeeper: Gatekeeper) -> tuple[Change | None, None]:
             if catalog.releases.get(seen.endpoint) != seen or _is_gated(decision, seen, catalog, gatekeeper):
                 return None, None
-            return ReleaseChanged(_after(decision, seen, self._now())), None
+            following = _after(decision, seen, self._now())
+            if following.state is ReleaseState.PROMOTED:
+                check_leading(catalog, following, "endpoint")
+            return ReleaseChanged(following), None
 
         await self._transactions.write(decided, Author(ACTOR, decision.reason))
+
+
+async def _attempt(work: Awaitable[None], endpoint: str = "") -> None:
+    """Whatever it ends in, the next look is all there is to do, and others must not wait for it."""
+    try:
+        await work
+    except Exception:
+        logger.exception("a look at the releases failed", extra={"endpoint": endpoint})
+
+
+def _unless_astray(promotion: Promote, release: Release, catalog: Catalog) -> Promote | Hold:
+    """The promotion; or why it has to wait for somebody: it would take others along, or lead elsewhere."""
+    try:
+        check_leading(catalog, replace(release, state=ReleaseState.PROMOTED), "endpoint")
+    except MeshError as error:
+        return Hold(error.message)
+    return promotion
 
 
 def _after(decision: Decision, release: Release, now: datetime) -> Release:
@@ -122,5 +143,4 @@ def _is_gated(decision: Decision, release: Release, catalog: Catalog, gatekeeper
         return False
     model = catalog.models[catalog.endpoints[release.endpoint].model]
     version = model.find(release.candidate)
-    failed = gatekeeper.failed(catalog, model, version) if version else ()
-    return any(gate.name not in release.forced_gates for gate in failed)
+    return version is not None and bool(unforced(gatekeeper.gates(catalog, model, version), release))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.mesh.errors import FieldViolation
 from services.registry.binding import check_binding
 from services.registry.catalog import Catalog
-from services.registry.definitions import MetricGate, Model, Version
+from services.registry.definitions import MetricGate, Model, Release, Version
 from services.registry.errors import GateFailed
 from services.registry.faults import Faults
 from services.registry.readiness import GoldenState, Readiness, RuntimeState, RuntimeStatus
@@ -50,6 +50,11 @@ def gates_of(
 def failed(gates: Iterable[Gate]) -> tuple[Gate, ...]:
     """Those that the version has not passed."""
     return tuple(gate for gate in gates if not gate.passed)
+
+
+def unforced(gates: Iterable[Gate], release: Release) -> tuple[Gate, ...]:
+    """Those that the release's candidate has not passed, and that nobody has overridden."""
+    return tuple(gate for gate in failed(gates) if gate.name not in release.forced_gates)
 
 
 def refusal(model: str, version: str, gates: Iterable[Gate]) -> GateFailed:

@@ -13,7 +13,7 @@ from services.registry.definitions import Release, ReleasePlan
 from services.registry.errors import NoRelease, UnknownEndpoint
 from services.registry.evidence import StepEvidence
 from services.registry.gatekeeper import Gatekeeper
-from services.registry.gates import Gate
+from services.registry.gates import Gate, unforced
 from services.registry.guards import GuardVerdict
 from services.registry.ledger import Author, Ledger
 from services.registry.lookup import find_version
@@ -25,7 +25,7 @@ from services.registry.releasing import (
     plan_rollback,
     plan_start,
 )
-from services.registry.rollout import Wait, decide, verdicts
+from services.registry.rollout import Advance, Promote, Wait, decide, verdicts
 from services.registry.transactions import Transactions
 from services.registry.vetting import check_forced
 
@@ -115,6 +115,9 @@ class Releases:
         steps = await self._evidence.of(release)
         decision = decide(release, steps, self._now())
         waiting_for = decision.waiting_for if isinstance(decision, Wait) else ()
+        if isinstance(decision, Advance | Promote):
+            gates = await self.gates(newest.catalog.endpoints[endpoint].model, release.candidate)
+            waiting_for = tuple(f"gate {gate.name}: {gate.text}" for gate in unforced(gates, release))
         return ReleaseReport(release, steps, verdicts(release, steps), waiting_for, newest.number)
 
     def check_endpoint(self, name: str) -> None:

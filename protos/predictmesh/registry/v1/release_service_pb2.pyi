@@ -415,7 +415,7 @@ class GetReleaseResponse(_message.Message):
 
     @_builtins.property
     def waiting_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the step still waits for, e.g. requests. Empty: nothing, or the release has ended."""
+        """What the step still waits for, e.g. requests or gates. Empty: nothing, or the release has ended."""
 
     def __init__(
         self,
