@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
 from services.registry.definitions.endpoints import OutcomeKind
-from services.registry.quality.counts import counted, merged, pack, unpack
+from services.registry.quality.counts import Counts, counted, merged, nothing, pack, unpack
 from services.registry.quality.records import Outcome, OutcomeResult, hour_of
 from services.registry.quality.settling import Kept, settle
 from services.registry.quality.tables import listed, unpack_scores
@@ -21,8 +21,13 @@ def claim(connection: sqlite3.Connection, outcomes: Sequence[Outcome], now_us: i
         [(each.number, each.row, each.label, each.time_us) for each in settlement.claims],
     )
     kinds = {each.series: each.kind for each in kept.values()}
+    totals: dict[int, Counts] = {}
     for (series, hour), pairs in settlement.pairs.items():
-        _count(connection, series, hour, kinds[series], pairs)
+        counts = counted(pairs, kinds[series])
+        _count_hour(connection, series, hour, kinds[series], counts)
+        totals[series] = merged(totals.get(series, nothing(kinds[series])), counts)
+    for series, counts in totals.items():
+        _count_series(connection, series, kinds[series], counts)
     return settlement.results
 
 
@@ -53,12 +58,16 @@ def _labels(
     return {(number, row): label for number, row, label in rows}
 
 
-def _count(
-    connection: sqlite3.Connection, series: int, hour: int, kind: OutcomeKind, pairs: Sequence[tuple[float, float]]
-) -> None:
+def _count_hour(connection: sqlite3.Connection, series: int, hour: int, kind: OutcomeKind, more: Counts) -> None:
     (data,) = connection.execute("SELECT counts FROM hours WHERE series = ? AND hour = ?", (series, hour)).fetchone()
-    counts = merged(unpack(data, kind), counted(pairs, kind))
+    counts = merged(unpack(data, kind), more)
     connection.execute(
         "UPDATE hours SET outcomes = ?, counts = ? WHERE series = ? AND hour = ?",
         (counts.n, pack(counts), series, hour),
     )
+
+
+def _count_series(connection: sqlite3.Connection, series: int, kind: OutcomeKind, more: Counts) -> None:
+    (data,) = connection.execute("SELECT counts FROM series WHERE id = ?", (series,)).fetchone()
+    counts = merged(unpack(data, kind), more)
+    connection.execute("UPDATE series SET counts = ? WHERE id = ?", (pack(counts), series))

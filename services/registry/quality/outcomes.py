@@ -11,11 +11,11 @@ from services.mesh.errors import InvalidArgument
 from services.mesh.telemetry import names
 from services.registry.definitions.endpoints import OutcomeKind
 from services.registry.quality.checks import check_records, check_size
-from services.registry.quality.counts import Counts, merged, nothing
+from services.registry.quality.counts import Counts
 from services.registry.quality.expiry import forgetting
 from services.registry.quality.exporting import Place, Selection
 from services.registry.quality.records import ExportedPrediction, Outcome, OutcomeResult, PredictionRecord
-from services.registry.quality.report import FIRST_HOUR, LAST_HOUR, Tally, VersionQuality, window_of
+from services.registry.quality.report import Tally, VersionQuality, window_of
 from services.registry.quality.store import QualityStore
 
 # Versions and lengths of time of one answer.
@@ -67,16 +67,7 @@ class Outcomes:
 
     async def step_counts(self, endpoint: str, release_id: int) -> Mapping[tuple[int, str], Counts]:
         """What the outcomes of a release amount to, by step and version."""
-        found: dict[tuple[int, str], Counts] = {}
-        for number, series in await self._store.series_of(endpoint):
-            if series.release_id == release_id:
-                total = nothing(series.kind)
-                async for hour in self._store.hours(number, series.kind, FIRST_HOUR, LAST_HOUR):
-                    total = merged(total, hour.counts)
-                if total.n:
-                    # Labels may have become of another kind meanwhile: the latest counts.
-                    found[series.step, series.version] = total
-        return found
+        return await self._store.step_counts(endpoint, release_id)
 
     async def export(
         self, endpoint: str, *, start_us: int, end_us: int, labelled_only: bool, page_bytes: int

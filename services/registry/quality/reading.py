@@ -32,6 +32,16 @@ def series_of(connection: sqlite3.Connection, endpoint: str) -> list[tuple[int, 
     return [(number, read_series(values)) for number, *values in rows]
 
 
+def step_counts(connection: sqlite3.Connection, endpoint: str, release_id: int) -> dict[tuple[int, str], Counts]:
+    """What the outcomes of a release amount to, by step and version. Of labels of two kinds the latest count."""
+    rows = connection.execute(
+        "SELECT step, version, kind, counts FROM series"
+        " WHERE endpoint = ? AND release_id = ? AND counts IS NOT NULL ORDER BY id",
+        (endpoint, release_id),
+    )
+    return {(step, version): unpack(data, OutcomeKind(kind)) for step, version, kind, data in rows}
+
+
 def newest_hour(connection: sqlite3.Connection, endpoint: str) -> int | None:
     """The newest hour of the endpoint that has outcomes."""
     (hour,) = connection.execute(

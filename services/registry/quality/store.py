@@ -11,6 +11,7 @@ from pathlib import Path
 
 from services.registry.definitions.endpoints import OutcomeKind
 from services.registry.quality import claiming, exporting, keeping, reading
+from services.registry.quality.counts import Counts
 from services.registry.quality.records import Outcome, OutcomeResult, PredictionRecord, Series
 from services.registry.quality.tables import SCHEMA
 from services.registry.stores.database import Database
@@ -72,6 +73,10 @@ class QualityStore:
     async def series_of(self, endpoint: str) -> list[tuple[int, Series]]:
         """Every series of the endpoint with its number, the oldest first."""
         return await self._database.read(lambda connection: reading.series_of(connection, endpoint))
+
+    async def step_counts(self, endpoint: str, release_id: int) -> dict[tuple[int, str], Counts]:
+        """What the outcomes of a release amount to, by step and version."""
+        return await self._database.read(lambda connection: reading.step_counts(connection, endpoint, release_id))
 
     async def newest_hour(self, endpoint: str) -> int | None:
         """The newest hour of the endpoint that has outcomes."""

@@ -12,7 +12,8 @@ from services.registry.quality.records import Series
 from services.registry.stores.database import Schema
 
 # Predictions are numbered as they come; only their names are looked up in no order. Features lie apart from them, so
-# that what outcomes need stays small. Of what has come true an hour holds the sums, never forgotten.
+# that what outcomes need stays small. Of what has come true an hour holds the sums, never forgotten, and a series those
+# of all its hours, which releases are decided by each second.
 SCHEMA = Schema(
     1,
     (
@@ -25,10 +26,11 @@ SCHEMA = Schema(
           version TEXT NOT NULL,
           release_id INTEGER NOT NULL,
           step INTEGER NOT NULL,
-          kind TEXT NOT NULL
+          kind TEXT NOT NULL,
+          counts BLOB
         ) STRICT
         """,
-        "CREATE INDEX series_endpoint ON series (endpoint)",
+        "CREATE INDEX series_release ON series (endpoint, release_id)",
         """
         CREATE TABLE predictions (
           number INTEGER PRIMARY KEY,

@@ -12,6 +12,7 @@ from services.mesh.errors import Code, MeshError, Reason
 from services.registry.definitions.endpoints import OutcomeKind
 from services.registry.quality.measures import ErrorSums, ScoreCounts
 from services.registry.quality.records import Outcome, OutcomeResult
+from services.registry.quality.store import QualityStore
 from tests.unit.registry.quality.world import DAY_US, NOON_US, Clock, keep_and_record, opened, prediction, refusal
 
 RECORDED, EXISTED = OutcomeResult(), OutcomeResult(existed=True)
@@ -185,6 +186,16 @@ async def test_steps_of_a_release_count_apart(tmp_path: Path) -> None:
         }
         assert expected == await outcomes.step_counts("delay", 7)
         assert {} == await outcomes.step_counts("delay", 9)
+
+
+async def test_steps_are_read_without_their_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each release asks for them each second, and a replay has hundreds of hours."""
+    monkeypatch.delattr(QualityStore, "hours")
+    async with opened(tmp_path) as outcomes:
+        await keep_and_record(
+            outcomes, *((prediction(f"p{hour}", 0.2, release_id=7, hours=hour), 1.0) for hour in range(9))
+        )
+        assert {(0, "1.0.0"): ScoreCounts.of([0.2] * 9, [1] * 9)} == await outcomes.step_counts("delay", 7)
 
 
 async def test_steps_of_numbers_have_sums(tmp_path: Path) -> None:
