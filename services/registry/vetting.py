@@ -24,7 +24,7 @@ READY_GATE = "ready"
 
 @dataclass(frozen=True, slots=True)
 class Waivers:
-    """What a caller lets pass: versions that no process has READY, or with `force` all gates and changed defaults."""
+    """What a caller lets pass: versions without a golden set that no process has READY, or by `force` all there is here."""
 
     allow_unready: bool = False
     force: bool = False
@@ -105,7 +105,7 @@ class Vetting:
             self.faults.add(IncompatibleChange, path, f"{why}; {remedy}")
 
     def _model(self, model: Model, path: str, given: set[str]) -> None:
-        """Endpoints that its aliases lead elsewhere are `given` from then on."""
+        """Endpoints that its aliases lead elsewhere, or nowhere, are `given` from then on."""
         check_model(model, path, self.faults)
         present = self.old.models.get(model.name, Model(model.name))
         moved = {alias for alias, number in model.aliases.items() if present.aliases.get(alias) != number}
@@ -118,6 +118,7 @@ class Vetting:
                 if moved & named:
                     routed |= moved & set(endpoint.route.selectors)
                     self._led_elsewhere(endpoint, f"{path}.aliases.{min(moved & named)}")
+                if (moved | gone) & named:
                     given.add(endpoint.name)
         for alias in sorted(moved - routed):
             version = model.find(model.aliases[alias])
@@ -176,7 +177,8 @@ class Vetting:
 
     def _gates_of(self, model: Model, version: Version, path: str) -> None:
         for gate in self.gatekeeper.failed(self.new, model, version):
-            if self.waivers.allow_unready and gate.name == READY_GATE:
+            # A golden set that nobody has run says nothing of the version: that takes more than leave to begin early.
+            if gate.name == READY_GATE and self.waivers.allow_unready and version.golden is None:
                 continue
             if self.waivers.force:
                 self.forced.append(f"{model.name}@{version.version}: gate {gate.name}")
@@ -186,7 +188,11 @@ class Vetting:
 
     def _ready(self, model: Model, version: Version, path: str) -> None:
         why = self.gatekeeper.readiness.why_not_ready(model.name, version)
-        if why and not (self.waivers.allow_unready or self.waivers.force):
+        if not why or self.waivers.allow_unready:
+            return
+        if self.waivers.force:
+            self.forced.append(f"{path}: {why}")
+        else:
             self.faults.add(VersionNotReady, path, why)
 
 

@@ -74,4 +74,4 @@ def _check_series(series: Series, path: str) -> None:
     if series.kind is OutcomeKind.UNSPECIFIED:
         raise MissingField("it must be known what a label is", field=f"{path}.kind")
     if series.release_id > _MAX_INTEGER:
-        raise InvalidArgument("no revision is that large", field=f"{path}.release_id")
+        raise InvalidArgument("no release has a number that large", field=f"{path}.release_id")

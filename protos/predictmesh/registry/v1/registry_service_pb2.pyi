@@ -117,7 +117,9 @@ class ApplyRequest(_message.Message):
     reason: _builtins.str
     """Why, for the log. May be empty."""
     allow_unready: _builtins.bool
-    """Let aliases and routes name versions that no model process has reported READY, e.g. before the first one starts."""
+    """Let aliases and routes name versions that no model process has reported READY, e.g. before the first one starts; but
+    no route those with a golden set, which nobody has run then.
+    """
     force: _builtins.bool
     """Apply in spite of gates that a version has not passed, and of changed defaults that live versions read; needs a
     reason. What was overridden is in the log.
