@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.mesh import context as calls
 from services.mesh.coalescing import Coalescer
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, Internal, InvalidArgument, MeshError, MissingField
@@ -51,6 +52,7 @@ class _Member:
 
     outcome: Outcome
     deadline: Deadline
+    call: calls.CallContext | None
     answer: asyncio.Future[bool]
     rows: int = 1
 
@@ -81,7 +83,7 @@ class OutcomeFlow:
             ) from error
 
     async def _recorded(self, outcome: Outcome, deadline: Deadline) -> bool:
-        member = _Member(outcome, deadline, asyncio.get_running_loop().create_future())
+        member = _Member(outcome, deadline, calls.current(), asyncio.get_running_loop().create_future())
         self._coalescer.submit(member)
         try:
             return await member.answer
@@ -91,6 +93,8 @@ class OutcomeFlow:
 
     async def _travel(self, members: list[_Member]) -> None:
         """Record a batch; answers each of its members, whatever happens."""
+        # Else it would be part of the trace of whoever came when the batches before it began.
+        calls.use(members[0].call)
         deadline = Deadline(max(member.deadline.at for member in members))
         results: Sequence[bool | MeshError]
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from services.gateway.outcomes import Outcome
 from services.gateway.policies import OutcomeKind
 from services.gateway.records import Record
+from services.mesh.context import current
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, MeshError, Reason, RemoteError
 
@@ -21,6 +22,7 @@ class MemoryQuality:
         self.labels: dict[tuple[str, int], float] = {}
         self.batches: list[list[str]] = []
         self.outcome_batches: list[list[Outcome]] = []
+        self.traces: list[str] = []
         self.failures: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -34,6 +36,8 @@ class MemoryQuality:
     async def record(self, outcomes: Sequence[Outcome], deadline: Deadline) -> Sequence[bool | MeshError]:
         assert deadline.remaining() > 0
         self.outcome_batches.append(list(outcomes))
+        running = current()
+        self.traces.append(running.trace_id if running else "")
         await self._pass()
         return [self._take(outcome) for outcome in outcomes]
 

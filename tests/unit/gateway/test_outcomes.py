@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 
 import pytest
 
 from services.gateway.outcomes import MAX_BATCH, Outcome, OutcomeFlow
+from services.mesh import context as calls
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, DeadlineExceeded, Internal, InvalidArgument, MeshError, MissingField, Reason
 from tests.support.quality import MemoryQuality, away, record
@@ -63,6 +65,25 @@ async def test_what_arrives_together_is_recorded_together(quality: MemoryQuality
     assert [False, True, True] == found[:3]
     refused = [error.reason for error in found[3:] if isinstance(error, MeshError)]
     assert [Reason.ALREADY_EXISTS, Reason.UNKNOWN_PREDICTION] == refused
+
+
+async def test_batch_is_part_of_its_first_callers_trace(quality: MemoryQuality) -> None:
+    """Not of the trace of whoever came before, when the batch before it left."""
+    flow = OutcomeFlow(quality, Here(quality).settle)
+
+    async def record_in(trace_id: str) -> None:
+        calls.use(calls.CallContext("request", trace_id, "span", sampled=True))
+        with contextlib.suppress(MeshError):
+            await flow.run(outcome(trace_id), None)
+
+    quality.gate.clear()
+    first = asyncio.create_task(record_in("first"))
+    await eventually(lambda: len(quality.outcome_batches) == 1)
+    second = asyncio.create_task(record_in("second"))
+    await asyncio.sleep(0)
+    quality.gate.set()
+    await asyncio.gather(first, second)
+    assert ["first", "second"] == quality.traces
 
 
 async def test_no_call_has_more_than_the_registry_takes(quality: MemoryQuality) -> None:
