@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from predictmesh.registry.v1 import quality_service_pb2 as quality_pb
 from services.gateway.convert_outcomes import decode_results, encode_outcome, encode_record
 from services.mesh.deadline import Deadline
-from services.mesh.errors import Internal, MeshError
+from services.mesh.errors import Code, Internal, InvalidArgument, MeshError
 from services.mesh.resilience import Hop
 from services.mesh.telemetry import names
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from services.gateway.outcomes import Outcome
     from services.gateway.records import Record
 
+logger = logging.getLogger(__name__)
 # The registry answers when it is on its disk.
 KEEP_TIMEOUT_S = 5.0
 # How long callers may have to wait while predictions are encoded, but for a single one.
@@ -56,6 +58,29 @@ class QualityClient:
         return messages
 
     async def _keep(self, request: quality_pb.RecordPredictionsRequest) -> None:
+        """Keep the predictions of a message; without features if the registry takes only smaller messages than we do."""
+        try:
+            await self._send(request)
+        except MeshError as error:
+            if not _is_too_large(error):
+                raise
+            logger.warning("the registry takes no message of this size", extra={"bytes": request.ByteSize()})
+            for prediction in request.predictions:
+                if prediction.HasField("features"):
+                    prediction.ClearField("features")
+                    names.FEATURES_LOST.inc()
+            await self._send_bare(request)
+
+    async def _send_bare(self, request: quality_pb.RecordPredictionsRequest) -> None:
+        try:
+            await self._send(request)
+        except MeshError as error:
+            if _is_too_large(error):
+                # Not to be sent again, which would hold up all others for ever.
+                raise InvalidArgument(error.message) from error
+            raise
+
+    async def _send(self, request: quality_pb.RecordPredictionsRequest) -> None:
         async def attempt(timeout: float) -> quality_pb.RecordPredictionsResponse:
             return await self._stub.RecordPredictions(request, timeout=timeout)
 
@@ -72,6 +97,11 @@ class QualityClient:
         if len(results) != len(outcomes):
             raise Internal("the registry did not answer each outcome")
         return results
+
+
+def _is_too_large(error: MeshError) -> bool:
+    """Whether gRPC has refused the message for its size; one of our services that is overloaded says when to come back."""
+    return error.code is Code.RESOURCE_EXHAUSTED and error.retry_after_s is None
 
 
 def _requests(

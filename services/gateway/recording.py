@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 # What QualityService takes in one call.
 MAX_BATCH = 1_000
 INTERVAL_S = 0.2
+# Of captured features that wait: rows do not tell how large they are.
+MAX_FEATURE_BYTES = 64 * 1024 * 1024
 # While the registry is away.
 RETRY_S = 1.0
 STOP_S = 2.0
@@ -36,7 +38,8 @@ Keep = Callable[[Sequence[Record]], Awaitable[None]]
 class Recorder:
     """Observes predictions, and hands those that are sampled to `keep`, which may be given the same ones again.
 
-    `keep` raises MeshErrors. Predictions of at most `max_waiting_rows` wait; what comes on top is counted and forgotten.
+    `keep` raises MeshErrors. Predictions of at most `max_waiting_rows` wait, with MAX_FEATURE_BYTES of features; what comes
+    on top is counted and forgotten.
     What still waits when the recorder is closed is sent, within STOP_S.
     """
 
@@ -46,7 +49,7 @@ class Recorder:
         self._keep = keep
         self._max_waiting_rows = max_waiting_rows
         self._now_us = now_us
-        self._rows = 0
+        self._rows = self._feature_bytes = 0
         # In the order they came; one that is being sent stays until it is kept.
         self._waiting: dict[str, Record] = {}
         self._many = asyncio.Event()
@@ -92,8 +95,7 @@ class Recorder:
         if record is None:
             _count_lost("no_score", 1)
             return
-        self._waiting[record.prediction_id] = record
-        self._rows += prediction.rows
+        self._add(record)
         if len(self._waiting) >= MAX_BATCH:
             self._many.set()
 
@@ -143,8 +145,20 @@ class Recorder:
             logger.exception("predictions cannot be sent", extra={"predictions": len(batch)})
             _count_lost("refused", len(batch))
         for record in batch:
-            del self._waiting[record.prediction_id]
-            self._rows -= len(record.scores)
+            self._remove(record)
+
+    def _add(self, record: Record) -> None:
+        if self._feature_bytes + record.served_bytes > MAX_FEATURE_BYTES:
+            record.served, record.served_bytes = None, 0
+            names.FEATURES_LOST.inc()
+        self._waiting[record.prediction_id] = record
+        self._rows += len(record.scores)
+        self._feature_bytes += record.served_bytes
+
+    def _remove(self, record: Record) -> None:
+        del self._waiting[record.prediction_id]
+        self._rows -= len(record.scores)
+        self._feature_bytes -= record.served_bytes
 
 
 def _count_lost(reason: str, predictions: int) -> None:

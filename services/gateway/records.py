@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 from services.gateway.target import DType
 
 if TYPE_CHECKING:
     from services.gateway.policies import OutcomeKind, OutcomePolicy
-    from services.gateway.prediction import Prediction
+    from services.gateway.prediction import Explanation, Prediction
     from services.gateway.routing import Endpoint
     from services.gateway.target import Target
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Record:
     """A prediction without its outputs: a score a row, NaN for one that failed. Times in microseconds since the epoch.
 
-    `release_id` is 0 where no release chose the version. `served` is there if the features are kept too.
+    `release_id` is 0 where no release chose the version. `served` is there if the features are kept too, of
+    `served_bytes` bytes.
     """
 
     prediction_id: str
@@ -32,7 +33,8 @@ class Record:
     scores: list[float]
     kind: OutcomeKind
     expire_us: int
-    served: Prediction | None
+    served: Prediction | None = None
+    served_bytes: int = 0
 
 
 def record_of(endpoint: Endpoint, policy: OutcomePolicy, prediction: Prediction, now_us: int) -> Record | None:
@@ -44,6 +46,7 @@ def record_of(endpoint: Endpoint, policy: OutcomePolicy, prediction: Prediction,
     scores = _scores(prediction, policy)
     if scores is None:
         return None
+    explanation = prediction.outcome.explanation
     return Record(
         prediction_id=prediction.prediction_id,
         endpoint=endpoint.name,
@@ -55,8 +58,19 @@ def record_of(endpoint: Endpoint, policy: OutcomePolicy, prediction: Prediction,
         scores=scores,
         kind=policy.kind,
         expire_us=now_us + policy.expire_ms * 1000,
-        served=prediction if prediction.outcome.explanation is not None else None,
+        served=_without_outputs(prediction) if explanation is not None else None,
+        served_bytes=_bytes_of(explanation) if explanation is not None else 0,
     )
+
+
+def _without_outputs(prediction: Prediction) -> Prediction:
+    """Outputs are slices of the whole batch's, which would stay in memory for as long as one of its predictions waits."""
+    return replace(prediction, outcome=replace(prediction.outcome, outputs=[]))
+
+
+def _bytes_of(explanation: Explanation) -> int:
+    texts = (cast("bytes", text) for array in explanation.arrays if array.dtype == object for text in array.flat)
+    return sum(map(len, texts)) + sum(array.nbytes for array in explanation.arrays)
 
 
 def _scores(prediction: Prediction, policy: OutcomePolicy) -> list[float] | None:

@@ -43,7 +43,9 @@ PREDICTIONS_WAITING = Gauge(
 PREDICTIONS_LOST = Counter(
     "predictmesh_predictions_lost", "Sampled predictions that were not kept for their outcomes.", ("reason",)
 )
-FEATURES_LOST = Counter("predictmesh_features_lost", "Captured features of predictions that were too large to be kept.")
+FEATURES_LOST = Counter(
+    "predictmesh_features_lost", "Predictions kept without their captured features: too large, or too many waited."
+)
 SHADOW_REQUESTS = Counter(
     "predictmesh_shadow_requests", "Requests sampled for a shadow, by what became of them.", ("endpoint", "result")
 )

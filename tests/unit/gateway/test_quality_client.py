@@ -12,7 +12,7 @@ from predictmesh.registry.v1 import quality_service_pb2 as pb
 from services.gateway.outcomes import Outcome
 from services.gateway.quality_client import QualityClient
 from services.mesh.deadline import Deadline
-from services.mesh.errors import Code, Internal, MeshError, Reason
+from services.mesh.errors import Code, Internal, InvalidArgument, MeshError, Overloaded, Reason, RemoteError
 from services.mesh.status import to_status
 from tests.support.quality import away, record
 from tests.unit.gateway.captured import explained
@@ -114,6 +114,29 @@ async def test_features_that_are_too_large_are_left_out(registry: Registry) -> N
     assert lost + 1 == REGISTRY.get_sample_value("predictmesh_features_lost_total")
     await client(registry).keep([large])
     assert registry.requests[-1].predictions[0].HasField("features")
+
+
+TOO_LARGE = RemoteError(Code.RESOURCE_EXHAUSTED, Reason.OVERLOADED, "Received message larger than max (9 vs. 8)")
+
+
+async def test_registry_that_takes_less_than_we_do_gets_no_features(registry: Registry) -> None:
+    """What is refused for its size would be refused for ever."""
+    lost = REGISTRY.get_sample_value("predictmesh_features_lost_total") or 0
+    registry.failures = [TOO_LARGE]
+    await client(registry).keep([record("large", served=await explained("known")), record("small")])
+    sent = registry.requests[-1].predictions
+    assert [("large", False), ("small", False)] == [(each.prediction_id, each.HasField("features")) for each in sent]
+    assert lost + 1 == REGISTRY.get_sample_value("predictmesh_features_lost_total")
+
+
+async def test_what_is_too_large_without_features_is_refused(registry: Registry) -> None:
+    """Not to be sent again; unlike what comes to a registry that is overloaded."""
+    registry.failures = [TOO_LARGE, TOO_LARGE]
+    with pytest.raises(InvalidArgument, match="larger than max"):
+        await client(registry).keep([record("p")])
+    registry.failures = [Overloaded("", retry_after_s=0.1)]
+    with pytest.raises(Overloaded):
+        await client(registry).keep([record("p")])
 
 
 async def test_callers_are_answered_while_much_is_encoded(registry: Registry) -> None:

@@ -222,6 +222,23 @@ async def test_no_more_wait_than_there_is_room_for(world: RecordingWorld) -> Non
     assert 1 == world.lost("queue_full")
 
 
+async def test_captured_features_have_their_own_bound(world: RecordingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows may be large: beyond it predictions are kept without, and nothing of a batch is held but their own rows."""
+    # Two of three: a row has a float, and a text whose place takes eight bytes.
+    monkeypatch.setattr(recording, "MAX_FEATURE_BYTES", 2 * (4 + 8))
+    world.define(capture_percent=100)
+    world.quality.gate.clear()
+    names = [await world.predict(prediction_id=f"{number}") for number in range(3)]
+    world.quality.gate.set()
+    await world.kept(*names)
+    served = [world.quality.kept[name].served for name in names]
+    assert [True, True, False] == [each is not None for each in served]
+    assert not any(each.outcome.outputs for each in served if each)
+    later = await world.predict()
+    await world.kept(*names, later)
+    assert world.quality.kept[later].served is not None
+
+
 async def test_what_waits_is_sent_at_the_end() -> None:
     """A gateway that stops loses nothing that the registry would take."""
     world = RecordingWorld(MemoryQuality())
