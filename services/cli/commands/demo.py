@@ -111,6 +111,7 @@ def _show(services: Services, comparison: Comparison, as_json: bool) -> tuple[Sa
     sample = ask_traced(services, comparison.last)
     if not as_json:
         report.print_sample(sample)
+        click.echo()
         return sample, {}
     # Traces are kept for a while only, and more requests are to come.
     return sample, {**asdict(comparison.summary), "prediction": plain(sample.response), "trace": sample.trace.spans()}
