@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import unicodedata
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,8 @@ from services.registry.stores import EventStore
 
 logger = logging.getLogger(__name__)
 PAGE = 1000
+MAX_ACTOR = 256
+MAX_REASON = 4096
 
 T = TypeVar("T")
 
@@ -41,6 +44,13 @@ class Author:
 
     actor: str
     reason: str = ""
+
+    @classmethod
+    def asking(cls, actor: str, reason: str) -> Author:
+        """One who says who it is; raises InvalidArgument for what is no text to be read in the log."""
+        _check_text(actor, "actor", MAX_ACTOR)
+        _check_text(reason, "reason", MAX_REASON)
+        return cls(actor, reason)
 
 
 Decide = Callable[[Catalog], tuple[Change | None, T]]
@@ -176,3 +186,12 @@ def _replayed(empty: Revision, events: Sequence[Event]) -> Revision:
 async def _to_its_end(work: Coroutine[object, object, T]) -> T:
     """Await work that must not stop half-way when the caller goes."""
     return await asyncio.shield(asyncio.ensure_future(work))
+
+
+def _check_text(text: str, field: str, most: int) -> None:
+    if len(text) > most:
+        raise InvalidArgument(f"it has {len(text)} characters; the log takes {most}", field=field)
+    # Whoever shows the log would have to keep them from steering a terminal.
+    controls = sorted({mark for mark in text if unicodedata.category(mark) == "Cc" and mark not in "\t\n"})
+    if controls:
+        raise InvalidArgument(f"it holds the control character {controls[0]!r}: leave it out", field=field)

@@ -90,7 +90,7 @@ class ReleaseServicer(ReleaseServiceServicer):
 
 
 def _author(request: Change, context: ServerContext) -> Author:
-    return Author(request.actor or context.peer(), request.reason)
+    return Author.asking(request.actor or context.peer(), request.reason)
 
 
 def _expected(request: Change) -> int | None:

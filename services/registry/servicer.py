@@ -124,7 +124,7 @@ class RegistryServicer(RegistryServiceServicer):
 
 
 def _author(request: pb.ApplyRequest | pb.RegisterVersionRequest | pb.DeleteRequest, context: ServerContext) -> Author:
-    return Author(request.actor or context.peer(), request.reason)
+    return Author.asking(request.actor or context.peer(), request.reason)
 
 
 async def _chunks(requests: AsyncIterator[pb.UploadArtifactRequest]) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from services.mesh.errors import MeshError, StoreUnavailable
+from services.mesh.errors import InvalidArgument, MeshError, StoreUnavailable
 from services.registry.applying import plan_apply
 from services.registry.catalog import Catalog, check_catalog
 from services.registry.changes import Change, Event, ResourceDeleted
@@ -61,6 +61,28 @@ class Unsteady(MemoryEventStore):
         await super().append(expected_revision, events)
         if fail == "after":
             raise StoreUnavailable("no word from the disk")
+
+
+@pytest.mark.parametrize(
+    ("actor", "reason", "field"),
+    [
+        ("x" * 257, "", "actor"),
+        ("op", "x" * 4097, "reason"),
+        ("op\x1b[2J", "", "actor"),
+        ("op", "why\0", "reason"),
+    ],
+)
+def test_who_asks_is_told_what_the_log_takes(actor: str, reason: str, field: str) -> None:
+    """What is endless, or would steer the terminal of whoever reads the log, is refused."""
+    with pytest.raises(InvalidArgument) as caught:
+        Author.asking(actor, reason)
+    assert [field] == [violation.field for violation in caught.value.violations]
+
+
+def test_any_text_is_a_reason() -> None:
+    """In lines, and of any alphabet."""
+    reason = "schneller:\n\tp99 \u2212 10\u00a0%, \u6e2c\u5b9a" + "x" * 4000
+    assert Author("zo\u00eb", reason) == Author.asking("zo\u00eb", reason)
 
 
 async def test_what_could_not_be_written_is_not_shown() -> None:
