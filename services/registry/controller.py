@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
 from services.mesh.errors import MeshError
 from services.mesh.telemetry import names
@@ -49,7 +49,7 @@ class Controller:
         self._traffic = traffic
         self._now = now
         self._interval_s = interval_s
-        self._followed = -1
+        self._followed: tuple[int, date] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -74,15 +74,16 @@ class Controller:
             await asyncio.sleep(self._interval_s)
 
     async def _follow(self) -> None:
-        """Once for each set of definitions: show where releases stand, and drop what was counted of those that are gone."""
+        """Once for each set of definitions, and daily: show where releases stand, and drop what was counted of what is gone."""
         newest = self._ledger.newest.value
-        if newest.number != self._followed:
+        followed = newest.number, self._now().date()
+        if followed != self._followed:
             names.RELEASE_PERCENT.clear()
             for release in newest.catalog.releases.values():
                 labels = (release.endpoint, release.candidate, release.state.lower())
                 names.RELEASE_PERCENT.labels(*labels).set(release.percent)
             await self._traffic.prune()
-            self._followed = newest.number
+            self._followed = followed
 
     async def _look_at(self, seen: Release) -> None:
         decision = decide(seen, await self._evidence.of(seen), self._now())

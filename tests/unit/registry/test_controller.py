@@ -20,7 +20,8 @@ from services.registry.releases import Releases
 from services.registry.releasing import Candidacy, plan_start
 from services.registry.stores.memory import MemoryEventStore
 from services.registry.stores.traffic import SqliteTrafficStore
-from services.registry.traffic import Traffic
+from services.registry.totals import ShadowTotals
+from services.registry.traffic import SHADOWS_KEPT, Traffic
 from services.registry.transactions import GatedDecide, T, Transactions
 from tests.support.catalogs import NOW, a_catalog
 from tests.support.definitions import endpoint
@@ -75,12 +76,14 @@ class GatedLedger(Transactions):
 class World:
     """Releases and their controller, some minutes after NOW."""
 
-    def __init__(self, ledger: Ledger, traffic: Traffic, evidence: Showing) -> None:
+    def __init__(self, ledger: Ledger, store: SqliteTrafficStore, evidence: Showing) -> None:
         self.ledger = ledger
         self.gate = ReadyGate()
+        self.now = LATER
+        self.traffic = Traffic(store, lambda: ledger.newest.value.catalog, lambda: self.now)
         transactions = GatedLedger(ledger, self.gate)
-        self.controller = Controller(ledger, transactions, evidence, traffic, lambda: LATER, interval_s=60)
-        self.releases = Releases(ledger, transactions, evidence, lambda: LATER)
+        self.controller = Controller(ledger, transactions, evidence, self.traffic, lambda: self.now, interval_s=60)
+        self.releases = Releases(ledger, transactions, evidence, lambda: self.now)
 
     async def change(self, *changes: Change) -> None:
         """Write the changes."""
@@ -105,8 +108,7 @@ async def world(
     """A registry with both versions, and these endpoints."""
     ledger = Ledger(MemoryEventStore(), now=lambda: NOW, admit=lambda _: None, max_event_bytes=1_000_000)
     async with SqliteTrafficStore.open(directory / "traffic.sqlite3", "log") as store:
-        traffic = Traffic(store, lambda: ledger.newest.value.catalog, lambda: LATER)
-        made = World(ledger, traffic, Showing(candidates))
+        made = World(ledger, store, Showing(candidates))
         catalog = a_catalog()
         model = catalog.models["churn"]
         bare = replace(model, versions=(), released_versions=())
@@ -157,3 +159,14 @@ async def test_a_step_that_is_done_waits_for_gates_and_says_so(tmp_path: Path) -
         assert () == (await made.releases.report("first")).waiting_for
         await made.controller.look()
         assert ReleaseState.PROMOTED is made.release("first").state
+
+
+async def test_processes_that_have_ended_are_forgotten_though_nobody_changes_anything(tmp_path: Path) -> None:
+    """Each leaves the totals of its shadows behind."""
+    async with world(tmp_path, {}, endpoint("first", route=TO_1_0_0)) as made:
+        await made.traffic.report("gateway-1", 1, (), [ShadowTotals("first", "1.0.0", "1.1.0", rows=5)])
+        await made.controller.look()
+        assert [5] == [shadow.rows for shadow in await made.traffic.shadows("first")]
+        made.now += SHADOWS_KEPT + timedelta(days=1)
+        await made.controller.look()
+        assert () == await made.traffic.shadows("first")
