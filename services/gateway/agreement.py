@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from services.gateway.comparing import Comparison
+    from services.gateway.routing import RoutingTable
     from services.gateway.target import KeyColumn, Output
 
 MAX_EXAMPLES = 10
@@ -130,11 +131,21 @@ class Agreement:
 
 
 class Agreements:
-    """The totals of every pair that was compared since the process started, for those who report them."""
+    """The totals of every pair that was compared since the process started, for those who report them.
+
+    What is not defined any more is forgotten, as the registry does.
+    """
 
     def __init__(self) -> None:
+        self._log_id = ""
         self._all: dict[Pair, Agreement] = {}
         self._taken: dict[Pair, ShadowTotals] = {}
+
+    def use(self, table: RoutingTable) -> None:
+        """Keep the totals of the endpoints and versions of `table`; none of another log, which names others alike."""
+        same_log, self._log_id = table.log_id == self._log_id, table.log_id
+        self._all = {pair: found for pair, found in self._all.items() if same_log and _is_defined(pair, table)}
+        self._taken = {pair: taken for pair, taken in self._taken.items() if pair in self._all}
 
     def of(self, pair: Pair) -> Agreement:
         """Return the totals of a pair, to be counted in."""
@@ -150,4 +161,9 @@ class Agreements:
 
     def taken(self, totals: Sequence[ShadowTotals]) -> None:
         """Note that these have arrived."""
-        self._taken.update({each.pair: each for each in totals})
+        self._taken.update({each.pair: each for each in totals if each.pair in self._all})
+
+
+def _is_defined(pair: Pair, table: RoutingTable) -> bool:
+    endpoint = table.endpoints.get(pair.endpoint)
+    return endpoint is not None and {pair.primary, pair.shadow} <= endpoint.versions.targets.keys()

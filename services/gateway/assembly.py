@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from services.gateway.prediction import FeatureRows, FeatureState
 from services.gateway.target import DType, Source, SourceKind, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -84,6 +84,12 @@ def pack(array: npt.NDArray[np.generic], dtype: DType) -> bytes:
     if dtype is not DType.BYTES:
         return array.tobytes()
     return b"".join(struct.pack("<I", len(value)) + value for value in array.ravel())  # type: ignore[arg-type,operator]
+
+
+def bytes_of(array: npt.NDArray[np.generic]) -> int:
+    """Return what an array takes in memory, its texts included."""
+    texts = cast("Iterable[bytes]", array.flat) if array.dtype == object else ()
+    return array.nbytes + sum(map(len, texts))
 
 
 def packed_rows(packed: bytes, dtype: DType, width: int, start: int, rows: int) -> bytes:

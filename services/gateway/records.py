@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from services.gateway.assembly import bytes_of
 from services.gateway.target import DType
 
 if TYPE_CHECKING:
     from services.gateway.policies import OutcomeKind, OutcomePolicy
-    from services.gateway.prediction import Explanation, Prediction
+    from services.gateway.prediction import Prediction
     from services.gateway.routing import Endpoint
     from services.gateway.target import Target
 
@@ -59,18 +60,13 @@ def record_of(endpoint: Endpoint, policy: OutcomePolicy, prediction: Prediction,
         kind=policy.kind,
         expire_us=now_us + policy.expire_ms * 1000,
         served=_without_outputs(prediction) if explanation is not None else None,
-        served_bytes=_bytes_of(explanation) if explanation is not None else 0,
+        served_bytes=sum(map(bytes_of, explanation.arrays)) if explanation is not None else 0,
     )
 
 
 def _without_outputs(prediction: Prediction) -> Prediction:
     """Outputs are slices of the whole batch's, which would stay in memory for as long as one of its predictions waits."""
     return replace(prediction, outcome=replace(prediction.outcome, outputs=[]))
-
-
-def _bytes_of(explanation: Explanation) -> int:
-    texts = (cast("bytes", text) for array in explanation.arrays if array.dtype == object for text in array.flat)
-    return sum(map(len, texts)) + sum(array.nbytes for array in explanation.arrays)
 
 
 def _scores(prediction: Prediction, policy: OutcomePolicy) -> list[float] | None:

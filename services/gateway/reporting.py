@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 INTERVAL_S = 1.0
 TIMEOUT_S = 2.0
+# Pairs of versions in one report: no callers are answered while one is encoded.
+MAX_SHADOWS = 8
 
 T = TypeVar("T")
 
@@ -84,9 +86,21 @@ class Reporter:
 
     async def report(self) -> None:
         """Report what has changed, if anything has; what fails is logged when it begins to fail."""
-        arms, shadows = self._arms.changed(), self._shadows.changed()
-        if not arms and not shadows:
-            return
+        arms = self._arms.changed()
+        if arms:
+            if not await self._told(arms, ()):
+                return
+            self._arms.taken(arms)
+        # By themselves, since they are larger: nothing about them may hold up the evidence of releases.
+        shadows = self._shadows.changed()
+        for start in range(0, len(shadows), MAX_SHADOWS):
+            part = shadows[start : start + MAX_SHADOWS]
+            if not await self._told((), part):
+                return
+            self._shadows.taken(part)
+
+    async def _told(self, arms: Sequence[ArmTotals], shadows: Sequence[ShadowTotals]) -> bool:
+        """Report, and return whether the registry has taken it."""
         self._sequence += 1
         try:
             await self._registry.report(self._instance_id, self._sequence, arms, shadows, timeout_s=TIMEOUT_S)
@@ -98,5 +112,5 @@ class Reporter:
             logger.exception("traffic cannot be reported")
         else:
             self._taken = True
-            self._arms.taken(arms)
-            self._shadows.taken(shadows)
+            return True
+        return False

@@ -90,6 +90,7 @@ async def build(
         def use(snapshot: Snapshot) -> None:
             table = tables.build(snapshot)
             traffic.use(table)
+            agreements.use(table)
             flow.use(table)
 
         reader.subscribe(use)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 from services.gateway.agreement import Agreements, Pair, ShadowExample
+from services.gateway.assembly import bytes_of
 from services.gateway.checks import member_of
 from services.gateway.comparing import Incomparable, common_outputs, compare
 from services.gateway.lane import Features, Lane, Model
@@ -43,6 +44,8 @@ _PINNED = frozenset({RouteReason.PINNED, RouteReason.PINNED_ALIAS, RouteReason.P
 MAX_WAITING = 64
 # Rows that are asked together: few, as nothing else runs while they are made ready.
 MAX_BATCH_ROWS = 32
+# Of one answer in an example, which is for people, is reported each second that it stands, and kept by the registry.
+MAX_EXAMPLE_BYTES = 4096
 # A turn of the event loop that takes no longer has done nothing but look for work.
 IDLE_TURN_S = 30e-6
 # How often a shadow looks whether callers are served.
@@ -64,10 +67,9 @@ class _Asked(NamedTuple):
 
 @dataclass(slots=True)
 class _Line:
-    """What waits for the shadow of one endpoint, and who sees to it."""
+    """What waits for the shadow of one endpoint, and who sees to it as long as anything does."""
 
     waiting: deque[_Asked] = field(default_factory=deque)
-    lane: Lane | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -97,6 +99,11 @@ class Shadowing:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def lines(self) -> int:
+        """How many endpoints have something waiting, or under way."""
+        return len(self._lines)
+
     def answered(
         self,
         call: PredictCall,
@@ -110,30 +117,40 @@ class Shadowing:
             return
         if not sampled(f"shadow:{endpoint.name}", prediction.prediction_id, shadow.percent):
             return
-        line = self._lines.get(endpoint.name) or self._lines.setdefault(endpoint.name, _Line())
+        line = self._lines.get(endpoint.name) or self._new_line(endpoint.name)
         asked = _Asked(call, endpoint, shadow, prediction)
         if len(line.waiting) >= MAX_WAITING:
             self._agreements.of(_pair(asked)).left_out()
             _count(asked, "dropped")
             return
         line.waiting.append(asked)
-        if line.task is None:
-            # In a context of its own: the caller's trace ends with his answer.
-            line.task = asyncio.get_running_loop().create_task(self._work(line), context=contextvars.Context())
 
     def failed(self, call: PredictCall, endpoint: Endpoint, route: Route, error: MeshError, seconds: float) -> None:
         """Ask nothing: there is no answer to compare with."""
 
-    async def _work(self, line: _Line) -> None:
-        while line.waiting:
+    def _new_line(self, name: str) -> _Line:
+        line = self._lines[name] = _Line()
+        # In a context of its own: the caller's trace ends with his answer.
+        line.task = asyncio.get_running_loop().create_task(self._serve(name, line), context=contextvars.Context())
+        return line
+
+    async def _serve(self, name: str, line: _Line) -> None:
+        try:
+            await self._work(line.waiting)
+        finally:
+            # So that nothing is kept for endpoints that are gone, and the next request begins anew after a fault.
+            del self._lines[name]
+
+    async def _work(self, waiting: deque[_Asked]) -> None:
+        lane: Lane | None = None
+        while waiting:
             await self._quiet()
-            target = line.waiting[0].shadow.target
-            if line.lane is None or line.lane.target is not target:
-                line.lane = self._lane(target)
-            answers = await asyncio.gather(*(self._ask(line.lane, asked) for asked in _batch(line.waiting, target)))
+            target = waiting[0].shadow.target
+            if lane is None or lane.target is not target:
+                lane = self._lane(target)
+            answers = await asyncio.gather(*(self._ask(lane, asked) for asked in _batch(waiting, target)))
             if not any(answers):
                 await asyncio.sleep(FAILED_PAUSE_S)
-        line.task = None
 
     async def _quiet(self) -> None:
         """Return when no caller waits and the event loop has nothing else to do, or when that takes too long."""
@@ -229,7 +246,13 @@ def _example(asked: _Asked, outcome: Outcome, rows: list[int], index: int, diffe
 
 
 def _row(target: Target, outcome: Outcome, row: int) -> tuple[tuple[Output, npt.NDArray[np.generic]], ...]:
-    """Return copies of a row's outputs, which do not keep the whole batch."""
-    return tuple(
-        (output, values[row : row + 1].copy()) for output, values in zip(target.outputs, outcome.outputs, strict=True)
-    )
+    """Return copies of a row's outputs, which do not keep the whole batch; no more of them than MAX_EXAMPLE_BYTES."""
+    found = []
+    left = MAX_EXAMPLE_BYTES
+    for output, values in zip(target.outputs, outcome.outputs, strict=True):
+        value = values[row : row + 1].copy()
+        left -= bytes_of(value)
+        if left < 0:
+            break
+        found.append((output, value))
+    return tuple(found)

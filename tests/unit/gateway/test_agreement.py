@@ -9,6 +9,9 @@ import pytest
 
 from services.gateway.agreement import MAX_EXAMPLES, Agreement, Agreements, Pair, ShadowExample
 from services.gateway.comparing import Comparison, compare
+from services.gateway.convert_snapshot import TableBuilder
+from services.gateway.routing import RoutingTable
+from tests.support.predictions import endpoint, snapshot, version
 
 PAIR = Pair("m", "1.0.0", "2.0.0")
 
@@ -86,6 +89,30 @@ def test_what_has_changed_is_told_until_it_is_taken() -> None:
     assert [] == agreements.changed()
     agreements.of(Pair("n", "1.0.0", "2.0.0")).left_out()
     assert ["n"] == [totals.pair.endpoint for totals in agreements.changed()]
+
+
+def table(*endpoints: str, log_id: str = "log") -> RoutingTable:
+    """Return a table of endpoints with two versions."""
+    versions = [version({"x:FP32": ["x"]}, number=number, digest=number) for number in ("1.0.0", "2.0.0")]
+    made = snapshot(versions=versions, endpoints=[endpoint({"version": "1.0.0"}, name) for name in endpoints])
+    made.log_id = log_id
+    return TableBuilder().build(made)
+
+
+def test_what_is_not_defined_any_more_is_forgotten() -> None:
+    """An endpoint that is gone, a version, or all of another log; a report that comes back late changes nothing."""
+    agreements = Agreements()
+    agreements.use(table("m", "n"))
+    for pair in (PAIR, Pair("n", "1.0.0", "2.0.0"), Pair("m", "1.0.0", "3.0.0")):
+        agreements.of(pair).failed()
+    late = agreements.changed()
+    agreements.use(table("m"))
+    agreements.taken(late)
+    assert [] == agreements.changed()
+    agreements.of(PAIR).failed()
+    assert [2] == [totals.errors for totals in agreements.changed()]
+    agreements.use(table("m", log_id="another"))
+    assert [] == agreements.changed()
 
 
 @pytest.mark.parametrize("count", ["failed", "left_out"])

@@ -16,11 +16,11 @@ from predictmesh.types.v1 import data_type_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.gateway.agreement import Pair, ShadowExample, ShadowTotals
 from services.gateway.clients import TrafficClient
-from services.gateway.reporting import TIMEOUT_S, Reporter
+from services.gateway.reporting import MAX_SHADOWS, TIMEOUT_S, Reporter
 from services.gateway.routing import Arm
 from services.gateway.target import DType, KeyColumn, Output
 from services.gateway.traffic import ArmTotals
-from services.mesh.errors import DeadlineExceeded, MeshError, UpstreamUnavailable
+from services.mesh.errors import DeadlineExceeded, MeshError, Overloaded, UpstreamUnavailable
 from tests.support.virtual_time import run_virtually
 
 ARM = Arm("m", 7, 1, "1.1.0")
@@ -56,6 +56,8 @@ class MemoryRegistry:
         self.reports: list[tuple[str, int, int]] = []
         self.failures: list[Exception] = []
         self.heard = False
+        self.takes_shadows = True
+        self.shadows: list[int] = []
         self.calls = 0
         self.timeouts: set[float] = set()
 
@@ -70,9 +72,12 @@ class MemoryRegistry:
     ) -> None:
         self.calls += 1
         self.timeouts.add(timeout_s)
+        self.shadows.append(len(shadows))
+        if shadows and not self.takes_shadows:
+            raise Overloaded("the message is too large")
         failure = self.failures.pop(0) if self.failures else None
         if failure is None or self.heard:
-            self.reports.append((instance_id, sequence, arms[0].requests))
+            self.reports.append((instance_id, sequence, arms[0].requests if arms else 0))
         if failure is not None:
             raise failure
 
@@ -189,6 +194,32 @@ def test_each_process_has_its_own_name() -> None:
         counter.requests = 1
 
     assert 2 == len({name for _ in range(2) for name, _, _ in run(test).reports})
+
+
+class Shadows:
+    """Totals of so many pairs of versions."""
+
+    def __init__(self, count: int) -> None:
+        self.left = {Pair(f"{number}", "1.0.0", "1.1.0") for number in range(count)}
+
+    def changed(self) -> Sequence[ShadowTotals]:
+        return [ShadowTotals(pair, 0, 0, 0, 0, 0, 1, 0, {}, 0.0, (), 0) for pair in sorted(self.left)]
+
+    def taken(self, totals: Sequence[ShadowTotals]) -> None:
+        self.left -= {each.pair for each in totals}
+
+
+async def test_shadows_never_hold_up_evidence() -> None:
+    """They are reported by themselves, some at a time, and again while the registry does not take them."""
+    registry, counter, shadows = MemoryRegistry(), Counter(), Shadows(MAX_SHADOWS + 1)
+    counter.requests, registry.takes_shadows = 3, False
+    reporter = Reporter(registry, counter, shadows)
+    await reporter.report()
+    assert (3, MAX_SHADOWS + 1) == (counter.told, len(shadows.left))
+    registry.takes_shadows = True
+    await reporter.report()
+    assert not shadows.left
+    assert [0, MAX_SHADOWS, MAX_SHADOWS, 1] == registry.shadows
 
 
 class Stub:

@@ -40,13 +40,20 @@ class ShadowWorld(World):
         )
         super().__init__(ROWS, self.shadowing)
 
-    def define(self, new: Any = NEW, outputs: Any = ("y:FP32",), selector: str = "2.0.0", **shadow: float) -> None:
+    def define(
+        self,
+        new: Any = NEW,
+        outputs: Any = ("y:FP32",),
+        selector: str = "2.0.0",
+        primary_outputs: Any = ("y:FP32",),
+        **shadow: float,
+    ) -> None:
         """Let 1.0.0 answer and another version be its shadow."""
         endpoint = Endpoint(name="m", model="m", route=Route(version="1.0.0"), default_timeout_ms=5_000)
         endpoint.shadow.selector, endpoint.shadow.percent = selector, shadow.pop("percent", 100)
         for name, value in shadow.items():
             setattr(endpoint.shadow, name, value)
-        versions = [version(OLD), version(new, outputs, number="2.0.0", digest=f"{new} {outputs}")]
+        versions = [version(OLD, primary_outputs), version(new, outputs, number="2.0.0", digest=f"{new} {outputs}")]
         self.flow.use(self.tables.build(snapshot(RIDER, versions=versions, endpoints=[endpoint])))
 
     async def predict(self, *riders: str, **parts: Any) -> list[float]:
@@ -238,6 +245,33 @@ async def test_version_that_replaces_the_shadow_is_asked(world: ShadowWorld) -> 
     world.shadow_model.gate.set()
     totals = await world.totals(3)
     assert (3, 2) == (totals.rows, totals.exact_rows)
+
+
+async def test_examples_hold_no_large_answers(world: ShadowWorld) -> None:
+    """They are for people: of an answer that nobody reads only its name, rows and keys are kept."""
+    version_of = ("y:FP32", "image:FP32:2000", "last:FP32")
+    world.define(outputs=version_of, primary_outputs=version_of)
+    await world.predict("far")
+    (example,) = (await world.totals(1)).worst
+    assert [["y"], ["y"]] == [[output.name for output, _ in side] for side in (example.primary, example.shadow)]
+
+
+async def test_nothing_is_kept_of_endpoints_that_are_not_asked(world: ShadowWorld) -> None:
+    """Once what was in line is compared, there is no line; the next request makes a new one."""
+    for requests in (1, 2):
+        await world.predict("same")
+        await world.totals(requests)
+        await eventually(lambda: not world.shadowing.lines)
+
+
+async def test_fault_in_one_batch_ends_with_it(world: ShadowWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later requests are compared."""
+    with monkeypatch.context() as patched:
+        patched.setattr(world.shadowing, "_idle", lambda: 1 / 0)
+        await world.predict("same")
+        await eventually(lambda: not world.shadowing.lines)
+    await world.predict("same")
+    assert 1 == (await world.totals(1)).rows
 
 
 async def test_nothing_is_left_under_way() -> None:
