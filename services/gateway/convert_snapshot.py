@@ -10,12 +10,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 from predictmesh.features.v1 import features_service_pb2 as features_pb
-from predictmesh.registry.v1 import feature_view_pb2, model_pb2
+from predictmesh.registry.v1 import endpoint_pb2, feature_view_pb2, model_pb2, release_pb2
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from predictmesh.types.v1 import data_type_pb2
 from services.gateway.convert_endpoint import endpoint_of
-from services.gateway.routing import RoutingTable, Versions
+from services.gateway.routing import Endpoint, RoutingTable, Versions
 from services.gateway.target import DType, Input, KeyColumn, Output, Source, SourceKind, Target
+from services.mesh.selectors import is_version
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +69,22 @@ class TableBuilder:
         endpoints = {}
         for endpoint in snapshot.endpoints:
             _, versions = self._models.get(endpoint.model, (None, None))
-            built = endpoint_of(endpoint, versions, releases.get(endpoint.name))
+            built = _endpoint(endpoint, versions, releases.get(endpoint.name))
             if built is not None:
                 endpoints[endpoint.name] = built
         ids = {name: release.id for name, release in releases.items()}
         return RoutingTable(snapshot.revision, endpoints, snapshot.log_id, ids)
+
+
+def _endpoint(
+    endpoint: endpoint_pb2.Endpoint, versions: Versions | None, release: release_pb2.Release | None
+) -> Endpoint | None:
+    try:
+        return endpoint_of(endpoint, versions, release)
+    except (LookupError, ValueError):
+        # As with versions: the others must still answer, and by this snapshot.
+        logger.exception("an endpoint cannot be used", extra={"endpoint": endpoint.name})
+        return None
 
 
 def _built(
@@ -88,7 +100,8 @@ def _built(
         return known
     targets = _targets(model, views, known[1].targets if known else {})
     aliases = {alias: number for alias, number in sorted(content.aliases.items()) if number in targets}
-    released = tuple(number for number in content.released if number in targets)
+    # Another kind of number, of a newer registry, is in no range.
+    released = tuple(number for number in content.released if number in targets and is_version(number))
     return content, Versions(model.name, targets, aliases, released)
 
 

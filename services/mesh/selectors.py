@@ -9,6 +9,12 @@ import re
 from collections.abc import Collection, Mapping
 
 _RANGE = re.compile(r"(0|[1-9]\d{0,8})\.(?:(0|[1-9]\d{0,8})\.)?x")
+_VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
+
+
+def is_version(text: str) -> bool:
+    """Whether the text is MAJOR.MINOR.PATCH."""
+    return bool(_VERSION.fullmatch(text))
 
 
 def is_range(selector: str) -> bool:

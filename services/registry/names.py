@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from services.mesh.selectors import is_version
 from services.registry.errors import InvalidDefinition, InvalidName
 from services.registry.faults import Faults
 
@@ -13,7 +14,6 @@ _PART = re.compile(PART)
 _COLUMN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 # Begins with a letter, so that no version number or range can be meant.
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_TENSOR_NAME_BYTES = 256
 
@@ -52,7 +52,7 @@ def check_tensor_name(name: str, path: str, faults: Faults) -> None:
 
 def check_version(version: str, path: str, faults: Faults) -> None:
     """A semantic version without pre-release and build."""
-    if not _VERSION.fullmatch(version):
+    if not is_version(version):
         faults.add(InvalidName, path, f"{shown(version)} is not MAJOR.MINOR.PATCH, such as 1.0.0")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import weakref
 from typing import Any
 
@@ -14,7 +15,7 @@ from predictmesh.registry.v1 import endpoint_pb2
 from services.gateway.convert_snapshot import TableBuilder
 from services.gateway.routing import RoutingTable
 from services.gateway.target import KeyColumn, Source, SourceKind, Target
-from tests.support.predictions import snapshot, target, version, view
+from tests.support.predictions import endpoint, snapshot, target, version, view
 
 RIDER = view("rider", "a:FP32", "b:FP32:3")
 ROUTE = view("route", "d:FP32", origin="STRING", dest="STRING")
@@ -142,6 +143,24 @@ def test_endpoint_without_a_version_is_left_out(caplog: pytest.LogCaptureFixture
     assert 4 == len(caplog.records)
 
 
+def test_endpoint_that_cannot_be_read_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does what no registry of today would let through take the others with it."""
+    endpoints = [endpoint([("1.0.0", math.nan), ("1.0.0", 50)], "broken"), endpoint({"version": "1.0.0"})]
+    table = TableBuilder().build(snapshot(RIDER, ROUTE, versions=[version(BOUND)], endpoints=endpoints))
+    assert ["m"] == list(table.endpoints)
+    assert "cannot be used" in caplog.text
+
+
+def test_number_of_another_kind_is_in_no_range() -> None:
+    """A newer registry may have such versions: they answer whoever names them."""
+    numbers = ("1.0.0", "1.1.0-rc.1", "1.1")
+    versions = [version(BOUND, number=number, digest=number) for number in numbers]
+    defined = snapshot(RIDER, ROUTE, versions=versions, endpoints=[endpoint({"range": "1.x"})], released=numbers)
+    made = TableBuilder().build(defined).endpoint("m")
+    assert "1.0.0" == made.default.target.version
+    assert [*numbers, "1.0.0"] == [made.choose(pin, "p", []).target.version for pin in (*numbers, "1.x")]
+
+
 def _unknown_type() -> Any:
     made = version({"x:FP32": ["hour"]}, number="2.0.0")
     made.signature.inputs[0].data_type = 99
@@ -161,6 +180,6 @@ def test_version_that_cannot_be_used_is_left_out(broken: Any, caplog: pytest.Log
     """A version that names what is not there, or what only a newer gateway knows, takes nothing else with it."""
     versions = [version(BOUND), broken]
     table = TableBuilder().build(snapshot(RIDER, ROUTE, versions=versions, live="1.0.0", next="2.0.0"))
-    endpoint = table.endpoint("m")
-    assert (["1.0.0"], ["live"]) == (list(endpoint.versions.targets), list(endpoint.versions.aliases))
+    versions_of = table.endpoint("m").versions
+    assert (["1.0.0"], ["live"]) == (list(versions_of.targets), list(versions_of.aliases))
     assert "cannot be used" in caplog.text
