@@ -24,7 +24,7 @@ from services.gateway.errors import (
 from services.gateway.request import Column, Member, Override, PredictCall
 from services.gateway.target import DType, Input, KeyColumn, Source, Target
 from services.mesh.deadline import Deadline
-from services.mesh.errors import InvalidArgument, MissingField
+from services.mesh.errors import InvalidArgument, MeshError, MissingField
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -239,8 +239,22 @@ def _width(column: Column, target: Target) -> int:
 
 def member_of(call: PredictCall, target: Target, deadline: Deadline, running: CallContext | None) -> Member:
     """Return the request as a member of a batch; raises MeshErrors for every fault of the whole request."""
-    keys = checked_keys(call.entities, target)
-    rows = row_count(keys, call.features, target)
-    overrides = checked_features(call.features, target, rows) if call.features or target.required else []
+    keys, rows, overrides = _checked(call, target)
     answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     return Member(rows, keys, overrides, call.as_of_us, deadline, running, answer, time.monotonic(), call.explain)
+
+
+def takes(target: Target, call: PredictCall) -> bool:
+    """Whether the target finds no fault of the whole request."""
+    try:
+        _checked(call, target)
+    except MeshError:
+        return False
+    return True
+
+
+def _checked(call: PredictCall, target: Target) -> tuple[list[list[str] | list[int]], int, list[Override]]:
+    """Return the request's keys, rows and values."""
+    keys = checked_keys(call.entities, target)
+    rows = row_count(keys, call.features, target)
+    return keys, rows, checked_features(call.features, target, rows) if call.features or target.required else []

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from services.gateway.checks import takes
 from services.gateway.recent import Recent
 from services.mesh.errors import Code, MeshError
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from services.gateway.request import PredictCall
     from services.gateway.routing import Arm, Endpoint, Route, RoutingTable
 
-# Failures that speak against a version. The others are the callers', who may send them to one version more than another.
+# Failures that speak against a version. The others are the callers', who may send them to one version more than another;
+# unless a version refuses what the other one takes.
 FAILURES = frozenset(
     {
         Code.INTERNAL,
@@ -88,7 +90,7 @@ class Traffic:
 
     def failed(self, call: PredictCall, endpoint: Endpoint, route: Route, error: MeshError, seconds: float) -> None:  # noqa: ARG002
         """Count a failure, unless it is the caller's."""
-        tally = self._tally(call, route) if error.code in FAILURES else None
+        tally = self._tally(call, route) if _speaks_against(route, error, call, endpoint) else None
         if tally is not None:
             tally.requests += 1
             tally.errors += 1
@@ -130,3 +132,11 @@ class Traffic:
             for arm, tally in self._tallies.items()
             if self._releases.get(arm.endpoint) == arm.release_id or tally.requests != tally.taken
         }
+
+
+def _speaks_against(route: Route, error: MeshError, call: PredictCall, endpoint: Endpoint) -> bool:
+    """Whether a failure is the version's: it broke, or it refuses a request that the release's other version takes."""
+    if error.code is not Code.INVALID_ARGUMENT or route.arm is None:
+        return error.code in FAILURES
+    others = (other.target for other, _ in endpoint.split.shares() if other.target is not route.target)
+    return not takes(route.target, call) and any(takes(other, call) for other in others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from services.mesh.errors import (
     Code,
     DeadlineExceeded,
     Internal,
+    InvalidArgument,
     MeshError,
     Overloaded,
     Reason,
@@ -36,9 +38,9 @@ VERSIONS = [version({"x:FP32": ["x"]}, number=number, digest=number) for number 
 ONE = [column("x", 1.0)]
 
 
-def table(*releases: Any, log_id: str = "log") -> RoutingTable:
+def table(*releases: Any, log_id: str = "log", versions: Sequence[Any] = VERSIONS) -> RoutingTable:
     """Return a table with an endpoint of two versions."""
-    defined = snapshot(versions=VERSIONS, endpoints=[endpoint({"version": "1.0.0"})], releases=releases)
+    defined = snapshot(versions=versions, endpoints=[endpoint({"version": "1.0.0"})], releases=releases)
     defined.log_id = log_id
     return World({}).tables.build(defined)
 
@@ -49,9 +51,9 @@ RUNNING = release("1.0.0", "1.1.0", 50, 100)
 class Counting:
     """Traffic of an endpoint with a release under way."""
 
-    def __init__(self, *releases: Any) -> None:
+    def __init__(self, *releases: Any, versions: Sequence[Any] = VERSIONS) -> None:
         self.traffic = Traffic()
-        self.use(table(*(releases or (RUNNING,))))
+        self.use(table(*(releases or (RUNNING,)), versions=versions))
 
     def use(self, made: RoutingTable) -> None:
         self.endpoint = made.endpoint("m")
@@ -74,13 +76,33 @@ class Counting:
         self.traffic.answered(call(features=ONE, **parts), self.endpoint, made, seconds)
 
     def fail(self, error: MeshError, version: str = "1.1.0", **parts: Any) -> None:
-        self.traffic.failed(call(features=ONE, **parts), self.endpoint, self.route(version), error, 0.001)
+        self.traffic.failed(call(**{"features": ONE, **parts}), self.endpoint, self.route(version), error, 0.001)
 
     def changed(self) -> dict[Arm, tuple[int, int]]:
         return {each.arm: (each.requests, each.errors) for each in self.traffic.changed()}
 
     def take(self) -> None:
         self.traffic.taken(self.traffic.changed())
+
+
+@pytest.mark.parametrize(("refusing", "features"), [(CANDIDATE, ["x"]), (STABLE, ["x", "new"])])
+def test_version_that_refuses_what_the_other_takes_has_failed(refusing: Arm, features: list[str]) -> None:
+    """A candidate that takes other requests than callers send would be nobody's fault for ever."""
+    versions = [VERSIONS[0], version({"x:FP32": ["x"], "n:FP32": ["new"]}, number="1.1.0", digest="other")]
+    counting = Counting(RUNNING, versions=versions)
+    request = [column(name, 1.0) for name in features]
+    for number in ("1.0.0", "1.1.0"):
+        counting.fail(InvalidArgument(""), number, features=request)
+    assert {refusing: (1, 1)} == counting.changed()
+
+
+def test_request_that_no_version_takes_is_the_callers_fault() -> None:
+    """Whichever it came to; and so is one that they take, and that the model does not."""
+    counting = Counting()
+    for features in ([], ONE):
+        for number in ("1.0.0", "1.1.0"):
+            counting.fail(InvalidArgument(""), number, features=features)
+    assert {} == counting.changed()
 
 
 def test_answers_are_counted_by_arm() -> None:

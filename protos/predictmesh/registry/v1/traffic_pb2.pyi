@@ -45,7 +45,8 @@ class ArmTotals(_message.Message):
     """Requests that were answered or failed, each prediction id once."""
     errors: _builtins.int
     """Those that failed through no fault of the caller's: with INTERNAL, UNKNOWN, UNAVAILABLE, RESOURCE_EXHAUSTED,
-    DEADLINE_EXCEEDED or a FAILED_PRECONDITION of features; or with such rows.
+    DEADLINE_EXCEEDED or a FAILED_PRECONDITION of features; or with such rows; or that this version refuses for what they
+    hold, and the other version of the release takes.
     """
     @_builtins.property
     def latency(self) -> Global___Histogram:
