@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.mesh.errors import MissingField
+from services.registry.asking import differing
 from services.registry.catalog import Catalog
 from services.registry.changes import ReleaseChanged
 from services.registry.definitions import Endpoint, Model, Release, ReleasePlan, ReleaseState, Version
@@ -126,6 +127,10 @@ def _admitted(
     stable, candidate = _stable(catalog, endpoint), _candidate(candidacy, model)
     if stable.version == candidate.version:
         raise InvalidDefinition(f"{candidate.version} answers {endpoint.name} already", field=candidacy.field)
+    otherwise = differing(stable, candidate, catalog.views)
+    if otherwise:
+        why = f"{candidate.version} does not take what callers of {endpoint.name} send: {', '.join(otherwise)}"
+        raise IncompatibleChange(f"{why}; give it an endpoint of its own", field=candidacy.field)
     release = Release(
         endpoint=endpoint.name,
         id=catalog.last_release_id + 1,

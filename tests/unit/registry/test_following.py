@@ -10,7 +10,6 @@ import pytest
 from services.mesh.errors import MeshError, Reason
 from services.registry.catalog import Catalog, check_catalog
 from services.registry.definitions import (
-    InputBinding,
     OutcomeKind,
     OutcomePolicy,
     Release,
@@ -23,16 +22,13 @@ from services.registry.definitions import (
 from services.registry.faults import Faults
 from services.registry.releasing import Candidacy, plan_promotion, plan_rollback, plan_start
 from tests.support.catalogs import NOW, a_catalog, answering, the_model, with_applied, with_release, with_version
-from tests.support.definitions import asked, endpoint, model, spec
+from tests.support.definitions import endpoint, model, spec
 from tests.support.gates import OpenGates
 
 LATER = NOW + timedelta(minutes=5)
 BINARY = OutcomePolicy("y", OutcomeKind.BINARY)
-# A version without the output that BINARY is about, and without a key.
-OTHER = {
-    "signature": Signature((spec(shape=(1,)),), (spec("z"),)),
-    "bindings": (InputBinding("x", (asked("hour"),)),),
-}
+# A version without the output that BINARY is about.
+OTHER = {"signature": Signature((spec(shape=(4,)),), (spec("z"),))}
 
 
 def start(catalog: Catalog, candidate: str = "1.1.0", at: str = "churn") -> Release:

@@ -15,6 +15,7 @@ from services.registry.changes import ResourceDeleted
 from services.registry.definitions import (
     Endpoint,
     ErrorRateGuard,
+    InputBinding,
     Model,
     OutcomeKind,
     OutcomePolicy,
@@ -26,6 +27,7 @@ from services.registry.definitions import (
     Route,
     Shadow,
     Signature,
+    Source,
     Version,
     WeightedVersion,
 )
@@ -50,7 +52,7 @@ from tests.support.catalogs import (
     with_release,
     with_version,
 )
-from tests.support.definitions import endpoint, model, spec
+from tests.support.definitions import asked, endpoint, model, spec, stored
 from tests.support.gates import OpenGates
 
 LATER = NOW + timedelta(minutes=5)
@@ -298,6 +300,35 @@ def test_a_candidate_must_answer_what_the_endpoint_promises() -> None:
     with pytest.raises(MeshError, match="no output 'y'") as caught:
         start(catalog)
     assert caught.value.reason is Reason.INCOMPATIBLE_CHANGE
+
+
+ASKED_OTHERWISE: dict[str, tuple[tuple[Source, ...], str]] = {
+    "no key": ((asked("hour"), asked("minute")), "key column rider_id"),
+    "a feature more": ((stored("trips"), asked("hour"), asked("minute")), "request-time feature minute"),
+    "a feature less": ((stored("trips"), stored("rating")), "request-time feature hour"),
+}
+
+
+@pytest.mark.parametrize(("sources", "differing"), ASKED_OTHERWISE.values(), ids=ASKED_OTHERWISE)
+@pytest.mark.parametrize("act", [start, promote])
+def test_a_candidate_takes_what_callers_send(
+    act: Callable[[Catalog, str], Release], sources: tuple[Source, ...], differing: str
+) -> None:
+    """Otherwise its share of them would be refused for a fault of their own, which speaks against no version."""
+    signature = Signature((spec(shape=(len(sources),)),), (spec("y"),))
+    catalog = with_version(a_catalog("1.0.0"), "1.1.0", signature=signature, bindings=(InputBinding("x", sources),))
+    with pytest.raises(MeshError, match=differing) as caught:
+        act(catalog, "1.1.0")
+    assert caught.value.reason is Reason.INCOMPATIBLE_CHANGE
+    assert caught.value.violations[0].field in {"candidate", "version"}
+
+
+def test_a_candidate_may_read_more_that_is_stored() -> None:
+    """Of the same keys; callers do not see it."""
+    sources = (stored("trips"), asked("hour"))
+    signature = Signature((spec(shape=(2,)),), (spec("y"),))
+    catalog = with_version(a_catalog("1.0.0"), "1.1.0", signature=signature, bindings=(InputBinding("x", sources),))
+    assert start(catalog).candidate == "1.1.0"
 
 
 def test_rollback_of_a_promotion_needs_the_route_that_it_left() -> None:
