@@ -49,6 +49,7 @@ class Controller:
         self._traffic = traffic
         self._now = now
         self._interval_s = interval_s
+        self._failing: dict[str, str] = {}
         self._followed: tuple[int, date] | None = None
 
     @asynccontextmanager
@@ -65,8 +66,8 @@ class Controller:
         """Look at every release under way once, and see to what goes by them. Raises nothing."""
         for release in list(self._ledger.newest.value.catalog.releases.values()):
             if release.state.under_way:
-                await _attempt(self._look_at(release), release.endpoint)
-        await _attempt(self._follow())
+                await self._attempt(self._look_at(release), release.endpoint)
+        await self._attempt(self._follow())
 
     async def _run(self) -> None:
         while True:
@@ -103,13 +104,17 @@ class Controller:
 
         await self._transactions.write(decided, Author(ACTOR, decision.reason))
 
-
-async def _attempt(work: Awaitable[None], endpoint: str = "") -> None:
-    """Whatever it ends in, the next look is all there is to do, and others must not wait for it."""
-    try:
-        await work
-    except Exception:
-        logger.exception("a look at the releases failed", extra={"endpoint": endpoint})
+    async def _attempt(self, work: Awaitable[None], endpoint: str = "") -> None:
+        """Whatever it ends in, the next look is all there is to do, and others must not wait for it."""
+        try:
+            await work
+        except Exception as error:
+            # It is the same at each look until somebody mends it, and was told at the first.
+            if self._failing.get(endpoint) != str(error):
+                logger.exception("a look at the releases failed", extra={"endpoint": endpoint})
+            self._failing[endpoint] = str(error)
+        else:
+            self._failing.pop(endpoint, None)
 
 
 def _unless_astray(promotion: Promote, release: Release, catalog: Catalog) -> Promote | Hold:

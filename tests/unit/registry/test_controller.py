@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from services.mesh.errors import StoreUnavailable
 from services.registry.catalog import Catalog
 from services.registry.changes import Change, ReleaseChanged, ResourcesApplied, VersionRegistered
@@ -132,6 +134,27 @@ async def test_a_release_that_cannot_be_looked_at_keeps_no_other_from_being_take
             made.release("first").state,
             made.release("second").state,
         )
+
+
+async def test_what_keeps_failing_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And again once it has ended in between, or fails otherwise."""
+    candidates: dict[str, ArmEvidence | Exception] = {"first": StoreUnavailable("the disk is full")}
+    async with world(tmp_path, candidates, endpoint("first", route=TO_1_0_0)) as made:
+        await made.start("first")
+
+        async def told(found: ArmEvidence | Exception) -> int:
+            caplog.clear()
+            candidates["first"] = found
+            await made.controller.look()
+            return len([record for record in caplog.records if record.message == "a look at the releases failed"])
+
+        assert [1, 0, 1, 0, 1] == [
+            await told(StoreUnavailable("the disk is full")),
+            await told(StoreUnavailable("the disk is full")),
+            await told(ValueError("another")),
+            await told(ArmEvidence()),
+            await told(ValueError("another")),
+        ]
 
 
 async def test_a_promotion_that_would_take_others_along_is_held_for_somebody_to_look(tmp_path: Path) -> None:
