@@ -45,6 +45,8 @@ def command(
     if as_json and not follow:
         print_json([_plain(event, text) for event, text in shown])
         return
+    if not shown and not follow:
+        print(f"(no events of {endpoint}; `predictmesh endpoints` lists endpoints)" if endpoint else "(no events)")
     _print(shown, as_json)
     if follow:
         coming = follow_events(target, present.log_id, present.revision, timeout_s)

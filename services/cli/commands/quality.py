@@ -75,7 +75,7 @@ def _print(found: Sequence[tuple[str, VersionQuality]], endpoint: str | None) ->
     rows = [_row(name, each, present) for name, each in found]
     if endpoint:
         columns, rows = columns[1:], [row[1:] for row in rows]
-    empty = "nothing is kept of predictions; `outcomes` in an endpoint's YAML keeps them"
+    empty = "no predictions have been kept; `outcomes` in an endpoint's YAML keeps them"
     print_table(columns, rows, empty=empty)
 
 
