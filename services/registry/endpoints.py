@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from services.registry.asking import differing
 from services.registry.binding import Views, keys_of
 from services.registry.definitions import Endpoint, Model, OutcomeKind, OutcomePolicy, TensorSpec, Version
 from services.registry.definitions.tensors import DataType
@@ -31,8 +32,14 @@ def check_endpoint(endpoint: Endpoint, models: Mapping[str, Model], views: Views
     check_route(endpoint.route, model, f"{path}.route", faults)
     if endpoint.shadow:
         check_shadow(endpoint.shadow, model, f"{path}.shadow", faults)
-    for version in answering(endpoint.route, model):
+    versions = answering(endpoint.route, model)
+    for version in versions:
         _check_answering(endpoint, version, views, path, faults)
+    for version in versions[1:]:
+        otherwise = differing(versions[0], version, views)
+        if otherwise:
+            why = f"{version.version} takes another {', '.join(otherwise)} than {versions[0].version}"
+            faults.add(InvalidDefinition, f"{path}.route.weights", f"{why}: a request could be of one of them only")
 
 
 def _check_answering(endpoint: Endpoint, version: Version, views: Views, path: str, faults: Faults) -> None:

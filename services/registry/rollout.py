@@ -93,6 +93,9 @@ def _missing(release: Release, evidence: Sequence[StepEvidence], now: datetime) 
     missing = []
     if here.candidate.requests < plan.min_requests:
         missing.append(f"{plan.min_requests - here.candidate.requests} more requests of {release.candidate}")
+    if not here.stable.requests:
+        # There is nothing to compare the candidate with.
+        missing.append(f"requests of {release.stable}")
     if left > timedelta():
         missing.append(f"{math.ceil(left.total_seconds())} s to pass")
     return (*missing, *_missing_outcomes(release, here))

@@ -68,7 +68,8 @@ def scored(rows: int, skill: float, seed: int = 5) -> ScoreCounts:
 def test_nothing_is_said_of_what_nobody_has_asked() -> None:
     """Without evidence there is no verdict, and everything to wait for."""
     assert () == verdicts(release(), ())
-    assert Wait(("500 more requests of 1.1.0", "60 s to pass")) == decide(release(), (), START)
+    lacking = ("500 more requests of 1.1.0", "requests of 1.0.0", "60 s to pass")
+    assert Wait(lacking) == decide(release(), (), START)
 
 
 def test_a_step_lasts_until_it_has_requests_and_time() -> None:
@@ -77,6 +78,7 @@ def test_a_step_lasts_until_it_has_requests_and_time() -> None:
     assert Wait(("60 s to pass",)) == decide(release(), [enough], START)
     assert Wait(("1 s to pass",)) == decide(release(), [enough], LATER - timedelta(seconds=0.5))
     assert Wait(("1 more requests of 1.1.0",)) == decide(release(), [few], LATER)
+    assert Wait(("requests of 1.0.0",)) == decide(release(), [StepEvidence(0, ArmEvidence(), arm(500))], LATER)
     assert isinstance(decide(release(), [enough], LATER), Advance)
 
 

@@ -7,9 +7,17 @@ from typing import Any
 import pytest
 
 from services.mesh.errors import MeshError, Reason
-from services.registry.definitions import Endpoint, OutcomeKind, OutcomePolicy, Route, Shadow, WeightedVersion
+from services.registry.definitions import (
+    Endpoint,
+    InputBinding,
+    OutcomeKind,
+    OutcomePolicy,
+    Route,
+    Shadow,
+    WeightedVersion,
+)
 from tests.support.catalogs import a_catalog, answering, the_model, with_applied, with_version
-from tests.support.definitions import endpoint, model
+from tests.support.definitions import age, asked, endpoint, model, stored
 
 
 def weights(**percents: float) -> Route:
@@ -127,3 +135,12 @@ def test_a_shadow_may_be_one_of_several_that_answer() -> None:
     """It shows something wherever another one answered."""
     made: Endpoint = endpoint(route=weights(v1_0_0=50, v1_1_0=50), shadow=Shadow("1.1.0", 10))
     assert answering(with_applied(a_catalog(), made)) == ["1.0.0", "1.1.0"]
+
+
+def test_versions_that_share_requests_take_the_same() -> None:
+    """A request that suits one of them would be refused by the other."""
+    binding = InputBinding("x", (stored("trips"), stored("rating"), age(), asked("minute")))
+    catalog = with_version(a_catalog("1.0.0"), "1.1.0", bindings=(binding,))
+    with pytest.raises(MeshError, match="request-time feature minute") as caught:
+        with_applied(catalog, endpoint(route=weights(v1_0_0=50, v1_1_0=50)))
+    assert caught.value.violations[0].field == "resources[0].endpoint.route.weights"
