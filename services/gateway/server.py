@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -31,6 +31,7 @@ from services.mesh.channel import open_stub
 from services.mesh.lifecycle import Service
 from services.mesh.methods import Servicer
 from services.mesh.objects import Objects
+from services.mesh.resilience import Hop
 from services.mesh.snapshots import SnapshotReader
 
 if TYPE_CHECKING:
@@ -85,15 +86,7 @@ async def build(
             max_queued_rows=settings.max_queued_rows,
             observers=[traffic, recorder, shadowing],
         )
-        tables = TableBuilder()
-
-        def use(snapshot: Snapshot) -> None:
-            table = tables.build(snapshot)
-            traffic.use(table)
-            agreements.use(table)
-            flow.use(table)
-
-        reader.subscribe(use)
+        _lead(reader, traffic, agreements, flow)
         await stack.enter_async_context(reader)
         await stack.enter_async_context(recorder)
         await stack.enter_async_context(shadowing)
@@ -101,20 +94,34 @@ async def build(
             Reporter(TrafficClient(peers.releases), traffic, agreements, interval_s=settings.report_interval_s)
         )
 
-        def status() -> dict[str, object]:
-            return {
-                "snapshot_revision": reader.current.revision if reader.current else 0,
-                "registry_reachable": reader.reachable,
-                "endpoints": sorted(flow.table.endpoints) if flow.ready else [],
-                "breakers": {hop.name: hop.breaker.state for hop in (feature_client.hop, model_client.hop)},
-            }
-
         yield Service(
             name="gateway",
             servicers=apis(flow, OutcomeFlow(quality_client, recorder.settle), settings),
             ready=lambda: "" if flow.ready else "no snapshot of the definitions yet",
-            status=status,
+            status=lambda: _status(reader, flow, (feature_client.hop, model_client.hop)),
         )
+
+
+def _lead(reader: SnapshotReader, traffic: Traffic, agreements: Agreements, flow: PredictFlow) -> None:
+    """Have all go by the newest snapshot; those who count know it before the first request is routed by it."""
+    tables = TableBuilder()
+
+    def use(snapshot: Snapshot) -> None:
+        table = tables.build(snapshot)
+        traffic.use(table)
+        agreements.use(table)
+        flow.use(table)
+
+    reader.subscribe(use)
+
+
+def _status(reader: SnapshotReader, flow: PredictFlow, hops: Iterable[Hop]) -> dict[str, object]:
+    return {
+        "snapshot_revision": reader.current.revision if reader.current else 0,
+        "registry_reachable": reader.reachable,
+        "endpoints": sorted(flow.table.endpoints) if flow.ready else [],
+        "breakers": {hop.name: hop.breaker.state for hop in hops},
+    }
 
 
 def apis(flow: PredictFlow, outcomes: OutcomeFlow, settings: Settings) -> list[Servicer]:

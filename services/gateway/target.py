@@ -98,8 +98,8 @@ class Output:
 class Target:
     """One model version; equal only to itself. `digest` stands for all that was registered of it.
 
-    `schema_ids` are those of its `views` when it was made. `entities` has the places in `keys` of each entity's columns. `plan` is what the feature service is asked, as the wire
-    has it; None: requests alone.
+    `schema_ids` are those of its `views` when it was made. `entities` has the places in `keys` of each entity's columns.
+    `plan` is what the feature service is asked, as the wire has it; None: requests alone.
     """
 
     model: str

@@ -68,8 +68,8 @@ def start(
 ) -> None:
     """Let VERSION replace what answers ENDPOINT, step by step.
 
-    VERSION may be an alias. The registry's controller goes from step to step, and takes VERSION back when a guard finds it worse. Errors
-    and latency are always guarded; quality is with --quality, or by the plan of a file.
+    VERSION may be an alias. The registry's controller goes from step to step, and takes VERSION back when a guard finds it
+    worse. Errors and latency are always guarded; quality is with --quality, or by the plan of a file.
     """
     request = StartReleaseRequest(endpoint=endpoint, candidate=version, plan=plan.plan(), actor=actor(), **options)
     try:
