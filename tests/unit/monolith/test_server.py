@@ -101,6 +101,8 @@ async def test_one_port_has_every_service(monolith: Service) -> None:
         "predictmesh.gateway.v1.PredictionService",
         "predictmesh.features.v1.FeatureService",
         "predictmesh.registry.v1.RegistryService",
+        "predictmesh.registry.v1.ReleaseService",
+        "predictmesh.registry.v1.QualityService",
         "predictmesh.model.v1.ModelService",
         "inference.GRPCInferenceService",
     } == served
