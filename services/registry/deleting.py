@@ -9,7 +9,8 @@ from services.mesh.errors import MissingField
 from services.registry.catalog import Catalog
 from services.registry.changes import ResourceDeleted
 from services.registry.definitions import Endpoint, Model, Resource
-from services.registry.errors import InUse, UnknownEndpoint, UnknownModel, UnknownView
+from services.registry.errors import InUse, ReleaseActive, UnknownEndpoint, UnknownModel, UnknownView
+from services.registry.following import release_first
 from services.registry.lookup import find_version
 from services.registry.routes import resolve
 from services.registry.versions import uploads_of
@@ -44,7 +45,7 @@ def plan_deletion(catalog: Catalog, target: ResourceDeleted | None) -> ResourceD
         case "version":
             _check_version(catalog, target.name, target.version)
         case "endpoint":
-            _require(catalog.endpoints, target.name, UnknownEndpoint, "endpoint")
+            _check_endpoint(catalog, target.name)
     return target
 
 
@@ -59,6 +60,12 @@ def _check_view(catalog: Catalog, name: str) -> None:
     _require(catalog.views, name, UnknownView, "feature_view")
     readers = [f"{model.name}@{version.version}" for model, version in catalog.readers_of(name)]
     _refuse_if_used(f"feature view {name}", "feature_view", readers)
+
+
+def _check_endpoint(catalog: Catalog, name: str) -> None:
+    _require(catalog.endpoints, name, UnknownEndpoint, "endpoint")
+    if catalog.release_under_way(name):
+        raise ReleaseActive(release_first(name), field="endpoint", endpoint=name)
 
 
 def _check_model(catalog: Catalog, name: str) -> None:

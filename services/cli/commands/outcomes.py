@@ -114,6 +114,8 @@ def export(
     came from (`SOURCE#origin`), and the age of each view (`VIEW#age_s`). `capture_percent` of the endpoint's outcomes says
     what is captured; it is there until the outcome may come no more.
     """
+    if output.suffix != ".parquet":
+        raise Mistake(f"{output} is to be a Parquet file: name it so, e.g. {output.with_suffix('.parquet').name}")
     # It needs pyarrow, which takes as long to import as all the rest.
     from services.cli.outcomes.parquet import ParquetExport
     from services.cli.outcomes.spool import Spool

@@ -159,6 +159,13 @@ def test_export_of_nothing(kept: World) -> None:
     assert not path.exists()
 
 
+def test_export_is_parquet(kept: World) -> None:
+    """Whoever names another kind of file would not find it there."""
+    outcome = run("outcomes", "export", "lateness", "-o", "x.csv", *kept.at)
+    assert outcome.code == 2
+    assert "x.parquet" in outcome.err
+
+
 @pytest.mark.parametrize("arguments", [("quality", "none"), ("outcomes", "export", "none", "-o", "x.parquet")])
 def test_unknown_endpoint(kept: World, arguments: tuple[str, ...]) -> None:
     """It is told where to find those that there are."""

@@ -11,7 +11,7 @@ from services.registry.catalog import Catalog
 from services.registry.changes import ResourceDeleted
 from services.registry.definitions import Model, Release, ReleasePlan, ReleaseState, Route
 from services.registry.deleting import plan_deletion
-from services.registry.errors import InUse
+from services.registry.errors import InUse, ReleaseActive
 from tests.support.definitions import endpoint, version
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,6 +34,13 @@ def test_both_versions_of_a_release_under_way_stay(state: ReleaseState, number: 
     """The candidate, which no route names, as well as the stable one."""
     with pytest.raises(InUse, match="release of endpoint churn that is under way"):
         plan_deletion(catalog(state, "1.0.0"), ResourceDeleted("version", "churn", number))
+
+
+@pytest.mark.parametrize("state", [ReleaseState.RUNNING, ReleaseState.HELD])
+def test_so_does_its_endpoint(state: ReleaseState) -> None:
+    """Who deletes it has forgotten the release, or never knew of it."""
+    with pytest.raises(ReleaseActive, match="promote it or roll it back first"):
+        plan_deletion(catalog(state, "1.0.0"), ResourceDeleted("endpoint", "churn"))
 
 
 @pytest.mark.parametrize(
