@@ -19,6 +19,8 @@ from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
 from predictmesh.registry.v1.endpoint_pb2 import Endpoint, Route
 from predictmesh.registry.v1.feature_view_pb2 import FeatureView
 from predictmesh.registry.v1.model_pb2 import Artifact, Model, Version
+from predictmesh.registry.v1.release_pb2 import RELEASE_STATE_HELD, RELEASE_STATE_RUNNING
+from predictmesh.registry.v1.release_service_pb2 import RollbackRequest
 from tests.support.onnx_models import OnnxModel
 from tests.worlds.failures import failure_of
 from tests.worlds.mesh import Mesh
@@ -26,6 +28,7 @@ from tests.worlds.resources import bindings, signature, tensors
 
 LIMIT_S = 20.0
 TIMEOUT_S = 10.0
+UNDER_WAY = {RELEASE_STATE_RUNNING, RELEASE_STATE_HELD}
 # When the features of tests became true, microseconds since the epoch.
 NOON_US = 1_376_913_600_000_000
 
@@ -202,7 +205,12 @@ class Sandbox:
         return await self.mesh.gateway.Predict(self.request(endpoint, *columns, **parts), timeout=TIMEOUT_S)
 
     async def close(self) -> None:
-        """Delete what was defined, what names others first."""
+        """End the releases under way, and delete what was defined, what names others first."""
+        snapshot = (await self.mesh.registry.GetSnapshot(registry_pb.GetSnapshotRequest(), timeout=TIMEOUT_S)).snapshot
+        for release in snapshot.releases:
+            if release.endpoint.startswith(self.full("")) and release.state in UNDER_WAY:
+                request = RollbackRequest(endpoint=release.endpoint)
+                await self.mesh.releases.Rollback(request, timeout=TIMEOUT_S)
         order = ("endpoint", "model", "feature_view")
         for deletion in sorted(self._made, key=lambda made: order.index(made.WhichOneof("target") or "")):
             await self.mesh.registry.Delete(deletion, timeout=TIMEOUT_S)

@@ -22,6 +22,7 @@ def canary(world: World) -> Iterator[World]:
     """An endpoint that 1.0.0 answers, for the time of a test."""
     succeed("apply", "-f", world.file("canary.yaml", CANARY), *world.at)
     yield world
+    run("release", "rollback", NAME, *world.at)
     succeed("endpoints", "delete", NAME, "--yes", *world.at)
 
 
@@ -173,8 +174,12 @@ def test_shadow(canary: World) -> None:
 
 
 def test_deletion(world: World) -> None:
-    """An endpoint that is gone is unknown; a view that a version reads stays."""
+    """An endpoint that is gone is unknown; one that is being released stays, and so does a view that a version reads."""
     succeed("apply", "-f", world.file("canary.yaml", CANARY), *world.at)
+    succeed("release", "start", NAME, "2.0.0", *world.at)
+    outcome = run("endpoints", "delete", NAME, "--yes", *world.at)
+    assert (2, True) == (outcome.code, "[RELEASE_ACTIVE]" in outcome.err)
+    succeed("release", "rollback", NAME, *world.at)
     assert f"deleted endpoint {NAME}; revision " in succeed("endpoints", "delete", NAME, "--yes", *world.at)
     assert (2, True) == (
         run("endpoints", "delete", NAME, "--yes", *world.at).code,
