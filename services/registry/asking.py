@@ -9,7 +9,7 @@ from services.registry.definitions import Version
 def differing(stable: Version, candidate: Version, views: Views) -> list[str]:
     """What a request to `stable` would have to say otherwise to `candidate`: keys and request-time features, exactly.
 
-    A request that misses one is refused, and so is one with one too many: the caller's fault, which no guard counts.
+    A request that misses one is refused, and so is one with one too many: a share of the callers would have nothing else.
     """
     before, after = keys_of(stable, views), keys_of(candidate, views)
     keys = [
