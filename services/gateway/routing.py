@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from services.gateway.errors import UnknownEndpoint, UnknownVersion
 from services.mesh.selectors import is_range, newest_in, ranges_of, resolve
 
 if TYPE_CHECKING:
     from services.gateway.policies import OutcomePolicy, Shadow
-    from services.gateway.request import Column
     from services.gateway.splitting import Split
     from services.gateway.target import Target
 
@@ -31,6 +30,18 @@ class RouteReason(Enum):
     ENDPOINT_WEIGHT = 7
     CANARY = 8
     STABLE = 9
+
+
+class Keys(Protocol):
+    """A column of entity keys as it came."""
+
+    @property
+    def name(self) -> str:
+        """The key column."""
+
+    @property
+    def values(self) -> Sequence[object]:
+        """One value a row."""
 
 
 class Arm(NamedTuple):
@@ -115,7 +126,7 @@ class Endpoint:
         """The route of a request without a pin; of several the one with the largest share."""
         return max(self.split.shares(), key=itemgetter(1))[0]
 
-    def choose(self, pin: str, prediction_id: str, entities: Iterable[Column]) -> Route:
+    def choose(self, pin: str, prediction_id: str, entities: Iterable[Keys]) -> Route:
         """Return the route of a request; a `pin` of a version, an alias or a range wins over everything."""
         if pin:
             return self.versions.pinned(pin)
@@ -123,7 +134,7 @@ class Endpoint:
             return self.split.only
         return self.split.choose(self._sticky_value(entities) or prediction_id)
 
-    def _sticky_value(self, entities: Iterable[Column]) -> str:
+    def _sticky_value(self, entities: Iterable[Keys]) -> str:
         """Return the first row's value of the sticky key; "" without one, and also where the column is missing.
 
         Such a request will be refused, whichever version it is checked against.
