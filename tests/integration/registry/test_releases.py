@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
 from predictmesh.registry.v1 import release_service_pb2 as pb
 from predictmesh.registry.v1.release_pb2 import (
     RELEASE_STATE_HELD,
@@ -19,20 +17,24 @@ from predictmesh.registry.v1.release_pb2 import (
     RELEASE_STATE_ROLLED_BACK,
     RELEASE_STATE_RUNNING,
     ErrorRateGuard,
-    Release,
     ReleasePlan,
 )
 from services.mesh.errors import Code, MeshError, Reason
 from services.registry.definitions import MetricGate, Model, Route
-from tests.support.definitions import endpoint, model, version, view
+from tests.integration.registry.releasing import (
+    LOOK_S,
+    STEPS,
+    changes,
+    ended,
+    fill,
+    last,
+    route_of,
+    start,
+)
+from tests.support.definitions import endpoint, version
 from tests.support.fake_gateway import FakeGateway, busy
-from tests.support.registry import Client, World, connected, registry
+from tests.support.registry import Client, World, registry
 from tests.support.waiting import eventually_answers
-from tests.worlds.parts import Part
-
-LOOK_S = 0.02
-STEPS = (5.0, 25.0, 50.0, 100.0)
-QUICK = ReleasePlan(steps=STEPS, min_requests=50, min_duration_ms=1, error_rate=ErrorRateGuard(max_increase=0.01))
 
 
 @pytest.fixture(params=get_args(World))
@@ -41,59 +43,6 @@ async def ready(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with registry(tmp_path, request.param, release_interval_s=LOOK_S) as client:
         await fill(client)
         yield client
-
-
-async def fill(client: Client) -> None:
-    """Two versions of churn, READY, and the endpoint."""
-    await client.apply(view(), model())
-    await client.upload()
-    for number in ("1.0.0", "1.1.0"):
-        await client.register(version(number))
-    await report_ready(client)
-    await client.apply(endpoint(route=Route(version="1.0.0")), allow_unready=False)
-
-
-async def report_ready(client: Client) -> None:
-    """Say that every version is READY."""
-    await client.report(*(await client.snapshot()).models[0].versions)
-
-
-async def start(client: Client, plan: ReleasePlan = QUICK, **parts: object) -> Release:
-    """Start a release of 1.1.0."""
-    request: dict[str, object] = {"endpoint": "churn", "candidate": "1.1.0", "plan": plan, "reason": "better"} | parts
-    response: pb.StartReleaseResponse = await client.releases.StartRelease(pb.StartReleaseRequest(**request))  # type: ignore[arg-type]
-    return response.release
-
-
-async def last(client: Client) -> Release:
-    """The last release of churn."""
-    response: pb.GetReleaseResponse = await client.releases.GetRelease(pb.GetReleaseRequest(endpoint="churn"))
-    return response.release
-
-
-async def ended(client: Client) -> Release:
-    """The release, when it has ended."""
-
-    async def over() -> bool:
-        return (await last(client)).state in {RELEASE_STATE_PROMOTED, RELEASE_STATE_ROLLED_BACK}
-
-    await eventually_answers(over)
-    return await last(client)
-
-
-async def route_of(client: Client) -> str:
-    """The version that the endpoint's route names."""
-    return (await client.snapshot()).endpoints[0].route.version
-
-
-def changes(events: list[registry_pb.Event]) -> list[tuple[str, int, str]]:
-    """State, step and actor of each change of a release in the log."""
-    found = []
-    for event in events:
-        if event.type == "release_changed":
-            release = json.loads(event.payload)["release"]
-            found.append((release["state"], release["step"], event.actor))
-    return found
 
 
 async def test_a_good_candidate_goes_to_all_by_itself(ready: Client) -> None:
@@ -233,91 +182,3 @@ async def test_of_two_operators_one_wins(ready: Client) -> None:
     assert (refused.code, refused.reason) == (Code.ABORTED, Reason.REVISION_CONFLICT)
     assert refused.metadata["revision"] == str(revision + 1)
     assert (await ready.snapshot()).revision == revision + 1
-
-
-@asynccontextmanager
-async def a_process(directory: Path, look_s: float) -> AsyncIterator[Part]:
-    """A registry as a process, with a release of 1.1.0 under way."""
-    settings = {"objects": f"file://{directory}/objects", "release_interval_s": str(look_s)}
-    process = Part("registry", directory / "registry", settings)
-    process.start()
-    try:
-        await process.until_ready()
-        async with connected(process.address) as client:
-            await fill(client)
-            await start(client)
-        yield process
-    finally:
-        process.kill()
-
-
-@asynccontextmanager
-async def reborn(process: Part) -> AsyncIterator[Client]:
-    """Kill it, start it again, and tell it what is READY, as model processes would."""
-    process.kill()
-    process.start()
-    await process.until_ready()
-    async with connected(process.address) as client:
-
-        async def told() -> bool:
-            # Channels share connections, and one that has been refused pauses for a while.
-            with suppress(MeshError):
-                await report_ready(client)
-                return True
-            return False
-
-        await eventually_answers(told)
-        yield client
-
-
-EACH_STEP_ONCE = [("RUNNING", 0), ("RUNNING", 1), ("RUNNING", 2), ("PROMOTED", 3)]
-
-
-async def test_a_registry_killed_at_every_step_loses_and_repeats_none(tmp_path: Path) -> None:
-    """Each time it goes on where it was: the log has each step once, in order, and the evidence from before."""
-    async with a_process(tmp_path, LOOK_S) as process:
-        gateway = FakeGateway()
-        for step in range(len(STEPS) - 1):
-            async with connected(process.address) as client:
-                await gateway.serve_once(client)
-                before = await evidence(client)
-            async with reborn(process) as client:
-                assert (await last(client)).step == step
-                assert await evidence(client) == before
-                await taken_on(client, gateway, step)
-        async with reborn(process) as client:
-            assert (await last(client)).state == RELEASE_STATE_PROMOTED
-            assert [change[:2] for change in changes(await client.events())] == EACH_STEP_ONCE
-
-
-async def evidence(client: Client) -> list[pb.StepEvidence]:
-    """What the release has shown so far."""
-    return list((await client.releases.GetRelease(pb.GetReleaseRequest(endpoint="churn"))).steps)
-
-
-async def taken_on(client: Client, gateway: FakeGateway, step: int) -> None:
-    """Serve until the release has left a step."""
-
-    async def left() -> bool:
-        release = await last(client)
-        if (release.step, release.state) == (step, RELEASE_STATE_RUNNING):
-            await gateway.report(client, gateway.serve(release))
-            return False
-        return True
-
-    await eventually_answers(left)
-
-
-async def test_kills_at_any_moment(tmp_path: Path) -> None:
-    """Amid reports and steps: the gateway just reports again, and the release ends as if nothing had been."""
-    async with (
-        a_process(tmp_path, look_s=0.005) as process,
-        connected(process.address) as told,
-        busy(told, FakeGateway()),
-    ):
-        for _ in range(6):
-            async with reborn(process):
-                pass
-        async with reborn(process) as client:
-            assert (await ended(client)).state == RELEASE_STATE_PROMOTED
-            assert [change[:2] for change in changes(await client.events())] == EACH_STEP_ONCE
