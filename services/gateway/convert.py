@@ -20,6 +20,7 @@ from services.gateway.target import DType, Input, Source, SourceKind
 from services.mesh.deadline import Deadline
 from services.mesh.errors import InvalidArgument
 from services.mesh.status import to_status
+from services.mesh.timestamps import timestamp_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,12 +67,6 @@ def microseconds_of(time_of: Timestamp, field: str) -> int:
     if not (0 <= time_of.seconds <= MAX_SECONDS and microseconds):
         raise InvalidArgument(f"{field} is not a time after 1970 and before 10000", field=field)
     return microseconds
-
-
-def timestamp_of(microseconds: int) -> Timestamp:
-    """Return a time in microseconds since the epoch as the wire has it."""
-    seconds, micros = divmod(microseconds, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=micros * 1000)
 
 
 def _column(tensor: Tensor, path: str, index: int) -> Column:

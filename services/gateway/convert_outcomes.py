@@ -6,13 +6,14 @@ import time
 
 from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
 from predictmesh.registry.v1 import quality_service_pb2 as quality_pb
-from services.gateway.convert import MAX_PREDICTION_ID_BYTES, microseconds_of, origins_of, tensor_of, timestamp_of
+from services.gateway.convert import MAX_PREDICTION_ID_BYTES, microseconds_of, origins_of, tensor_of
 from services.gateway.outcomes import Outcome
 from services.gateway.prediction import Prediction
 from services.gateway.records import Record
 from services.gateway.target import Source, SourceKind
 from services.mesh.errors import InvalidArgument, MeshError
 from services.mesh.status import from_status
+from services.mesh.timestamps import timestamp_of
 
 
 def decode_outcome(request: gateway_pb.RecordOutcomeRequest) -> Outcome:

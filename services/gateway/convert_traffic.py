@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from predictmesh.registry.v1 import traffic_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.gateway.convert import tensor_of
+from services.mesh.timestamps import timestamp_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +48,7 @@ def encode_shadow(totals: ShadowTotals) -> traffic_pb2.ShadowTotals:
         differences=_histogram(totals.differences),
         difference_sum=totals.difference_sum,
         worst=map(_example, totals.worst),
-        last_time=_timestamp(totals.last_time_us) if totals.last_time_us else None,
+        last_time=timestamp_of(totals.last_time_us) if totals.last_time_us else None,
     )
 
 
@@ -65,7 +64,7 @@ def _example(example: ShadowExample) -> traffic_pb2.ShadowExample:
         entities=[_key(column, value) for column, value in example.entities],
         primary=_tensors(example.primary),
         shadow=_tensors(example.shadow),
-        as_of=_timestamp(example.as_of_us),
+        as_of=timestamp_of(example.as_of_us),
     )
 
 
@@ -77,8 +76,3 @@ def _key(column: KeyColumn, value: str | int) -> Tensor:
 
 def _tensors(values: Sequence[tuple[Output, npt.NDArray[np.generic]]]) -> list[Tensor]:
     return [tensor_of(output.name, output.dtype, (1, *output.shape), value) for output, value in values]
-
-
-def _timestamp(microseconds: int) -> Timestamp:
-    seconds, micros = divmod(microseconds, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=micros * 1000)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date, datetime
 
+from services.mesh.background import background
 from services.mesh.errors import MeshError
 from services.mesh.telemetry import names
 from services.registry.catalog import Catalog
@@ -55,12 +56,8 @@ class Controller:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Look for the time of the context."""
-        looking = asyncio.create_task(self._run())
-        try:
+        async with background(self._run()):
             yield
-        finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
 
     async def look(self) -> None:
         """Look at every release under way once, and see to what goes by them. Raises nothing."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from services.mesh.background import background
 from services.registry.ledger import Revision
 from services.registry.newest import Newest
 
@@ -44,12 +45,10 @@ class Mirror:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Mirror]:
         """Write for the time of the context; at its end the newest is written, or a few seconds have been tried."""
-        writing = asyncio.create_task(self._follow())
         try:
-            yield self
+            async with background(self._follow()):
+                yield self
         finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
             await self._finish()
 
     async def _follow(self) -> None:

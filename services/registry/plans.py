@@ -16,6 +16,7 @@ from services.registry.definitions import (
 )
 from services.registry.errors import InvalidDefinition
 from services.registry.faults import Faults
+from services.registry.routes import is_share
 
 MAX_STEPS = 20
 MAX_COUNT = 1_000_000_000
@@ -72,7 +73,7 @@ def _check_steps(steps: tuple[float, ...], path: str, faults: Faults) -> None:
         return
     if len(steps) > MAX_STEPS:
         faults.add(InvalidDefinition, path, f"{len(steps)} steps; at most {MAX_STEPS}")
-    wrong = [index for index, percent in enumerate(steps) if not 0 < percent <= 100 or not _is_hundredths(percent)]
+    wrong = [index for index, percent in enumerate(steps) if not is_share(percent)]
     for index in wrong:
         faults.add(InvalidDefinition, f"{path}[{index}]", f"{steps[index]:g} is not a share of 0.01 to 100 by 0.01")
     if not wrong:
@@ -86,10 +87,6 @@ def _check_order(steps: tuple[float, ...], path: str, faults: Faults) -> None:
         faults.add(InvalidDefinition, path, "the last step is 100, which is promotion")
     elif len(steps) == 1:
         faults.add(InvalidDefinition, path, "a step below 100 comes first; to do without, promote the version")
-
-
-def _is_hundredths(percent: float) -> bool:
-    return math.isclose(percent * 100, round(percent * 100), abs_tol=1e-6)
 
 
 def _check_durations(plan: ReleasePlan, path: str, faults: Faults) -> None:

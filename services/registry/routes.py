@@ -46,9 +46,14 @@ def _answering(selector: str, model: Model) -> Version | None:
     return version
 
 
+def is_share(percent: float) -> bool:
+    """Whether it is a share in percent: more than 0, at most 100, in steps of 0.01."""
+    return 0 < percent <= 100 and math.isclose(percent / STEP_PERCENT, round(percent / STEP_PERCENT))
+
+
 def check_percent(percent: float, path: str, faults: Faults) -> None:
     """A share of requests."""
-    if not 0 < percent <= 100 or not math.isclose(percent / STEP_PERCENT, round(percent / STEP_PERCENT)):
+    if not is_share(percent):
         faults.add(InvalidDefinition, path, f"{percent:g} is no share: more than 0, at most 100, in steps of 0.01")
 
 

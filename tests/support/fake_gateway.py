@@ -70,6 +70,7 @@ async def busy(client: Client, gateway: FakeGateway) -> AsyncIterator[None]:
     async def work() -> None:
         while True:
             await gateway.serve_once(client)
+            # The pace of its callers; nothing is waited for.
             await asyncio.sleep(0.01)
 
     working = asyncio.create_task(work())

@@ -10,6 +10,7 @@ from predictmesh.registry.v1 import quality_service_pb2 as pb
 from predictmesh.registry.v1.endpoint_pb2 import OutcomeKind as PbKind
 from services.mesh.errors import MissingField
 from services.mesh.status import to_status
+from services.mesh.timestamps import timestamp_of
 from services.registry.definitions.endpoints import OutcomeKind
 from services.registry.quality.records import (
     ExportedPrediction,
@@ -108,16 +109,16 @@ def _prediction(record: PredictionRecord) -> pb.PredictionRecord:
         version=series.version,
         release_id=series.release_id,
         step=series.step,
-        as_of=_timestamp(record.as_of_us),
+        as_of=timestamp_of(record.as_of_us),
         scores=record.scores,
         kind=_NUMBERS[series.kind],
-        expire_time=_timestamp(record.expire_us),
+        expire_time=timestamp_of(record.expire_us),
         features=None if record.features is None else pb.ServedFeatures.FromString(record.features),
     )
 
 
 def _outcome(outcome: Outcome) -> pb.Outcome:
-    time = None if outcome.time_us is None else _timestamp(outcome.time_us)
+    time = None if outcome.time_us is None else timestamp_of(outcome.time_us)
     return pb.Outcome(prediction_id=outcome.prediction_id, row=outcome.row, label=outcome.label, time=time)
 
 
@@ -146,8 +147,3 @@ def _quality(quality: VersionQuality) -> pb.VersionQuality:
 
 def _us(stamp: Timestamp) -> int:
     return stamp.seconds * 1_000_000 + stamp.nanos // 1_000
-
-
-def _timestamp(time_us: int) -> Timestamp:
-    seconds, rest = divmod(time_us, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=rest * 1_000)

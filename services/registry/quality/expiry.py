@@ -7,6 +7,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from services.mesh.background import background
+
 logger = logging.getLogger(__name__)
 INTERVAL_S = 1.0
 
@@ -14,12 +16,8 @@ INTERVAL_S = 1.0
 @asynccontextmanager
 async def forgetting(forget: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
     """Call `forget` again and again for the time of the context: at once where it says that there may be more."""
-    task = asyncio.create_task(_repeat(forget))
-    try:
+    async with background(_repeat(forget)):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _repeat(forget: Callable[[], Awaitable[bool]]) -> None:
