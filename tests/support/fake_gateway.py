@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from predictmesh.registry.v1.release_pb2 import Release
 from predictmesh.registry.v1.release_service_pb2 import ReportTrafficRequest
 from predictmesh.registry.v1.traffic_pb2 import ArmTotals, Histogram
+from services.mesh.background import background
 from services.mesh.errors import MeshError
 from tests.support.registry import Client
 
@@ -73,9 +74,5 @@ async def busy(client: Client, gateway: FakeGateway) -> AsyncIterator[None]:
             # The pace of its callers; nothing is waited for.
             await asyncio.sleep(0.01)
 
-    working = asyncio.create_task(work())
-    try:
+    async with background(work()):
         yield
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
