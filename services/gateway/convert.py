@@ -14,8 +14,9 @@ from predictmesh.gateway.v1 import provenance_pb2
 from predictmesh.registry.v1 import model_pb2
 from predictmesh.types.v1 import data_type_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from services.gateway.prediction import NOT_STORED, FeatureState, Prediction
+from services.gateway.prediction import NOT_STORED, FeatureState, LadderStep, NodeStep, Prediction
 from services.gateway.request import Column, PredictCall
+from services.gateway.routing import RouteReason
 from services.gateway.target import DType, Input, Source, SourceKind
 from services.mesh.deadline import Deadline
 from services.mesh.errors import InvalidArgument
@@ -114,11 +115,12 @@ def encode_prediction(prediction: Prediction) -> gateway_pb.PredictResponse:
 
 
 def _provenance(prediction: Prediction) -> provenance_pb2.Provenance:
-    outcome, target = prediction.outcome, prediction.route.target
+    outcome, target, instead = prediction.outcome, prediction.route.target, prediction.answered_by
+    reason = RouteReason.FALLBACK if instead else prediction.route.reason
     return provenance_pb2.Provenance(
         model=target.model,
-        version=target.version,
-        route_reason=prediction.route.reason.value,  # type: ignore[arg-type]  # the wire's number
+        version=instead.version if instead else target.version,
+        route_reason=reason.value,  # type: ignore[arg-type]  # the wire's number
         runtime=outcome.runtime,
         as_of=timestamp_of(prediction.as_of_us),
         views=[_view_age(view, index, outcome.ages_us, len(target.views)) for index, view in enumerate(target.views)],
@@ -131,6 +133,31 @@ def _provenance(prediction: Prediction) -> provenance_pb2.Provenance:
         trace_id=prediction.trace_id,
         snapshot_revision=prediction.revision,
         release_id=prediction.route.arm.release_id if prediction.route.arm else 0,
+        ladder=map(_ladder_step, prediction.ladder),
+        nodes=map(_node_step, outcome.nodes),
+    )
+
+
+def _node_step(step: NodeStep) -> provenance_pb2.NodeStep:
+    return provenance_pb2.NodeStep(
+        node=step.node,
+        state=step.state.value,  # type: ignore[arg-type]  # the wire's number
+        rows=step.rows,
+        cause=step.cause,
+        duration_us=step.duration_us,
+        batch_rows=step.batch_rows,
+    )
+
+
+def _ladder_step(step: LadderStep) -> provenance_pb2.LadderStep:
+    return provenance_pb2.LadderStep(
+        kind=step.kind.value,  # type: ignore[arg-type]  # the wire's number
+        version=step.version,
+        answered_rows=step.answered,
+        reason=step.left.reason if step.left else "",
+        message=step.left.message if step.left else "",
+        duration_us=step.duration_us,
+        age_ms=step.age_ms,
     )
 
 

@@ -7,6 +7,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
@@ -38,6 +40,8 @@ class DegradationReason(Enum):
     RUNTIME_SLOW = 7
     RUNTIME_SATURATED = 8
     RUNTIME_NOT_READY = 9
+    NODE_FAILED = 10
+    FALLBACK = 11
 
 
 @dataclass(slots=True)
@@ -100,9 +104,59 @@ class Explanation:
     from_request: set[tuple[int, int, int]]
 
 
+class NodeState(Enum):
+    """What became of rows at a node of a composed version; the value is the wire's number."""
+
+    COMPUTED = 1
+    SKIPPED = 2
+    DEFAULTED = 3
+    LEFT_OUT = 4
+    CHOSEN = 5
+
+
+@dataclass(slots=True)
+class NodeStep:
+    """What became of rows at a node, as provenance.proto's NodeStep says it; `rows` empty means all."""
+
+    node: str
+    state: NodeState
+    rows: list[int]
+    cause: str = ""
+    duration_us: int = 0
+    batch_rows: int = 0
+
+
+class LadderStepKind(Enum):
+    """What a step of the fallback ladder is; the value is the wire's number."""
+
+    ROUTE = 1
+    VERSION = 2
+    LAST_ANSWER = 3
+    ANSWER = 4
+
+
+@dataclass(slots=True)
+class LadderStep:
+    """One step of the fallback ladder that was tried.
+
+    `answered` are the rows that it answered, `left` why it left others (of the first of them). `version` was asked, or made
+    the last answer, the oldest of which was made `age_ms` before this one.
+    """
+
+    kind: LadderStepKind
+    version: str
+    answered: list[int]
+    left: MeshError | None
+    duration_us: int
+    age_ms: int | None = None
+
+
 @dataclass(slots=True)
 class Outcome:
-    """A member's slice of a batch. `ages_us` is row-major [rows, views] of its rows; durations are microseconds."""
+    """A member's slice of a batch. `ages_us` is row-major [rows, views] of its rows; durations are microseconds.
+
+    `nodes` is the path through a composed version.
+    """
 
     outputs: list[npt.NDArray[np.generic]]
     row_errors: dict[int, MeshError]
@@ -112,11 +166,16 @@ class Outcome:
     hops: tuple[tuple[str, int], ...] = ()
     batch_rows: int = 0
     explanation: Explanation | None = None
+    nodes: Sequence[NodeStep] = ()
 
 
 @dataclass(slots=True)
 class Prediction:
-    """An answer: the outcome, and how it was routed."""
+    """An answer: the outcome, and how it was routed.
+
+    `ladder` holds the steps that were tried, the route's own first, if that left rows; `answered_by` is the step that
+    answered every row then, if one did.
+    """
 
     prediction_id: str
     route: Route
@@ -125,3 +184,9 @@ class Prediction:
     as_of_us: int
     trace_id: str
     revision: int
+    ladder: Sequence[LadderStep] = ()
+
+    @property
+    def answered_by(self) -> LadderStep | None:
+        """The step of the ladder that answered every row; None if the route's version answered any."""
+        return next((step for step in self.ladder[1:] if len(step.answered) == self.rows), None)

@@ -30,6 +30,7 @@ class RouteReason(Enum):
     ENDPOINT_WEIGHT = 7
     CANARY = 8
     STABLE = 9
+    FALLBACK = 10
 
 
 class Keys(Protocol):

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from services.gateway.graphs import Graph
 
 
 class DType(Enum):
@@ -99,7 +103,8 @@ class Target:
     """One model version; equal only to itself. `digest` stands for all that was registered of it.
 
     `schema_ids` are those of its `views` when it was made. `entities` has the places in `keys` of each entity's columns.
-    `plan` is what the feature service is asked, as the wire has it; None: requests alone.
+    `plan` is what the feature service is asked, as the wire has it; None: requests alone. A composed version has a `graph`,
+    whose nodes' inputs are its own but for those that other nodes feed.
     """
 
     model: str
@@ -113,6 +118,7 @@ class Target:
     schema_ids: tuple[int, ...]
     plan_id: bytes
     plan: object | None
+    graph: Graph | None = None
 
     @cached_property
     def key_index(self) -> dict[str, int]:

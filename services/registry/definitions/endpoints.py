@@ -66,6 +66,22 @@ class OutcomePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class StaticAnswer:
+    """An answer that is always the same: one row of every output."""
+
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A step of the fallback ladder: exactly one of the three is set. The version is a number, an alias or a range."""
+
+    version: str = ""
+    last_answer_max_age_ms: int = 0
+    answer: StaticAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A name that callers predict by, and what answers it. A timeout of 0 ms is the default one."""
 
@@ -79,3 +95,4 @@ class Endpoint:
     sticky_key: str = ""
     shadow: Shadow | None = None
     outcomes: OutcomePolicy | None = None
+    fallbacks: tuple[Fallback, ...] = ()

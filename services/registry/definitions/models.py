@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from services.registry.definitions.graphs import Graph
 from services.registry.definitions.tensors import TensorSpec
 
 
@@ -91,7 +92,10 @@ class GoldenSet:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One immutable version of a model. The registry gives `create_time` (UTC) and `digest`."""
+    """One immutable version of a model. The registry gives `create_time` (UTC) and `digest`.
+
+    A composed version has a `graph` and no artifacts; the registry gives its signature and bindings too.
+    """
 
     version: str
     signature: Signature
@@ -102,6 +106,7 @@ class Version:
     create_time: datetime | None = None
     digest: str = ""
     golden: GoldenSet | None = None
+    graph: Graph | None = None
 
 
 @dataclass(frozen=True, slots=True)

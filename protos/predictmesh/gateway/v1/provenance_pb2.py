@@ -25,23 +25,31 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'predictmesh/gateway/v1/provenance.proto\x12\x16predictmesh.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x03\n\nProvenance\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x39\n\x0croute_reason\x18\x03 \x01(\x0e\x32#.predictmesh.gateway.v1.RouteReason\x12\x0f\n\x07runtime\x18\x04 \x01(\t\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x05views\x18\x06 \x03(\x0b\x32\x1f.predictmesh.gateway.v1.ViewAge\x12\x39\n\x0c\x64\x65gradations\x18\x07 \x03(\x0b\x32#.predictmesh.gateway.v1.Degradation\x12-\n\x04hops\x18\x08 \x03(\x0b\x32\x1f.predictmesh.gateway.v1.HopTime\x12\x12\n\nbatch_rows\x18\t \x01(\r\x12\x10\n\x08trace_id\x18\n \x01(\t\x12\x19\n\x11snapshot_revision\x18\x0b \x01(\x04\x12\x12\n\nrelease_id\x18\x0c \x01(\x04\"E\n\x07ViewAge\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x1a\n\roldest_age_ms\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_oldest_age_ms\"g\n\x0b\x44\x65gradation\x12\x39\n\x06reason\x18\x01 \x01(\x0e\x32).predictmesh.gateway.v1.DegradationReason\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x03(\r\",\n\x07HopTime\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_us\x18\x02 \x01(\r*\xbb\x02\n\x0bRouteReason\x12\x1c\n\x18ROUTE_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUTE_REASON_PINNED\x10\x01\x12\x1d\n\x19ROUTE_REASON_PINNED_ALIAS\x10\x02\x12!\n\x1dROUTE_REASON_ENDPOINT_VERSION\x10\x03\x12\x1f\n\x1bROUTE_REASON_ENDPOINT_ALIAS\x10\x04\x12\x1d\n\x19ROUTE_REASON_PINNED_RANGE\x10\x05\x12\x1f\n\x1bROUTE_REASON_ENDPOINT_RANGE\x10\x06\x12 \n\x1cROUTE_REASON_ENDPOINT_WEIGHT\x10\x07\x12\x17\n\x13ROUTE_REASON_CANARY\x10\x08\x12\x17\n\x13ROUTE_REASON_STABLE\x10\t*\xae\x03\n\x11\x44\x65gradationReason\x12\"\n\x1e\x44\x45GRADATION_REASON_UNSPECIFIED\x10\x00\x12%\n!DEGRADATION_REASON_FEATURE_ABSENT\x10\x01\x12+\n\'DEGRADATION_REASON_FEATURE_STALE_SERVED\x10\x02\x12.\n*DEGRADATION_REASON_FEATURE_STALE_DEFAULTED\x10\x03\x12$\n DEGRADATION_REASON_FEATURE_AHEAD\x10\x04\x12+\n\'DEGRADATION_REASON_REGISTRY_UNREACHABLE\x10\x05\x12%\n!DEGRADATION_REASON_RUNTIME_FAILED\x10\x06\x12#\n\x1f\x44\x45GRADATION_REASON_RUNTIME_SLOW\x10\x07\x12(\n$DEGRADATION_REASON_RUNTIME_SATURATED\x10\x08\x12(\n$DEGRADATION_REASON_RUNTIME_NOT_READY\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'predictmesh/gateway/v1/provenance.proto\x12\x16predictmesh.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x03\n\nProvenance\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x39\n\x0croute_reason\x18\x03 \x01(\x0e\x32#.predictmesh.gateway.v1.RouteReason\x12\x0f\n\x07runtime\x18\x04 \x01(\t\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x05views\x18\x06 \x03(\x0b\x32\x1f.predictmesh.gateway.v1.ViewAge\x12\x39\n\x0c\x64\x65gradations\x18\x07 \x03(\x0b\x32#.predictmesh.gateway.v1.Degradation\x12-\n\x04hops\x18\x08 \x03(\x0b\x32\x1f.predictmesh.gateway.v1.HopTime\x12\x12\n\nbatch_rows\x18\t \x01(\r\x12\x10\n\x08trace_id\x18\n \x01(\t\x12\x19\n\x11snapshot_revision\x18\x0b \x01(\x04\x12\x12\n\nrelease_id\x18\x0c \x01(\x04\x12\x32\n\x06ladder\x18\r \x03(\x0b\x32\".predictmesh.gateway.v1.LadderStep\x12/\n\x05nodes\x18\x0e \x03(\x0b\x32 .predictmesh.gateway.v1.NodeStep\"\xc0\x01\n\nLadderStep\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32&.predictmesh.gateway.v1.LadderStepKind\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\ranswered_rows\x18\x03 \x03(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x13\n\x0b\x64uration_us\x18\x06 \x01(\r\x12\x13\n\x06\x61ge_ms\x18\x07 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_age_ms\"\x90\x01\n\x08NodeStep\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.predictmesh.gateway.v1.NodeState\x12\x0c\n\x04rows\x18\x03 \x03(\r\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x13\n\x0b\x64uration_us\x18\x05 \x01(\r\x12\x12\n\nbatch_rows\x18\x06 \x01(\r\"E\n\x07ViewAge\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x1a\n\roldest_age_ms\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_oldest_age_ms\"g\n\x0b\x44\x65gradation\x12\x39\n\x06reason\x18\x01 \x01(\x0e\x32).predictmesh.gateway.v1.DegradationReason\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x03(\r\",\n\x07HopTime\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_us\x18\x02 \x01(\r*\xab\x01\n\x0eLadderStepKind\x12 \n\x1cLADDER_STEP_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16LADDER_STEP_KIND_ROUTE\x10\x01\x12\x1c\n\x18LADDER_STEP_KIND_VERSION\x10\x02\x12 \n\x1cLADDER_STEP_KIND_LAST_ANSWER\x10\x03\x12\x1b\n\x17LADDER_STEP_KIND_ANSWER\x10\x04*\xa2\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13NODE_STATE_COMPUTED\x10\x01\x12\x16\n\x12NODE_STATE_SKIPPED\x10\x02\x12\x18\n\x14NODE_STATE_DEFAULTED\x10\x03\x12\x17\n\x13NODE_STATE_LEFT_OUT\x10\x04\x12\x15\n\x11NODE_STATE_CHOSEN\x10\x05*\xd6\x02\n\x0bRouteReason\x12\x1c\n\x18ROUTE_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUTE_REASON_PINNED\x10\x01\x12\x1d\n\x19ROUTE_REASON_PINNED_ALIAS\x10\x02\x12!\n\x1dROUTE_REASON_ENDPOINT_VERSION\x10\x03\x12\x1f\n\x1bROUTE_REASON_ENDPOINT_ALIAS\x10\x04\x12\x1d\n\x19ROUTE_REASON_PINNED_RANGE\x10\x05\x12\x1f\n\x1bROUTE_REASON_ENDPOINT_RANGE\x10\x06\x12 \n\x1cROUTE_REASON_ENDPOINT_WEIGHT\x10\x07\x12\x17\n\x13ROUTE_REASON_CANARY\x10\x08\x12\x17\n\x13ROUTE_REASON_STABLE\x10\t\x12\x19\n\x15ROUTE_REASON_FALLBACK\x10\n*\xf3\x03\n\x11\x44\x65gradationReason\x12\"\n\x1e\x44\x45GRADATION_REASON_UNSPECIFIED\x10\x00\x12%\n!DEGRADATION_REASON_FEATURE_ABSENT\x10\x01\x12+\n\'DEGRADATION_REASON_FEATURE_STALE_SERVED\x10\x02\x12.\n*DEGRADATION_REASON_FEATURE_STALE_DEFAULTED\x10\x03\x12$\n DEGRADATION_REASON_FEATURE_AHEAD\x10\x04\x12+\n\'DEGRADATION_REASON_REGISTRY_UNREACHABLE\x10\x05\x12%\n!DEGRADATION_REASON_RUNTIME_FAILED\x10\x06\x12#\n\x1f\x44\x45GRADATION_REASON_RUNTIME_SLOW\x10\x07\x12(\n$DEGRADATION_REASON_RUNTIME_SATURATED\x10\x08\x12(\n$DEGRADATION_REASON_RUNTIME_NOT_READY\x10\t\x12\"\n\x1e\x44\x45GRADATION_REASON_NODE_FAILED\x10\n\x12\x1f\n\x1b\x44\x45GRADATION_REASON_FALLBACK\x10\x0b\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'predictmesh.gateway.v1.provenance_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROUTEREASON']._serialized_start=728
-  _globals['_ROUTEREASON']._serialized_end=1043
-  _globals['_DEGRADATIONREASON']._serialized_start=1046
-  _globals['_DEGRADATIONREASON']._serialized_end=1476
+  _globals['_LADDERSTEPKIND']._serialized_start=1171
+  _globals['_LADDERSTEPKIND']._serialized_end=1342
+  _globals['_NODESTATE']._serialized_start=1345
+  _globals['_NODESTATE']._serialized_end=1507
+  _globals['_ROUTEREASON']._serialized_start=1510
+  _globals['_ROUTEREASON']._serialized_end=1852
+  _globals['_DEGRADATIONREASON']._serialized_start=1855
+  _globals['_DEGRADATIONREASON']._serialized_end=2354
   _globals['_PROVENANCE']._serialized_start=101
-  _globals['_PROVENANCE']._serialized_end=503
-  _globals['_VIEWAGE']._serialized_start=505
-  _globals['_VIEWAGE']._serialized_end=574
-  _globals['_DEGRADATION']._serialized_start=576
-  _globals['_DEGRADATION']._serialized_end=679
-  _globals['_HOPTIME']._serialized_start=681
-  _globals['_HOPTIME']._serialized_end=725
+  _globals['_PROVENANCE']._serialized_end=604
+  _globals['_LADDERSTEP']._serialized_start=607
+  _globals['_LADDERSTEP']._serialized_end=799
+  _globals['_NODESTEP']._serialized_start=802
+  _globals['_NODESTEP']._serialized_end=946
+  _globals['_VIEWAGE']._serialized_start=948
+  _globals['_VIEWAGE']._serialized_end=1017
+  _globals['_DEGRADATION']._serialized_start=1019
+  _globals['_DEGRADATION']._serialized_end=1122
+  _globals['_HOPTIME']._serialized_start=1124
+  _globals['_HOPTIME']._serialized_end=1168
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,74 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _LadderStepKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LadderStepKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LadderStepKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LADDER_STEP_KIND_UNSPECIFIED: _LadderStepKind.ValueType  # 0
+    """Never sent."""
+    LADDER_STEP_KIND_ROUTE: _LadderStepKind.ValueType  # 1
+    """The version that the route chose."""
+    LADDER_STEP_KIND_VERSION: _LadderStepKind.ValueType  # 2
+    """Another version."""
+    LADDER_STEP_KIND_LAST_ANSWER: _LadderStepKind.ValueType  # 3
+    """The last answer for the same keys."""
+    LADDER_STEP_KIND_ANSWER: _LadderStepKind.ValueType  # 4
+    """The endpoint's static answer."""
+
+class LadderStepKind(_LadderStepKind, metaclass=_LadderStepKindEnumTypeWrapper):
+    """What a step of the ladder is."""
+
+LADDER_STEP_KIND_UNSPECIFIED: LadderStepKind.ValueType  # 0
+"""Never sent."""
+LADDER_STEP_KIND_ROUTE: LadderStepKind.ValueType  # 1
+"""The version that the route chose."""
+LADDER_STEP_KIND_VERSION: LadderStepKind.ValueType  # 2
+"""Another version."""
+LADDER_STEP_KIND_LAST_ANSWER: LadderStepKind.ValueType  # 3
+"""The last answer for the same keys."""
+LADDER_STEP_KIND_ANSWER: LadderStepKind.ValueType  # 4
+"""The endpoint's static answer."""
+Global___LadderStepKind: _TypeAlias = LadderStepKind  # noqa: Y015
+
+class _NodeState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NodeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NODE_STATE_UNSPECIFIED: _NodeState.ValueType  # 0
+    """Never sent."""
+    NODE_STATE_COMPUTED: _NodeState.ValueType  # 1
+    """The node's version answered."""
+    NODE_STATE_SKIPPED: _NodeState.ValueType  # 2
+    """It was not asked: an earlier stage of the cascade was sure."""
+    NODE_STATE_DEFAULTED: _NodeState.ValueType  # 3
+    """It failed, and its defaults stand in."""
+    NODE_STATE_LEFT_OUT: _NodeState.ValueType  # 4
+    """It failed, and ensembles and cascades went on without it."""
+    NODE_STATE_CHOSEN: _NodeState.ValueType  # 5
+    """A cascade has taken the answer of a stage, the cause."""
+
+class NodeState(_NodeState, metaclass=_NodeStateEnumTypeWrapper):
+    """What became of rows at a node."""
+
+NODE_STATE_UNSPECIFIED: NodeState.ValueType  # 0
+"""Never sent."""
+NODE_STATE_COMPUTED: NodeState.ValueType  # 1
+"""The node's version answered."""
+NODE_STATE_SKIPPED: NodeState.ValueType  # 2
+"""It was not asked: an earlier stage of the cascade was sure."""
+NODE_STATE_DEFAULTED: NodeState.ValueType  # 3
+"""It failed, and its defaults stand in."""
+NODE_STATE_LEFT_OUT: NodeState.ValueType  # 4
+"""It failed, and ensembles and cascades went on without it."""
+NODE_STATE_CHOSEN: NodeState.ValueType  # 5
+"""A cascade has taken the answer of a stage, the cause."""
+Global___NodeState: _TypeAlias = NodeState  # noqa: Y015
+
 class _RouteReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -46,6 +114,10 @@ class _RouteReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RouteReas
     """A release under way gave the request to its candidate."""
     ROUTE_REASON_STABLE: _RouteReason.ValueType  # 9
     """A release under way left the request to the version that is to be replaced."""
+    ROUTE_REASON_FALLBACK: _RouteReason.ValueType  # 10
+    """The version that the route chose failed; a step of the endpoint's ladder answered every row. The version is that of the
+    step, none for the static answer.
+    """
 
 class RouteReason(_RouteReason, metaclass=_RouteReasonEnumTypeWrapper):
     """Why a version was chosen."""
@@ -70,6 +142,10 @@ ROUTE_REASON_CANARY: RouteReason.ValueType  # 8
 """A release under way gave the request to its candidate."""
 ROUTE_REASON_STABLE: RouteReason.ValueType  # 9
 """A release under way left the request to the version that is to be replaced."""
+ROUTE_REASON_FALLBACK: RouteReason.ValueType  # 10
+"""The version that the route chose failed; a step of the endpoint's ladder answered every row. The version is that of the
+step, none for the static answer.
+"""
 Global___RouteReason: _TypeAlias = RouteReason  # noqa: Y015
 
 class _DegradationReason:
@@ -98,6 +174,12 @@ class _DegradationReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deg
     """The runtime of first choice (the subject) had no room before the deadline; the next one computed."""
     DEGRADATION_REASON_RUNTIME_NOT_READY: _DegradationReason.ValueType  # 9
     """The runtime of first choice (the subject) has not loaded the version, or not yet; the next one computed."""
+    DEGRADATION_REASON_NODE_FAILED: _DegradationReason.ValueType  # 10
+    """An optional node of a composed version (the subject) failed, or was not there in time; the prediction was made without
+    its answer.
+    """
+    DEGRADATION_REASON_FALLBACK: _DegradationReason.ValueType  # 11
+    """The version that the route chose failed; a step of the endpoint's fallback ladder (the subject) answered."""
 
 class DegradationReason(_DegradationReason, metaclass=_DegradationReasonEnumTypeWrapper):
     """Why an answer is less than it could be."""
@@ -122,6 +204,12 @@ DEGRADATION_REASON_RUNTIME_SATURATED: DegradationReason.ValueType  # 8
 """The runtime of first choice (the subject) had no room before the deadline; the next one computed."""
 DEGRADATION_REASON_RUNTIME_NOT_READY: DegradationReason.ValueType  # 9
 """The runtime of first choice (the subject) has not loaded the version, or not yet; the next one computed."""
+DEGRADATION_REASON_NODE_FAILED: DegradationReason.ValueType  # 10
+"""An optional node of a composed version (the subject) failed, or was not there in time; the prediction was made without
+its answer.
+"""
+DEGRADATION_REASON_FALLBACK: DegradationReason.ValueType  # 11
+"""The version that the route chose failed; a step of the endpoint's fallback ladder (the subject) answered."""
 Global___DegradationReason: _TypeAlias = DegradationReason  # noqa: Y015
 
 @_typing.final
@@ -142,6 +230,8 @@ class Provenance(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     SNAPSHOT_REVISION_FIELD_NUMBER: _builtins.int
     RELEASE_ID_FIELD_NUMBER: _builtins.int
+    LADDER_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model that answered."""
     version: _builtins.str
@@ -174,6 +264,18 @@ class Provenance(_message.Message):
     def hops(self) -> _containers.RepeatedCompositeFieldContainer[Global___HopTime]:
         """Time spent by hop, in the order of the hops."""
 
+    @_builtins.property
+    def ladder(self) -> _containers.RepeatedCompositeFieldContainer[Global___LadderStep]:
+        """Steps of the endpoint's fallback ladder, from the route's version to the last that was tried. Empty: the route's version
+        answered every row.
+        """
+
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeStep]:
+        """The path through a composed version: what became of each of its model nodes and cascades, in the graph's order; several
+        where rows took several paths. Empty: the version is not composed.
+        """
+
     def __init__(
         self,
         *,
@@ -189,14 +291,114 @@ class Provenance(_message.Message):
         trace_id: _builtins.str = ...,
         snapshot_revision: _builtins.int = ...,
         release_id: _builtins.int = ...,
+        ladder: _abc.Iterable[Global___LadderStep] | None = ...,
+        nodes: _abc.Iterable[Global___NodeStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "batch_rows", b"batch_rows", "degradations", b"degradations", "hops", b"hops", "model", b"model", "release_id", b"release_id", "route_reason", b"route_reason", "runtime", b"runtime", "snapshot_revision", b"snapshot_revision", "trace_id", b"trace_id", "version", b"version", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "batch_rows", b"batch_rows", "degradations", b"degradations", "hops", b"hops", "ladder", b"ladder", "model", b"model", "nodes", b"nodes", "release_id", b"release_id", "route_reason", b"route_reason", "runtime", b"runtime", "snapshot_revision", b"snapshot_revision", "trace_id", b"trace_id", "version", b"version", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
+
+@_typing.final
+class LadderStep(_message.Message):
+    """One step of the fallback ladder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ANSWERED_ROWS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    DURATION_US_FIELD_NUMBER: _builtins.int
+    AGE_MS_FIELD_NUMBER: _builtins.int
+    kind: Global___LadderStepKind.ValueType
+    """What was tried."""
+    version: _builtins.str
+    """Semantic version that was asked, or that made the last answer. Empty where none did."""
+    reason: _builtins.str
+    """Why it left rows to the next step, or without an answer: the reason of the first of them (types.v1.ErrorReason). Empty:
+    it left none.
+    """
+    message: _builtins.str
+    """The same for people."""
+    duration_us: _builtins.int
+    """Time that it took, in microseconds."""
+    age_ms: _builtins.int
+    """Of last answers: how long before this one the oldest was made, in milliseconds."""
+    @_builtins.property
+    def answered_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows that it answered, from 0."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___LadderStepKind.ValueType = ...,
+        version: _builtins.str = ...,
+        answered_rows: _abc.Iterable[_builtins.int] | None = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        duration_us: _builtins.int = ...,
+        age_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_age_ms", b"_age_ms", "age_ms", b"age_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age_ms", b"_age_ms", "age_ms", b"age_ms", "answered_rows", b"answered_rows", "duration_us", b"duration_us", "kind", b"kind", "message", b"message", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__age_ms: _TypeAlias = _typing.Literal["age_ms"]  # noqa: Y015
+    _WhichOneofArgType__age_ms: _TypeAlias = _typing.Literal["_age_ms", b"_age_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__age_ms) -> _WhichOneofReturnType__age_ms | None: ...
+
+Global___LadderStep: _TypeAlias = LadderStep  # noqa: Y015
+
+@_typing.final
+class NodeStep(_message.Message):
+    """What became of rows at one node of a composed version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    DURATION_US_FIELD_NUMBER: _builtins.int
+    BATCH_ROWS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Name of the node."""
+    state: Global___NodeState.ValueType
+    """What became of them."""
+    cause: _builtins.str
+    """Why it is not COMPUTED: for SKIPPED the stage that was sure, else the reason of the failure (types.v1.ErrorReason). For
+    CHOSEN the stage whose answer stands.
+    """
+    duration_us: _builtins.int
+    """Time of the node's call, in microseconds; 0 without one."""
+    batch_rows: _builtins.int
+    """Rows of the node's call, those of other callers included."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The rows, from 0. Empty: all."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        state: Global___NodeState.ValueType = ...,
+        rows: _abc.Iterable[_builtins.int] | None = ...,
+        cause: _builtins.str = ...,
+        duration_us: _builtins.int = ...,
+        batch_rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "cause", b"cause", "duration_us", b"duration_us", "node", b"node", "rows", b"rows", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeStep: _TypeAlias = NodeStep  # noqa: Y015
 
 @_typing.final
 class ViewAge(_message.Message):

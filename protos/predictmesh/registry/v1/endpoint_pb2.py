@@ -25,23 +25,27 @@ _sym_db = _symbol_database.Default()
 from predictmesh.types.v1 import tensor_pb2 as predictmesh_dot_types_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&predictmesh/registry/v1/endpoint.proto\x12\x17predictmesh.registry.v1\x1a!predictmesh/types/v1/tensor.proto\"\x96\x03\n\x08\x45ndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12-\n\x05route\x18\x04 \x01(\x0b\x32\x1e.predictmesh.registry.v1.Route\x12\x1a\n\x12\x64\x65\x66\x61ult_timeout_ms\x18\x05 \x01(\x03\x12\x35\n\x0fsample_entities\x18\x06 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12\x35\n\x0fsample_features\x18\x07 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12\x12\n\nsticky_key\x18\x08 \x01(\t\x12\x34\n\x06shadow\x18\t \x01(\x0b\x32\x1f.predictmesh.registry.v1.ShadowH\x00\x88\x01\x01\x12=\n\x08outcomes\x18\n \x01(\x0b\x32&.predictmesh.registry.v1.OutcomePolicyH\x01\x88\x01\x01\x42\t\n\x07_shadowB\x0b\n\t_outcomes\"\x7f\n\x05Route\x12\x11\n\x07version\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x61lias\x18\x02 \x01(\tH\x00\x12\x0f\n\x05range\x18\x03 \x01(\tH\x00\x12\x39\n\x07weights\x18\x04 \x03(\x0b\x32(.predictmesh.registry.v1.WeightedVersionB\x06\n\x04kind\"4\n\x0fWeightedVersion\x12\x10\n\x08selector\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x01\"c\n\x06Shadow\x12\x10\n\x08selector\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x01\x12\x1a\n\x12\x61\x62solute_tolerance\x18\x03 \x01(\x01\x12\x1a\n\x12relative_tolerance\x18\x04 \x01(\x01\"\xa8\x01\n\rOutcomePolicy\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0f\n\x07\x65lement\x18\x02 \x01(\r\x12\x32\n\x04kind\x18\x03 \x01(\x0e\x32$.predictmesh.registry.v1.OutcomeKind\x12\x16\n\x0esample_percent\x18\x04 \x01(\x01\x12\x11\n\texpire_ms\x18\x05 \x01(\x03\x12\x17\n\x0f\x63\x61pture_percent\x18\x06 \x01(\x01*a\n\x0bOutcomeKind\x12\x1c\n\x18OUTCOME_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13OUTCOME_KIND_BINARY\x10\x01\x12\x1b\n\x17OUTCOME_KIND_REGRESSION\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&predictmesh/registry/v1/endpoint.proto\x12\x17predictmesh.registry.v1\x1a!predictmesh/types/v1/tensor.proto\"\xcc\x03\n\x08\x45ndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12-\n\x05route\x18\x04 \x01(\x0b\x32\x1e.predictmesh.registry.v1.Route\x12\x1a\n\x12\x64\x65\x66\x61ult_timeout_ms\x18\x05 \x01(\x03\x12\x35\n\x0fsample_entities\x18\x06 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12\x35\n\x0fsample_features\x18\x07 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12\x12\n\nsticky_key\x18\x08 \x01(\t\x12\x34\n\x06shadow\x18\t \x01(\x0b\x32\x1f.predictmesh.registry.v1.ShadowH\x00\x88\x01\x01\x12=\n\x08outcomes\x18\n \x01(\x0b\x32&.predictmesh.registry.v1.OutcomePolicyH\x01\x88\x01\x01\x12\x34\n\tfallbacks\x18\x0b \x03(\x0b\x32!.predictmesh.registry.v1.FallbackB\t\n\x07_shadowB\x0b\n\t_outcomes\"\x80\x01\n\x08\x46\x61llback\x12\x11\n\x07version\x18\x01 \x01(\tH\x00\x12 \n\x16last_answer_max_age_ms\x18\x02 \x01(\x03H\x00\x12\x37\n\x06\x61nswer\x18\x03 \x01(\x0b\x32%.predictmesh.registry.v1.StaticAnswerH\x00\x42\x06\n\x04kind\"=\n\x0cStaticAnswer\x12-\n\x07outputs\x18\x01 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\"\x7f\n\x05Route\x12\x11\n\x07version\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x61lias\x18\x02 \x01(\tH\x00\x12\x0f\n\x05range\x18\x03 \x01(\tH\x00\x12\x39\n\x07weights\x18\x04 \x03(\x0b\x32(.predictmesh.registry.v1.WeightedVersionB\x06\n\x04kind\"4\n\x0fWeightedVersion\x12\x10\n\x08selector\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x01\"c\n\x06Shadow\x12\x10\n\x08selector\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x01\x12\x1a\n\x12\x61\x62solute_tolerance\x18\x03 \x01(\x01\x12\x1a\n\x12relative_tolerance\x18\x04 \x01(\x01\"\xa8\x01\n\rOutcomePolicy\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0f\n\x07\x65lement\x18\x02 \x01(\r\x12\x32\n\x04kind\x18\x03 \x01(\x0e\x32$.predictmesh.registry.v1.OutcomeKind\x12\x16\n\x0esample_percent\x18\x04 \x01(\x01\x12\x11\n\texpire_ms\x18\x05 \x01(\x03\x12\x17\n\x0f\x63\x61pture_percent\x18\x06 \x01(\x01*a\n\x0bOutcomeKind\x12\x1c\n\x18OUTCOME_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13OUTCOME_KIND_BINARY\x10\x01\x12\x1b\n\x17OUTCOME_KIND_REGRESSION\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'predictmesh.registry.v1.endpoint_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOMEKIND']._serialized_start=966
-  _globals['_OUTCOMEKIND']._serialized_end=1063
+  _globals['_OUTCOMEKIND']._serialized_start=1214
+  _globals['_OUTCOMEKIND']._serialized_end=1311
   _globals['_ENDPOINT']._serialized_start=103
-  _globals['_ENDPOINT']._serialized_end=509
-  _globals['_ROUTE']._serialized_start=511
-  _globals['_ROUTE']._serialized_end=638
-  _globals['_WEIGHTEDVERSION']._serialized_start=640
-  _globals['_WEIGHTEDVERSION']._serialized_end=692
-  _globals['_SHADOW']._serialized_start=694
-  _globals['_SHADOW']._serialized_end=793
-  _globals['_OUTCOMEPOLICY']._serialized_start=796
-  _globals['_OUTCOMEPOLICY']._serialized_end=964
+  _globals['_ENDPOINT']._serialized_end=563
+  _globals['_FALLBACK']._serialized_start=566
+  _globals['_FALLBACK']._serialized_end=694
+  _globals['_STATICANSWER']._serialized_start=696
+  _globals['_STATICANSWER']._serialized_end=757
+  _globals['_ROUTE']._serialized_start=759
+  _globals['_ROUTE']._serialized_end=886
+  _globals['_WEIGHTEDVERSION']._serialized_start=888
+  _globals['_WEIGHTEDVERSION']._serialized_end=940
+  _globals['_SHADOW']._serialized_start=942
+  _globals['_SHADOW']._serialized_end=1041
+  _globals['_OUTCOMEPOLICY']._serialized_start=1044
+  _globals['_OUTCOMEPOLICY']._serialized_end=1212
 # @@protoc_insertion_point(module_scope)

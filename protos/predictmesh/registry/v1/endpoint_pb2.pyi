@@ -60,6 +60,7 @@ class Endpoint(_message.Message):
     STICKY_KEY_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
+    FALLBACKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`[namespace/]name`, unique among endpoints."""
     description: _builtins.str
@@ -92,6 +93,12 @@ class Endpoint(_message.Message):
     def outcomes(self) -> Global___OutcomePolicy:
         """What is kept of predictions until it is known what came true. Absent: nothing, and outcomes are refused."""
 
+    @_builtins.property
+    def fallbacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fallback]:
+        """What answers the rows that the route's version fails, step by step. Empty: such rows fail. What callers have done wrong
+        fails nevertheless, and so do requests that name a version.
+        """
+
     def __init__(
         self,
         *,
@@ -105,10 +112,11 @@ class Endpoint(_message.Message):
         sticky_key: _builtins.str = ...,
         shadow: Global___Shadow | None = ...,
         outcomes: Global___OutcomePolicy | None = ...,
+        fallbacks: _abc.Iterable[Global___Fallback] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_outcomes", b"_outcomes", "_shadow", b"_shadow", "outcomes", b"outcomes", "route", b"route", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_outcomes", b"_outcomes", "_shadow", b"_shadow", "default_timeout_ms", b"default_timeout_ms", "description", b"description", "model", b"model", "name", b"name", "outcomes", b"outcomes", "route", b"route", "sample_entities", b"sample_entities", "sample_features", b"sample_features", "shadow", b"shadow", "sticky_key", b"sticky_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_outcomes", b"_outcomes", "_shadow", b"_shadow", "default_timeout_ms", b"default_timeout_ms", "description", b"description", "fallbacks", b"fallbacks", "model", b"model", "name", b"name", "outcomes", b"outcomes", "route", b"route", "sample_entities", b"sample_entities", "sample_features", b"sample_features", "shadow", b"shadow", "sticky_key", b"sticky_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__outcomes: _TypeAlias = _typing.Literal["outcomes"]  # noqa: Y015
     _WhichOneofArgType__outcomes: _TypeAlias = _typing.Literal["_outcomes", b"_outcomes"]  # noqa: Y015
@@ -120,6 +128,68 @@ class Endpoint(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__shadow) -> _WhichOneofReturnType__shadow | None: ...
 
 Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
+
+@_typing.final
+class Fallback(_message.Message):
+    """A step of the fallback ladder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    LAST_ANSWER_MAX_AGE_MS_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Another version of the model: semantic version, alias, or range. It takes what callers send to the route's version,
+    and has its outputs.
+    """
+    last_answer_max_age_ms: _builtins.int
+    """The last answer of the route's version for the same entity keys, if it is not older than this many milliseconds, a
+    second to a week. Each gateway process remembers its own.
+    """
+    @_builtins.property
+    def answer(self) -> Global___StaticAnswer:
+        """The same for every row. Only as the last step, since it cannot fail."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        last_answer_max_age_ms: _builtins.int = ...,
+        answer: Global___StaticAnswer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "kind", b"kind", "last_answer_max_age_ms", b"last_answer_max_age_ms", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "kind", b"kind", "last_answer_max_age_ms", b"last_answer_max_age_ms", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["version", "last_answer_max_age_ms", "answer"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
+
+@_typing.final
+class StaticAnswer(_message.Message):
+    """An answer that is always the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]:
+        """One row of every output."""
+
+    def __init__(
+        self,
+        *,
+        outputs: _abc.Iterable[_tensor_pb2.Tensor] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outputs", b"outputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StaticAnswer: _TypeAlias = StaticAnswer  # noqa: Y015
 
 @_typing.final
 class Route(_message.Message):

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from predictmesh.registry.v1 import graph_pb2 as predictmesh_dot_registry_dot_v1_dot_graph__pb2
 from predictmesh.types.v1 import data_type_pb2 as predictmesh_dot_types_dot_v1_dot_data__type__pb2
 from predictmesh.types.v1 import tensor_pb2 as predictmesh_dot_types_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#predictmesh/registry/v1/model.proto\x12\x17predictmesh.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$predictmesh/types/v1/data_type.proto\x1a!predictmesh/types/v1/tensor.proto\"\xa2\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12<\n\x07\x61liases\x18\x03 \x03(\x0b\x32+.predictmesh.registry.v1.Model.AliasesEntry\x12\x32\n\x08versions\x18\x04 \x03(\x0b\x32 .predictmesh.registry.v1.Version\x12\x19\n\x11released_versions\x18\x05 \x03(\t\x12\x39\n\x0cmetric_gates\x18\x06 \x03(\x0b\x32#.predictmesh.registry.v1.MetricGate\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\nMetricGate\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x10\n\x03min\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x06\n\x04_minB\x06\n\x04_max\"\x93\x04\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x35\n\tsignature\x18\x02 \x01(\x0b\x32\".predictmesh.registry.v1.Signature\x12\x37\n\x08\x62indings\x18\x03 \x03(\x0b\x32%.predictmesh.registry.v1.InputBinding\x12\x34\n\tartifacts\x18\x04 \x03(\x0b\x32!.predictmesh.registry.v1.Artifact\x12>\n\x07metrics\x18\x05 \x03(\x0b\x32-.predictmesh.registry.v1.Version.MetricsEntry\x12G\n\x10training_profile\x18\x06 \x01(\x0b\x32(.predictmesh.registry.v1.TrainingProfileH\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12\x37\n\x06golden\x18\t \x01(\x0b\x32\".predictmesh.registry.v1.GoldenSetH\x01\x88\x01\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x13\n\x11_training_profileB\t\n\x07_golden\"g\n\tGoldenSet\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x1a\n\x12\x61\x62solute_tolerance\x18\x03 \x01(\x01\x12\x1a\n\x12relative_tolerance\x18\x04 \x01(\x01\"i\n\nGoldenRows\x12,\n\x06inputs\x18\x01 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12-\n\x07outputs\x18\x02 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\"v\n\tSignature\x12\x33\n\x06inputs\x18\x01 \x03(\x0b\x32#.predictmesh.registry.v1.TensorSpec\x12\x34\n\x07outputs\x18\x02 \x03(\x0b\x32#.predictmesh.registry.v1.TensorSpec\"l\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\tdata_type\x18\x02 \x01(\x0e\x32\x1e.predictmesh.types.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0e\n\x06\x66inite\x18\x04 \x01(\x08\"O\n\x0cInputBinding\x12\r\n\x05input\x18\x01 \x01(\t\x12\x30\n\x07sources\x18\x02 \x03(\x0b\x32\x1f.predictmesh.registry.v1.Source\"q\n\x06Source\x12\x35\n\x05\x66ield\x18\x01 \x01(\x0b\x32$.predictmesh.registry.v1.FieldSourceH\x00\x12\x15\n\x0b\x61ge_of_view\x18\x02 \x01(\tH\x00\x12\x11\n\x07request\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\"*\n\x0b\x46ieldSource\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\"_\n\x08\x41rtifact\x12\x0f\n\x07runtime\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ormat\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\"\\\n\x0fTrainingProfile\x12;\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32).predictmesh.registry.v1.FeatureHistogram\x12\x0c\n\x04rows\x18\x02 \x01(\x03\"V\n\x10\x46\x65\x61tureHistogram\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65\x64ges\x18\x02 \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x03\x12\x15\n\rnull_fraction\x18\x04 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#predictmesh/registry/v1/model.proto\x12\x17predictmesh.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#predictmesh/registry/v1/graph.proto\x1a$predictmesh/types/v1/data_type.proto\x1a!predictmesh/types/v1/tensor.proto\"\xa2\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12<\n\x07\x61liases\x18\x03 \x03(\x0b\x32+.predictmesh.registry.v1.Model.AliasesEntry\x12\x32\n\x08versions\x18\x04 \x03(\x0b\x32 .predictmesh.registry.v1.Version\x12\x19\n\x11released_versions\x18\x05 \x03(\t\x12\x39\n\x0cmetric_gates\x18\x06 \x03(\x0b\x32#.predictmesh.registry.v1.MetricGate\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\nMetricGate\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x10\n\x03min\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x06\n\x04_minB\x06\n\x04_max\"\xd1\x04\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x35\n\tsignature\x18\x02 \x01(\x0b\x32\".predictmesh.registry.v1.Signature\x12\x37\n\x08\x62indings\x18\x03 \x03(\x0b\x32%.predictmesh.registry.v1.InputBinding\x12\x34\n\tartifacts\x18\x04 \x03(\x0b\x32!.predictmesh.registry.v1.Artifact\x12>\n\x07metrics\x18\x05 \x03(\x0b\x32-.predictmesh.registry.v1.Version.MetricsEntry\x12G\n\x10training_profile\x18\x06 \x01(\x0b\x32(.predictmesh.registry.v1.TrainingProfileH\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12\x37\n\x06golden\x18\t \x01(\x0b\x32\".predictmesh.registry.v1.GoldenSetH\x01\x88\x01\x01\x12\x32\n\x05graph\x18\n \x01(\x0b\x32\x1e.predictmesh.registry.v1.GraphH\x02\x88\x01\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x13\n\x11_training_profileB\t\n\x07_goldenB\x08\n\x06_graph\"g\n\tGoldenSet\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x1a\n\x12\x61\x62solute_tolerance\x18\x03 \x01(\x01\x12\x1a\n\x12relative_tolerance\x18\x04 \x01(\x01\"i\n\nGoldenRows\x12,\n\x06inputs\x18\x01 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12-\n\x07outputs\x18\x02 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\"v\n\tSignature\x12\x33\n\x06inputs\x18\x01 \x03(\x0b\x32#.predictmesh.registry.v1.TensorSpec\x12\x34\n\x07outputs\x18\x02 \x03(\x0b\x32#.predictmesh.registry.v1.TensorSpec\"l\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\tdata_type\x18\x02 \x01(\x0e\x32\x1e.predictmesh.types.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x0e\n\x06\x66inite\x18\x04 \x01(\x08\"O\n\x0cInputBinding\x12\r\n\x05input\x18\x01 \x01(\t\x12\x30\n\x07sources\x18\x02 \x03(\x0b\x32\x1f.predictmesh.registry.v1.Source\"q\n\x06Source\x12\x35\n\x05\x66ield\x18\x01 \x01(\x0b\x32$.predictmesh.registry.v1.FieldSourceH\x00\x12\x15\n\x0b\x61ge_of_view\x18\x02 \x01(\tH\x00\x12\x11\n\x07request\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\"*\n\x0b\x46ieldSource\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\"_\n\x08\x41rtifact\x12\x0f\n\x07runtime\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ormat\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\"\\\n\x0fTrainingProfile\x12;\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32).predictmesh.registry.v1.FeatureHistogram\x12\x0c\n\x04rows\x18\x02 \x01(\x03\"V\n\x10\x46\x65\x61tureHistogram\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65\x64ges\x18\x02 \x03(\x01\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x03\x12\x15\n\rnull_fraction\x18\x04 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,34 +39,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL_ALIASESENTRY']._serialized_options = b'8\001'
   _globals['_VERSION_METRICSENTRY']._loaded_options = None
   _globals['_VERSION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_MODEL']._serialized_start=171
-  _globals['_MODEL']._serialized_end=461
-  _globals['_MODEL_ALIASESENTRY']._serialized_start=415
-  _globals['_MODEL_ALIASESENTRY']._serialized_end=461
-  _globals['_METRICGATE']._serialized_start=463
-  _globals['_METRICGATE']._serialized_end=543
-  _globals['_VERSION']._serialized_start=546
-  _globals['_VERSION']._serialized_end=1077
-  _globals['_VERSION_METRICSENTRY']._serialized_start=999
-  _globals['_VERSION_METRICSENTRY']._serialized_end=1045
-  _globals['_GOLDENSET']._serialized_start=1079
-  _globals['_GOLDENSET']._serialized_end=1182
-  _globals['_GOLDENROWS']._serialized_start=1184
-  _globals['_GOLDENROWS']._serialized_end=1289
-  _globals['_SIGNATURE']._serialized_start=1291
-  _globals['_SIGNATURE']._serialized_end=1409
-  _globals['_TENSORSPEC']._serialized_start=1411
-  _globals['_TENSORSPEC']._serialized_end=1519
-  _globals['_INPUTBINDING']._serialized_start=1521
-  _globals['_INPUTBINDING']._serialized_end=1600
-  _globals['_SOURCE']._serialized_start=1602
-  _globals['_SOURCE']._serialized_end=1715
-  _globals['_FIELDSOURCE']._serialized_start=1717
-  _globals['_FIELDSOURCE']._serialized_end=1759
-  _globals['_ARTIFACT']._serialized_start=1761
-  _globals['_ARTIFACT']._serialized_end=1856
-  _globals['_TRAININGPROFILE']._serialized_start=1858
-  _globals['_TRAININGPROFILE']._serialized_end=1950
-  _globals['_FEATUREHISTOGRAM']._serialized_start=1952
-  _globals['_FEATUREHISTOGRAM']._serialized_end=2038
+  _globals['_MODEL']._serialized_start=208
+  _globals['_MODEL']._serialized_end=498
+  _globals['_MODEL_ALIASESENTRY']._serialized_start=452
+  _globals['_MODEL_ALIASESENTRY']._serialized_end=498
+  _globals['_METRICGATE']._serialized_start=500
+  _globals['_METRICGATE']._serialized_end=580
+  _globals['_VERSION']._serialized_start=583
+  _globals['_VERSION']._serialized_end=1176
+  _globals['_VERSION_METRICSENTRY']._serialized_start=1088
+  _globals['_VERSION_METRICSENTRY']._serialized_end=1134
+  _globals['_GOLDENSET']._serialized_start=1178
+  _globals['_GOLDENSET']._serialized_end=1281
+  _globals['_GOLDENROWS']._serialized_start=1283
+  _globals['_GOLDENROWS']._serialized_end=1388
+  _globals['_SIGNATURE']._serialized_start=1390
+  _globals['_SIGNATURE']._serialized_end=1508
+  _globals['_TENSORSPEC']._serialized_start=1510
+  _globals['_TENSORSPEC']._serialized_end=1618
+  _globals['_INPUTBINDING']._serialized_start=1620
+  _globals['_INPUTBINDING']._serialized_end=1699
+  _globals['_SOURCE']._serialized_start=1701
+  _globals['_SOURCE']._serialized_end=1814
+  _globals['_FIELDSOURCE']._serialized_start=1816
+  _globals['_FIELDSOURCE']._serialized_end=1858
+  _globals['_ARTIFACT']._serialized_start=1860
+  _globals['_ARTIFACT']._serialized_end=1955
+  _globals['_TRAININGPROFILE']._serialized_start=1957
+  _globals['_TRAININGPROFILE']._serialized_end=2049
+  _globals['_FEATUREHISTOGRAM']._serialized_start=2051
+  _globals['_FEATUREHISTOGRAM']._serialized_end=2137
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from predictmesh.registry.v1 import graph_pb2 as _graph_pb2
 from predictmesh.types.v1 import data_type_pb2 as _data_type_pb2
 from predictmesh.types.v1 import tensor_pb2 as _tensor_pb2
 import builtins as _builtins
@@ -165,10 +166,11 @@ class Version(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     GOLDEN_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Semantic version, MAJOR.MINOR.PATCH."""
     digest: _builtins.str
-    """SHA-256 (hex) over signature, bindings and artifacts. Given by the registry."""
+    """SHA-256 (hex) over signature, bindings, artifacts and graph. Given by the registry."""
     @_builtins.property
     def signature(self) -> Global___Signature:
         """What the model takes and gives."""
@@ -179,7 +181,7 @@ class Version(_message.Message):
 
     @_builtins.property
     def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Artifact]:
-        """The model's bytes, one artifact for each runtime that can serve it, first choice first."""
+        """The model's bytes, one artifact for each runtime that can serve it, first choice first. None of a composed version."""
 
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
@@ -197,6 +199,12 @@ class Version(_message.Message):
     def golden(self) -> Global___GoldenSet:
         """Inputs with the outputs that every runtime must give for them before the version may answer callers. Absent: none."""
 
+    @_builtins.property
+    def graph(self) -> _graph_pb2.Graph:
+        """What a composed version is made of, in place of artifacts. Signature and bindings are then given by the registry: the
+        inputs `node.input` that no other node feeds, bound as their versions are. Absent: it is made of artifacts.
+        """
+
     def __init__(
         self,
         *,
@@ -209,17 +217,22 @@ class Version(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         digest: _builtins.str = ...,
         golden: Global___GoldenSet | None = ...,
+        graph: _graph_pb2.Graph | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_golden", b"_golden", "_training_profile", b"_training_profile", "create_time", b"create_time", "golden", b"golden", "signature", b"signature", "training_profile", b"training_profile"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_golden", b"_golden", "_graph", b"_graph", "_training_profile", b"_training_profile", "create_time", b"create_time", "golden", b"golden", "graph", b"graph", "signature", b"signature", "training_profile", b"training_profile"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_golden", b"_golden", "_training_profile", b"_training_profile", "artifacts", b"artifacts", "bindings", b"bindings", "create_time", b"create_time", "digest", b"digest", "golden", b"golden", "metrics", b"metrics", "signature", b"signature", "training_profile", b"training_profile", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_golden", b"_golden", "_graph", b"_graph", "_training_profile", b"_training_profile", "artifacts", b"artifacts", "bindings", b"bindings", "create_time", b"create_time", "digest", b"digest", "golden", b"golden", "graph", b"graph", "metrics", b"metrics", "signature", b"signature", "training_profile", b"training_profile", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__golden: _TypeAlias = _typing.Literal["golden"]  # noqa: Y015
     _WhichOneofArgType__golden: _TypeAlias = _typing.Literal["_golden", b"_golden"]  # noqa: Y015
+    _WhichOneofReturnType__graph: _TypeAlias = _typing.Literal["graph"]  # noqa: Y015
+    _WhichOneofArgType__graph: _TypeAlias = _typing.Literal["_graph", b"_graph"]  # noqa: Y015
     _WhichOneofReturnType__training_profile: _TypeAlias = _typing.Literal["training_profile"]  # noqa: Y015
     _WhichOneofArgType__training_profile: _TypeAlias = _typing.Literal["_training_profile", b"_training_profile"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__golden) -> _WhichOneofReturnType__golden | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__graph) -> _WhichOneofReturnType__graph | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__training_profile) -> _WhichOneofReturnType__training_profile | None: ...
 

@@ -1,0 +1,119 @@
+"""A composed version as the gateway computes it: nodes in the order of computation, and which rows each is asked about.
+
+A cascade parts the computation into segments: segment k is asked about the rows that k stages were not sure of, and what
+takes from the cascade itself comes after all of them. Without a cascade there is one segment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from services.gateway.target import Output, Target
+
+
+class Port(NamedTuple):
+    """An output of a node: places among the graph's nodes, and among the node's outputs."""
+
+    node: int
+    output: int
+
+
+class EnsembleMethod(Enum):
+    """How several outputs become one; the value is the wire's number."""
+
+    VOTE = 1
+    MEAN = 2
+    WEIGHTED_MEAN = 3
+    MAX = 4
+
+
+class ConfidenceMeasure(Enum):
+    """How sure a node is; the value is the wire's number."""
+
+    PROBABILITY = 1
+    VALUE = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelNode:
+    """A version of a model, the `target` as the model service knows it.
+
+    `feeds` has for each of its inputs the place among the composed target's inputs, or the ports whose elements it takes.
+    `defaults` are arrays [1, width] by output, which stand where an optional node fails; None where nothing does.
+    `finite_outputs` are those that an ensemble takes, where NaN and infinity are failures of the node.
+    """
+
+    name: str
+    target: Target
+    feeds: tuple[int | tuple[Port, ...], ...]
+    optional: bool
+    defaults: tuple[npt.NDArray[np.generic], ...] | None
+    finite_outputs: tuple[int, ...]
+    segment: int
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What it gives."""
+        return self.target.outputs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnsembleNode:
+    """Several ports of one type and shape as one; `weights` are there for each member in a weighted mean, else empty."""
+
+    name: str
+    method: EnsembleMethod
+    members: tuple[Port, ...]
+    weights: tuple[float, ...]
+    outputs: tuple[Output, ...]
+    segment: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A node that may answer for a cascade; `ports` has one for each of the cascade's outputs.
+
+    The answer stands if the confidence at the port `confidence` is at least `threshold`; always, where there is no port.
+    """
+
+    node: int
+    ports: tuple[Port, ...]
+    confidence: Port | None
+    measure: ConfidenceMeasure
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CascadeNode:
+    """The answer of the first stage that is sure."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    outputs: tuple[Output, ...]
+    segment: int
+
+
+Node = ModelNode | EnsembleNode | CascadeNode
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes, each behind those that it takes from; `outputs` has a port for each output of the composed target.
+
+    `cascade` is the place of the graph's cascade. Its stages' nodes lie in segments 0 to K-1, for K stages, and what takes
+    from it in segment K. What only stage k needs lies in segment k, everything else that does not take from it in segment 0.
+    """
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[Port, ...]
+    cascade: int | None
+
+    def segment(self, number: int) -> tuple[int, ...]:
+        """Places of the nodes of a segment, in the order of computation; the cascade itself is of none."""
+        return tuple(place for place, node in enumerate(self.nodes) if node.segment == number and place != self.cascade)
