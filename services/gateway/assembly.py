@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -10,14 +11,14 @@ import numpy as np
 from services.gateway.errors import MissingFeature, StaleFeature
 from services.gateway.prediction import FeatureRows, FeatureState
 from services.gateway.target import DType, Source, SourceKind, Target
+from services.mesh.errors import MeshError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
     from services.gateway.request import Member, Override
-    from services.mesh.errors import MeshError
 
 
 def model_inputs(target: Target, members: Sequence[Member], rows: int, features: FeatureRows | None) -> list[bytes]:
@@ -103,40 +104,55 @@ def packed_rows(packed: bytes, dtype: DType, width: int, start: int, rows: int) 
 def row_errors(target: Target, member: Member, start: int, features: FeatureRows | None) -> dict[int, MeshError]:
     """Return the errors of a member's rows by its row; what the request brings itself cannot be missing or stale."""
     errors: dict[int, MeshError] = {}
-    for override in member.overrides:
-        _absent_in_request(target, override, errors)
-    if features is None:
-        return errors
-    for row, view, state in features.statuses:
-        own = row - start
-        if (
-            state is FeatureState.STALE_REJECTED
-            and 0 <= own < member.rows
-            and not brings_view(target, member, view, own)
-        ):
-            name = target.views[view]
-            errors[own] = StaleFeature(f"the value of view {name!r} is older than the view allows", view=name)
-    for row, tensor, element in features.missing:
-        own = row - start
-        if 0 <= own < member.rows and own not in errors:
-            feed = next(feed for feed in target.inputs if feed.plan_index == tensor)
-            source = feed.sources[element]
-            if not _brings(member, target.inputs.index(feed), source, own):
-                errors[own] = MissingFeature(
-                    f"{source.name} has no value and no default, and {feed.dtype.name} has no null", source=source.name
-                )
+    for row, _, error in input_errors(target, member, start, features):
+        errors.setdefault(row, error)
     return errors
 
 
-def _absent_in_request(target: Target, override: Override, errors: dict[int, MeshError]) -> None:
+InputError = tuple[int, Sequence[int], MeshError]
+
+
+def input_errors(target: Target, member: Member, start: int, features: FeatureRows | None) -> Iterator[InputError]:
+    """Yield (row of the member, places of the inputs, error) for whatever has no value that may be taken."""
+    for override in member.overrides:
+        yield from _absent_in_request(target, override)
+    if features is not None:
+        yield from _stale(target, member, start, features)
+        yield from _missing(target, member, start, features)
+
+
+def _stale(target: Target, member: Member, start: int, features: FeatureRows) -> Iterator[InputError]:
+    for row, view, state in features.statuses:
+        own = row - start
+        if state is not FeatureState.STALE_REJECTED or not 0 <= own < member.rows:
+            continue
+        if not brings_view(target, member, view, own):
+            name = target.views[view]
+            error = StaleFeature(f"the value of view {name!r} is older than the view allows", view=name)
+            yield own, target.readers(name), error
+
+
+def _missing(target: Target, member: Member, start: int, features: FeatureRows) -> Iterator[InputError]:
+    for row, tensor, element in features.missing:
+        own = row - start
+        if not 0 <= own < member.rows:
+            continue
+        index = next(place for place, feed in enumerate(target.inputs) if feed.plan_index == tensor)
+        feed = target.inputs[index]
+        source = feed.sources[element]
+        if not _brings(member, index, source, own):
+            message = f"{source.name} has no value and no default, and {feed.dtype.name} has no null"
+            yield own, (index,), MissingFeature(message, source=source.name)
+
+
+def _absent_in_request(target: Target, override: Override) -> Iterator[InputError]:
     feed = target.inputs[override.input_index]
     if override.present is None or override.source.kind is not SourceKind.REQUEST or feed.has_null:
         return
     taken = f"finite {feed.dtype.name}" if feed.finite else feed.dtype.name
     for row in np.flatnonzero(~override.present):
-        errors[int(row)] = MissingFeature(
-            f"feature {override.source.name!r} is null, and {taken} has no null", source=override.source.name
-        )
+        message = f"feature {override.source.name!r} is null, and {taken} has no null"
+        yield int(row), (override.input_index,), MissingFeature(message, source=override.source.name)
 
 
 def brings_view(target: Target, member: Member, view: int, row: int) -> bool:

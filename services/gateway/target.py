@@ -144,3 +144,9 @@ class Target:
                 if source.kind is not SourceKind.AGE:
                     places.setdefault(source.name, []).append((index, source))
         return {name: tuple(found) for name, found in places.items()}
+
+    def readers(self, view: str) -> tuple[int, ...]:
+        """Return the places of the inputs that take something of a view."""
+        return tuple(
+            place for place, feed in enumerate(self.inputs) if any(source.view == view for source in feed.sources)
+        )
