@@ -62,6 +62,15 @@ def _check_range(value: object, data_type: DataType.ValueType) -> None:
             raise ValueError(f"{value} is outside of {type_name(data_type)}") from None
 
 
+def natural_type(values: Sequence[object], floats: DataType.ValueType) -> DataType.ValueType:
+    """Return the type that values have by themselves: BOOL, INT64, `floats`, or BYTES."""
+    if all(isinstance(value, bool) for value in values):
+        return DataType.DATA_TYPE_BOOL
+    if all(isinstance(value, int) for value in values):
+        return DataType.DATA_TYPE_INT64
+    return floats if all(isinstance(value, int | float) for value in values) else DataType.DATA_TYPE_BYTES
+
+
 def parse(text: str, data_type: DataType.ValueType) -> object:
     """Return the value that `text` writes. ValueError with the reason if it is none of `data_type`."""
     value: object = text

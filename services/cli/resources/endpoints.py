@@ -9,11 +9,12 @@ from predictmesh.types.v1.data_type_pb2 import DataType
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.cli import durations
 from services.cli.resources.cursor import Cursor
+from services.cli.resources.fallbacks import read_fallbacks, show_fallbacks
 from services.cli.resources.outcomes import read_outcomes, show_outcomes
 from services.cli.resources.routes import read_route, read_shadow, show_route, show_shadow
-from services.cli.values import fill, values_of
+from services.cli.values import fill, natural_type, values_of
 
-_OPTIONAL = ("description", "default_timeout", "sample", "sticky_key", "shadow", "outcomes")
+_OPTIONAL = ("description", "default_timeout", "sample", "sticky_key", "shadow", "outcomes", "fallbacks")
 
 
 def read_endpoint(document: Cursor) -> Endpoint:
@@ -30,6 +31,8 @@ def read_endpoint(document: Cursor) -> Endpoint:
         endpoint.shadow.CopyFrom(read_shadow(members["shadow"]))
     if "outcomes" in members:
         endpoint.outcomes.CopyFrom(read_outcomes(members["outcomes"]))
+    if "fallbacks" in members:
+        endpoint.fallbacks.extend(read_fallbacks(members["fallbacks"]))
     if "sample" in members:
         _read_sample(members["sample"], endpoint)
     return endpoint
@@ -51,23 +54,13 @@ def _read_value(name: str, cursor: Cursor) -> Tensor:
     """Return one row of values. Its type stays open, as the definition that it meets may come later."""
     values = [item.value for item in cursor.items()] if isinstance(cursor.value, list) else [cursor.value]
     try:
-        tensor = fill(Tensor(name=name), values, _natural_type(values))
+        tensor = fill(Tensor(name=name), values, natural_type(values, DataType.DATA_TYPE_FP32))
     except ValueError as error:
         cursor.fail(str(error))
     tensor.ClearField("data_type")
     if isinstance(cursor.value, list):
         tensor.shape.extend((1, len(values)))
     return tensor
-
-
-def _natural_type(values: list[object]) -> DataType.ValueType:
-    if all(isinstance(value, bool) for value in values):
-        return DataType.DATA_TYPE_BOOL
-    if all(isinstance(value, int) for value in values):
-        return DataType.DATA_TYPE_INT64
-    if all(isinstance(value, int | float) for value in values):
-        return DataType.DATA_TYPE_FP32
-    return DataType.DATA_TYPE_BYTES
 
 
 def show_endpoint(endpoint: Endpoint) -> dict[str, object]:
@@ -82,6 +75,8 @@ def show_endpoint(endpoint: Endpoint) -> dict[str, object]:
         shown["shadow"] = show_shadow(endpoint.shadow)
     if endpoint.HasField("outcomes"):
         shown["outcomes"] = show_outcomes(endpoint.outcomes)
+    if endpoint.fallbacks:
+        shown["fallbacks"] = show_fallbacks(endpoint.fallbacks)
     if endpoint.default_timeout_ms:
         shown["default_timeout"] = durations.exact(endpoint.default_timeout_ms)
     entities, features = _show_values(endpoint.sample_entities), _show_values(endpoint.sample_features)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from predictmesh.registry.v1.model_pb2 import FeatureHistogram, InputBinding, TensorSpec, TrainingProfile, Version
 from services.cli.resources import sources
 from services.cli.resources.cursor import Cursor
+from services.cli.resources.graphs import read_graph, show_graph
 from services.cli.values import DATA_TYPES, type_name
 
 _LARGEST = 2**63 - 1
 
 
 def read_version(document: Cursor) -> tuple[str, Version]:
-    """Return the name of the model and the version that `document` defines; its artifacts come beside it."""
+    """Return the name of the model and the version that `document` defines; its artifacts come beside it, if it has any."""
+    if "graph" in document.members():
+        return _read_composed(document)
     members = document.mapping(("kind", "model", "version", "inputs", "outputs"), ("metrics", "training_profile"))
     version = Version(version=members["version"].text())
     for item in members["inputs"].items():
@@ -21,6 +24,17 @@ def read_version(document: Cursor) -> tuple[str, Version]:
     version.signature.outputs.extend(
         _read_spec(item.mapping(("name", "type"), ("shape", "finite"))) for item in members["outputs"].items()
     )
+    _read_evidence(members, version)
+    return members["model"].text(), version
+
+
+def _read_composed(document: Cursor) -> tuple[str, Version]:
+    """A version that is made of others; the registry derives from them what it takes and gives."""
+    for name in ("inputs", "outputs", "training_profile"):
+        if name in document.members():
+            document.members()[name].fail(f"the {name} of a composed version follow from its graph: leave it out")
+    members = document.mapping(("kind", "model", "version", "graph"), ("metrics",))
+    version = Version(version=members["version"].text(), graph=read_graph(members["graph"]))
     _read_evidence(members, version)
     return members["model"].text(), version
 
@@ -82,18 +96,22 @@ def _read_histogram(cursor: Cursor) -> FeatureHistogram:
 
 def show_version(model: str, version: Version) -> dict[str, object]:
     """Return the YAML form of a version, without its artifacts and what the registry added."""
-    bindings = {binding.input: binding for binding in version.bindings}
-    inputs = []
-    for spec in version.signature.inputs:
-        texts = [sources.form(source) for source in bindings[spec.name].sources] if spec.name in bindings else []
-        inputs.append({**_show_spec(spec), "sources": texts})
-    shown: dict[str, object] = {"kind": "Version", "model": model, "version": version.version, "inputs": inputs}
-    shown["outputs"] = [_show_spec(spec) for spec in version.signature.outputs]
+    shown: dict[str, object] = {"kind": "Version", "model": model, "version": version.version}
+    shown |= {"graph": show_graph(version.graph)} if version.HasField("graph") else _show_signature(version)
     if version.metrics:
         shown["metrics"] = dict(sorted(version.metrics.items()))
     if version.HasField("training_profile"):
         shown["training_profile"] = _show_profile(version.training_profile)
     return shown
+
+
+def _show_signature(version: Version) -> dict[str, object]:
+    bindings = {binding.input: binding for binding in version.bindings}
+    inputs = []
+    for spec in version.signature.inputs:
+        texts = [sources.form(source) for source in bindings[spec.name].sources] if spec.name in bindings else []
+        inputs.append({**_show_spec(spec), "sources": texts})
+    return {"inputs": inputs, "outputs": [_show_spec(spec) for spec in version.signature.outputs]}
 
 
 def _show_spec(spec: TensorSpec) -> dict[str, object]:

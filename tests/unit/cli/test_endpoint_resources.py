@@ -15,6 +15,12 @@ from services.cli.resources.files import read_resources
 HEAD = "kind: Endpoint\nname: delay\nmodel: delay\n"
 ROUTE = "route: {version: 1.0.0}\n"
 SHADOW = "shadow: {version: candidate, percent: 12.5, absolute_tolerance: 0.001, relative_tolerance: 1.0e-05}\n"
+FALLBACKS = """\
+fallbacks:
+- version: 1.0.0
+- last_answer: 10m
+- answer: {probability: [0.25], label: late, grid: [[1, 2], [3, 4]]}
+"""
 OUTCOMES = "outcomes: {output: p, element: 1, kind: binary, sample_percent: 50, expire: 7d, capture_percent: 0.01}\n"
 
 
@@ -33,6 +39,7 @@ def read(directory: Path, text: str) -> Endpoint:
         ROUTE + SHADOW,
         f"{ROUTE}shadow: {{version: 1.x, percent: 100}}\n",
         ROUTE + OUTCOMES,
+        ROUTE + FALLBACKS,
         ROUTE + "outcomes: {output: y, kind: regression}\n",
     ],
 )
@@ -46,6 +53,16 @@ def test_weights_stay_in_order(tmp_path: Path) -> None:
     endpoint = read(tmp_path, "route: {weights: {1.1.0: 5, 1.0.0: 95}}\n")
     assert [("1.1.0", 5.0), ("1.0.0", 95.0)] == [(each.selector, each.percent) for each in endpoint.route.weights]
     assert ["1.1.0", "1.0.0"] == list(show_endpoint(endpoint)["route"]["weights"])  # type: ignore[index]
+
+
+def test_ladder_in_the_units_of_the_registry(tmp_path: Path) -> None:
+    """The steps reach the message in order, times in milliseconds, and values with their types open."""
+    version, last, static = read(tmp_path, ROUTE + FALLBACKS).fallbacks
+    assert ("1.0.0", 600_000) == (version.version, last.last_answer_max_age_ms)
+    probability, label, grid = static.answer.outputs
+    assert ([0.25], [1, 1]) == (list(probability.doubles), list(probability.shape))
+    assert (["late"], []) == (list(label.strings), list(label.shape))
+    assert ([1, 2, 3, 4], [1, 2, 2]) == (list(grid.ints), list(grid.shape))
 
 
 def test_policy_in_the_units_of_the_registry(tmp_path: Path) -> None:
@@ -73,6 +90,12 @@ def test_policy_in_the_units_of_the_registry(tmp_path: Path) -> None:
         (ROUTE + OUTCOMES.replace("7d", "0s"), "outcomes.expire: '0s' must be longer than nothing"),
         (ROUTE + OUTCOMES.replace("50", "0"), "outcomes.sample_percent: 0 is no share in percent"),
         (ROUTE + OUTCOMES.replace("element: 1", "element: -1"), "outcomes.element: -1 is outside of 0 to"),
+        (ROUTE + "fallbacks: {version: 1.0.0}", "fallbacks: must be a list, not a mapping"),
+        (ROUTE + "fallbacks: [{}]", r"fallbacks\[0\]: must be one of version, last_answer, answer"),
+        (ROUTE + "fallbacks: [{version: 1.0.0, answer: {p: 1}}]", r"fallbacks\[0\]: must be one of version"),
+        (ROUTE + "fallbacks: [{last_answer: 0s}]", r"fallbacks\[0\].last_answer: '0s' must be longer than nothing"),
+        (ROUTE + "fallbacks: [{answer: {}}]", r"fallbacks\[0\].answer: must hold OUTPUT: VALUE"),
+        (ROUTE + "fallbacks: [{answer: {p: [1, {}]}}]", r"fallbacks\[0\].answer.p: 1 is no BYTES"),
         (ROUTE + "sticky_key: [tail]", "sticky_key: must be text, not a list"),
     ],
 )
