@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from services.model.versions import Artifact, Signature, TensorSpec, Version
@@ -101,7 +103,7 @@ def build(
     nodes: Sequence[NodeProto],
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
-    weights: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] | None = None,
+    weights: Mapping[str, npt.NDArray[Any]] | None = None,
     batch: str | int = "rows",
 ) -> OnnxModel:
     """Put a model together whose leading dimension is `batch`."""

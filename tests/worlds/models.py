@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from services.model.datatypes import DTYPES
 from services.model.versions import TensorSpec
 from tests.support.onnx_models import OnnxModel, build
 
@@ -15,6 +19,15 @@ def echo(**inputs: tuple[str, tuple[int, ...]]) -> OnnxModel:
     nodes = [helper.make_node("Identity", [name], [f"{name}_seen"]) for name in inputs]
     specs = [TensorSpec(name, *kind) for name, kind in inputs.items()]
     return build(nodes, specs, [TensorSpec(f"{name}_seen", *kind) for name, kind in inputs.items()])
+
+
+def tables(**outputs: npt.NDArray[Any]) -> OnnxModel:
+    """Each output is the x-th entry of an array; x INT64 [rows]. Other numbers fail their row."""
+    nodes = [helper.make_node("Gather", [f"{name}_table", "x"], [name]) for name in outputs]
+    names = {dtype: datatype for datatype, dtype in DTYPES.items()}
+    specs = [TensorSpec(name, names[array.dtype], array.shape[1:]) for name, array in outputs.items()]
+    weights = {f"{name}_table": array for name, array in outputs.items()}
+    return build(nodes, [TensorSpec("x", "INT64", ())], specs, weights)
 
 
 def spinning() -> OnnxModel:

@@ -9,7 +9,7 @@ from predictmesh.registry.v1.feature_view_pb2 import Entity, FeatureField, Featu
 from predictmesh.registry.v1.model_pb2 import FieldSource, InputBinding, Signature, Source, TensorSpec
 from predictmesh.types.v1.data_type_pb2 import DataType
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from tests.support.onnx_models import OnnxModel
+from services.model import versions
 
 _FILLED = {bool: "bools", int: "ints", float: "floats", str: "strings", bytes: "blobs"}
 
@@ -90,10 +90,10 @@ def bindings(given: Mapping[str, Sequence[str]], namespace: str) -> list[InputBi
     ]
 
 
-def signature(model: OnnxModel) -> Signature:
+def signature(given: versions.Signature) -> Signature:
     """The signature of a model as the wire has it."""
 
-    def specs(given: Sequence[Any]) -> list[TensorSpec]:
+    def specs(tensors: Sequence[versions.TensorSpec]) -> list[TensorSpec]:
         return [
             TensorSpec(
                 name=spec.name,
@@ -101,7 +101,7 @@ def signature(model: OnnxModel) -> Signature:
                 shape=spec.shape,
                 finite=spec.finite,
             )
-            for spec in given
+            for spec in tensors
         ]
 
-    return Signature(inputs=specs(model.signature.inputs), outputs=specs(model.signature.outputs))
+    return Signature(inputs=specs(given.inputs), outputs=specs(given.outputs))

@@ -18,11 +18,14 @@ from predictmesh.model.v1.runtime_pb2 import RuntimeState, RuntimeStatus
 from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
 from predictmesh.registry.v1.endpoint_pb2 import Endpoint, Route
 from predictmesh.registry.v1.feature_view_pb2 import FeatureView
+from predictmesh.registry.v1.graph_pb2 import Graph
 from predictmesh.registry.v1.model_pb2 import Artifact, Model, Version
 from predictmesh.registry.v1.release_pb2 import RELEASE_STATE_HELD, RELEASE_STATE_RUNNING
 from predictmesh.registry.v1.release_service_pb2 import RollbackRequest
+from services.model.versions import Signature
 from tests.support.onnx_models import OnnxModel
 from tests.worlds.failures import failure_of
+from tests.worlds.graphs import in_namespace
 from tests.worlds.mesh import Mesh
 from tests.worlds.resources import bindings, signature, tensors
 
@@ -107,12 +110,29 @@ class Sandbox:
         sha256 = await self.upload(onnx.content)
         made = Version(
             version=version,
-            signature=signature(onnx),
+            signature=signature(onnx.signature),
             bindings=bindings(sources, self.namespace),
             artifacts=[Artifact(runtime=runtime, sha256=sha256, format="onnx") for runtime in runtimes],
             **parts,
         )
-        request = registry_pb.RegisterVersionRequest(model=self.full(model), version=made, actor="test")
+        await self._register(model, made)
+
+    async def register_at(
+        self, target: str, model: str, version: str, given: Signature, sources: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Register a version whose model is at another server."""
+        artifacts = [Artifact(runtime="oip", target=target)]
+        bound = bindings(sources, self.namespace)
+        await self._register(
+            model, Version(version=version, signature=signature(given), bindings=bound, artifacts=artifacts)
+        )
+
+    async def compose(self, model: str, version: str, graph: Graph, **parts: Any) -> None:
+        """Register a composed version."""
+        await self._register(model, Version(version=version, graph=in_namespace(graph, self.namespace), **parts))
+
+    async def _register(self, model: str, version: Version) -> None:
+        request = registry_pb.RegisterVersionRequest(model=self.full(model), version=version, actor="test")
         response = await self.mesh.registry.RegisterVersion(request, timeout=TIMEOUT_S)
         await self.until_served(response.revision)
 
@@ -212,7 +232,9 @@ class Sandbox:
                 request = RollbackRequest(endpoint=release.endpoint)
                 await self.mesh.releases.Rollback(request, timeout=TIMEOUT_S)
         order = ("endpoint", "model", "feature_view")
-        for deletion in sorted(self._made, key=lambda made: order.index(made.WhichOneof("target") or "")):
+        # Of models the newest first, since it may be composed of those before it.
+        newest_first = list(reversed(self._made))
+        for deletion in sorted(newest_first, key=lambda made: order.index(made.WhichOneof("target") or "")):
             await self.mesh.registry.Delete(deletion, timeout=TIMEOUT_S)
 
 
