@@ -117,3 +117,22 @@ class Graph:
     def segment(self, number: int) -> tuple[int, ...]:
         """Places of the nodes of a segment, in the order of computation; the cascade itself is of none."""
         return tuple(place for place, node in enumerate(self.nodes) if node.segment == number and place != self.cascade)
+
+    def taken_from(self, place: int) -> tuple[int, ...]:
+        """Places of the nodes that a node takes from."""
+        match self.nodes[place]:
+            case ModelNode(feeds=feeds):
+                return tuple(port.node for feed in feeds if isinstance(feed, tuple) for port in feed)
+            case EnsembleNode(members=members):
+                return tuple(port.node for port in members)
+            case CascadeNode(stages=stages):
+                return tuple(stage.node for stage in stages)
+
+    def coming_after(self, place: int) -> tuple[int, ...]:
+        """Places of the versions that may be asked once a node is done: what takes from it, and later segments."""
+        taking = {place}
+        for other in range(place + 1, len(self.nodes)):
+            later = self.nodes[other].segment > self.nodes[place].segment
+            if later or taking.intersection(self.taken_from(other)):
+                taking.add(other)
+        return tuple(other for other in sorted(taking - {place}) if isinstance(self.nodes[other], ModelNode))

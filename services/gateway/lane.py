@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from services.gateway.target import Target
 
 logger = logging.getLogger(__name__)
+# What a model can fail a whole batch with for the sake of one row.
+OF_SOME_ROW = frozenset({Reason.RUNTIME_FAILED, Reason.INVALID_OUTPUT})
 
 
 class Features(Protocol):
@@ -45,6 +48,32 @@ class Model(Protocol):
         self, target: Target, tensors: Sequence[bytes], remaining_ms: Sequence[int], deadline: Deadline
     ) -> Inference:
         """Return the target's outputs for packed inputs; `remaining_ms` has one entry a row."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Members that travel together, and what the model is to get for them: a packed tensor for each of its inputs.
+
+    `started` is in seconds of `time.monotonic()`; the features came after `features_us` microseconds, and at
+    `assembled_ns` nanoseconds of `time.perf_counter_ns()`.
+    """
+
+    members: list[Member]
+    rows: int
+    deadline: Deadline
+    features: FeatureRows | None
+    tensors: list[bytes]
+    started: float
+    features_us: int
+    assembled_ns: int
+
+    def hand_over(self, member: Member, outcome: Outcome, end_ns: int) -> None:
+        """Answer a member that still waits, with the times of the batch, whose model was done at `end_ns`."""
+        queue_us = max(0, int((self.started - member.arrived) * 1e6))
+        model_us = (end_ns - self.assembled_ns) // 1000
+        outcome.hops = (("queue", queue_us), ("features", self.features_us), ("model", model_us))
+        outcome.batch_rows = self.rows
+        member.answer.set_result(outcome)
 
 
 class Lane:
@@ -96,18 +125,26 @@ class Lane:
             timer.cancel()
             # Without an answer the caller has left, or was told that his time is over.
             if member.answer.cancelled() or member.answer.exception() is not None:
-                self._coalescer.left(member)
+                self._left(member)
+
+    def _left(self, member: Member) -> None:
+        """Note that nobody waits for the member any more."""
+        self._coalescer.left(member)
 
     async def _travel(self, members: list[Member]) -> None:
+        await self._accompany(members, self._both_hops(members))
+
+    async def _accompany(self, members: list[Member], work: Coroutine[None, None, None]) -> None:
+        """Do work in the trace of those who wait for it, who are told if it fails."""
         batch_call = _call_of(members)
         calls.use(batch_call)
         try:
             if batch_call is not None and batch_call.sampled and batch_call.tracer is not None:
                 rows = sum(member.rows for member in members)
                 with span("batch", batch_call, SpanKind.INTERNAL, links=_links(members), attributes={"rows": rows}):
-                    await self._both_hops(members)
+                    await work
             else:
-                await self._both_hops(members)
+                await work
         except MeshError as error:
             _fail(members, error)
         except asyncio.CancelledError:
@@ -121,23 +158,26 @@ class Lane:
         deadline = Deadline(max(member.deadline.at for member in members))
         rows = sum(member.rows for member in members)
         features = await self._get_features(members, deadline) if self.target.plan is not None else None
-        between = time.perf_counter_ns()
+        assembled = time.perf_counter_ns()
         tensors = model_inputs(self.target, members, rows, features)
-        inferences = await self._infer(members, tensors, features, deadline)
-        end = time.perf_counter_ns()
-        hops = (("features", (between - start) // 1000), ("model", (end - between) // 1000))
+        batch = Batch(members, rows, deadline, features, tensors, started, (assembled - start) // 1000, assembled)
         if self._measured:
-            self._observe(rows, features, hops)
-        outcomes = self._outcomes(members, features, inferences, tensors)
-        for member, outcome in zip(members, outcomes, strict=True):
+            self._observe_features(batch)
+        await self._compute(batch)
+
+    async def _compute(self, batch: Batch) -> None:
+        """Answer every member of a batch whose features are there."""
+        inferences = await self._infer(batch)
+        end = time.perf_counter_ns()
+        if self._measured:
+            self._model_duration.observe((end - batch.assembled_ns) / 1e9)
+        for member, outcome in zip(batch.members, self._outcomes(batch, inferences), strict=True):
             if member.done():
                 continue
             if isinstance(outcome, MeshError):
                 member.answer.set_exception(outcome)
             else:
-                outcome.hops = (("queue", max(0, int((started - member.arrived) * 1e6))), *hops)
-                outcome.batch_rows = rows
-                member.answer.set_result(outcome)
+                batch.hand_over(member, outcome, end)
 
     async def _get_features(self, members: list[Member], deadline: Deadline) -> FeatureRows:
         if len(members) == 1:
@@ -149,18 +189,19 @@ class Lane:
         want_origins = any(member.explain for member in members)
         return await self._features.get(self.target, keys, as_of, deadline, want_origins=want_origins)
 
-    async def _infer(
-        self, members: list[Member], tensors: list[bytes], features: FeatureRows | None, deadline: Deadline
-    ) -> list[Inference | MeshError]:
+    async def _infer(self, batch: Batch) -> list[Inference | MeshError]:
         """Return the batch's inference for all, or one for each member if what some member sent made the batch fail."""
+        members = batch.members
         try:
-            return [await self._model.infer(self.target, tensors, _remaining_ms(members), deadline)] * len(members)
+            answer = await self._model.infer(self.target, batch.tensors, _remaining_ms(members), batch.deadline)
         except MeshError as error:
-            if len(members) == 1 or error.reason not in {Reason.RUNTIME_FAILED, Reason.INVALID_OUTPUT}:
+            if len(members) == 1 or error.reason not in OF_SOME_ROW:
                 raise
+        else:
+            return [answer] * len(members)
         return await asyncio.gather(
             *(
-                self._infer_alone(member, start, features)
+                self._infer_alone(member, start, batch.features)
                 for member, start in zip(members, starts(members), strict=True)
             )
         )
@@ -173,13 +214,8 @@ class Lane:
         except MeshError as error:
             return error
 
-    def _outcomes(
-        self,
-        members: list[Member],
-        features: FeatureRows | None,
-        inferences: list[Inference | MeshError],
-        tensors: list[bytes],
-    ) -> list[Outcome | MeshError]:
+    def _outcomes(self, batch: Batch, inferences: list[Inference | MeshError]) -> list[Outcome | MeshError]:
+        members, features = batch.members, batch.features
         together = len(members) == 1 or inferences[0] is inferences[1]
         outcomes: list[Outcome | MeshError] = []
         for member, start, inference in zip(members, starts(members), inferences, strict=True):
@@ -188,16 +224,16 @@ class Lane:
                 continue
             outcome = outcome_of(self.target, member, start, features, inference, start if together else 0)
             if member.explain and not isinstance(outcome, MeshError):
-                outcome.explanation = explanation_of(self.target, member, start, features, tensors)
+                outcome.explanation = explanation_of(self.target, member, start, features, batch.tensors)
             outcomes.append(outcome)
         return outcomes
 
-    def _observe(self, rows: int, features: FeatureRows | None, hops: tuple[tuple[str, int], ...]) -> None:
-        self._batch_rows.observe(rows)
-        self._model_duration.observe(hops[1][1] / 1e6)
+    def _observe_features(self, batch: Batch) -> None:
+        self._batch_rows.observe(batch.rows)
+        features = batch.features
         if features is None:
             return
-        self._features_duration.observe(hops[0][1] / 1e6)
+        self._features_duration.observe(batch.features_us / 1e6)
         for view, histogram in enumerate(self._ages):
             oldest = max(features.ages_us[view :: len(self._ages)].tolist())
             if oldest != NOT_STORED:

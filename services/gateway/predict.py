@@ -11,6 +11,7 @@ from opentelemetry.util.types import AttributeValue
 from prometheus_client import Histogram
 
 from services.gateway.checks import member_of
+from services.gateway.graph_lane import GraphLane
 from services.gateway.lane import Features, Lane, Model
 from services.gateway.observing import Observer, Observers
 from services.gateway.prediction import Degradation, DegradationReason, Outcome, Prediction
@@ -138,7 +139,8 @@ class PredictFlow:
         return lane
 
     def _new_lane(self, target: Target, *, measured: bool = True) -> Lane:
-        return Lane(
+        kind = Lane if target.graph is None else GraphLane
+        return kind(
             target,
             self._features,
             self._model,

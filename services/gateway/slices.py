@@ -56,7 +56,7 @@ def outcome_of(
     if features is not None:
         ages = features.ages_us[start * views : (start + member.rows) * views].tolist()
         if features.statuses:
-            degradations = _degradations(target, member, start, features)
+            degradations = degradations_of(target, member, start, features)
     if member.overrides or (features is not None and (features.statuses or features.missing)):
         errors = row_errors(target, member, start, features)
     if inference.failed_rows:
@@ -65,7 +65,7 @@ def outcome_of(
         return errors[min(errors)]
     outputs = [output[first : first + member.rows] for output in inference.outputs]
     if errors:
-        outputs = [_blanked(output, spec.dtype, errors) for output, spec in zip(outputs, target.outputs, strict=True)]
+        outputs = [blanked(output, spec.dtype, errors) for output, spec in zip(outputs, target.outputs, strict=True)]
     runtime = inference.sources[0].runtime
     if inference.row_source is not None or inference.sources[0].reason is not None:
         runtime, fallbacks = _fallbacks(inference, first, member.rows)
@@ -76,7 +76,7 @@ def outcome_of(
 def _add_failed(errors: dict[int, MeshError], failed: Mapping[int, int], first: int, count: int) -> None:
     for row, code in failed.items():
         if first <= row < first + count:
-            errors.setdefault(row - first, _row_error(code))
+            errors.setdefault(row - first, row_error(code))
 
 
 def _fallbacks(inference: Inference, first: int, count: int) -> tuple[str, list[Degradation]]:
@@ -92,7 +92,7 @@ def _fallbacks(inference: Inference, first: int, count: int) -> tuple[str, list[
     return inference.sources[own[computed[0]]].runtime, found
 
 
-def _blanked(output: npt.NDArray[np.generic], dtype: DType, rows: Iterable[int]) -> npt.NDArray[np.generic]:
+def blanked(output: npt.NDArray[np.generic], dtype: DType, rows: Iterable[int]) -> npt.NDArray[np.generic]:
     """Return a copy with zeros in `rows`, so that nobody takes what the model made of them for an answer."""
     copy = output.copy()
     copy[list(rows)] = zero(dtype)
@@ -146,7 +146,8 @@ _ROW_ERRORS: dict[int, Callable[[], MeshError]] = {
 }
 
 
-def _row_error(code: int) -> MeshError:
+def row_error(code: int) -> MeshError:
+    """Return what the model service says of a row by its status code."""
     made = _ROW_ERRORS.get(code)
     return made() if made else RuntimeFailed("the model failed on this row")
 
@@ -159,7 +160,8 @@ _DEGRADATIONS = {
 }
 
 
-def _degradations(target: Target, member: Member, start: int, features: FeatureRows) -> list[Degradation]:
+def degradations_of(target: Target, member: Member, start: int, features: FeatureRows) -> list[Degradation]:
+    """Return what was not fresh of the member's features."""
     found: dict[tuple[int, FeatureState], list[int]] = {}
     for row, view, state in features.statuses:
         own = row - start

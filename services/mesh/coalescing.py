@@ -28,7 +28,9 @@ LONGEST_BOARDING_S = 4e-3
 class Waiting(Protocol):
     """What is put into a batch. `done` once nobody waits for it any more: answered, too late, or cancelled."""
 
-    rows: int
+    @property
+    def rows(self) -> int:
+        """How many rows it is."""
 
     def done(self) -> bool:
         """Return whether nobody waits for it."""

@@ -34,6 +34,15 @@ DEGRADATIONS = Counter(
 HOP_DURATION = Histogram("predictmesh_hop_duration_seconds", "Time of a batch in one hop.", ("hop",), buckets=DURATIONS)
 BATCH_ROWS = Histogram("predictmesh_batch_rows", "Rows that travelled together.", ("hop",), buckets=ROWS)
 QUEUE_ROWS = Gauge("predictmesh_queue_rows", "Rows waiting for a batch to leave.", ("model", "model_version"))
+NODE_ROWS = Counter(
+    "predictmesh_node_rows",
+    "Rows at a node of a composed version, by what became of them: computed, skipped, defaulted, left_out or failed.",
+    ("model", "model_version", "node", "state"),
+)
+NODE_DURATION = Histogram(
+    "predictmesh_node_duration_seconds", "Time of a batch at a node of a composed version.",
+    ("model", "model_version", "node"), buckets=DURATIONS,
+)  # fmt: skip
 FEATURE_AGE = Histogram(
     "predictmesh_feature_age_seconds", "Oldest age of a view in an answer.", ("view",), buckets=AGES
 )

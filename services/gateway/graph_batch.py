@@ -1,0 +1,304 @@
+"""What is known of a batch's rows at each node of a composed version, and the answers that are made of it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from services.gateway.assembly import input_errors, unpacked, zeros
+from services.gateway.combining import combine, confidence
+from services.gateway.errors import InvalidOutput
+from services.gateway.graph_outcome import outcome_at
+from services.gateway.graphs import CascadeNode, EnsembleNode, ModelNode, Port
+from services.gateway.prediction import Inference, NodeState, RuntimeSource
+from services.gateway.slices import row_error, starts
+from services.mesh.errors import MeshError
+
+if TYPE_CHECKING:
+    from services.gateway.lane import Batch
+    from services.gateway.request import Member
+    from services.gateway.target import Target
+
+Array = npt.NDArray[Any]
+# Places of rows in the batch, ascending.
+Index = npt.NDArray[np.intp]
+# Of rows that a node has not been asked about; the others are NodeState's.
+UNASKED = 0
+# A cascade's stage before any has answered.
+NO_STAGE = -1
+# Hears of a node's place, what became of rows there, and of how many.
+Counted = Callable[[int, str, int], None]
+
+
+class GraphBatch:
+    """A batch in a graph. Rows are closed when they are answered or failed; a member is answered with its last row.
+
+    By node: `values` are its outputs, arrays [rows, width]; `state`, `duration_us`, `batch_rows` and `source` are arrays
+    [nodes, rows], the last of places in `sources`. `chosen` is the stage of the cascade whose answer stands so far.
+    """
+
+    def __init__(self, target: Target, batch: Batch, counted: Counted) -> None:
+        assert target.graph is not None
+        self.target, self.graph, self.batch = target, target.graph, batch
+        self._counted = counted
+        counts = [member.rows for member in batch.members]
+        shape = (len(self.graph.nodes), batch.rows)
+        self.starts = starts(batch.members)
+        self.owner = np.repeat(np.arange(len(counts)), counts)
+        self.until = np.repeat([member.deadline.at for member in batch.members], counts)
+        self.values: list[list[Array] | None] = [None] * shape[0]
+        self.state = np.zeros(shape, np.uint8)
+        self.duration_us = np.zeros(shape, np.uint32)
+        self.batch_rows = np.zeros(shape, np.uint32)
+        self.source = np.zeros(shape, np.uint16)
+        self.sources: list[RuntimeSource] = []
+        self.chosen = np.full(batch.rows, NO_STAGE, np.int16)
+        self.errors: dict[int, MeshError] = {}
+        self.causes: dict[tuple[int, int], MeshError] = {}
+        self._open = np.ones(batch.rows, np.bool_)
+        self._open_rows = counts
+        self._inputs: dict[int, Array] = {}
+        self._lacking = self._errors_by_input()
+
+    @property
+    def all_rows(self) -> Index:
+        """Every row."""
+        return np.arange(self.batch.rows)
+
+    def opened(self, index: Index) -> Index:
+        """Return those of the rows that are neither answered nor failed, and whose caller waits."""
+        return index if len(self._open) == len(index) and self._open.all() else index[self._open[index]]
+
+    def waiting(self, index: Index) -> list[Member]:
+        """Return the members who wait for any of the rows."""
+        return [self.batch.members[place] for place in np.unique(self.owner[self.opened(index)]).tolist()]
+
+    def leave(self, member: Member) -> None:
+        """Close the rows of a member that nobody waits for any more."""
+        place = next(place for place, other in enumerate(self.batch.members) if other is member)
+        self._open[self.starts[place] : self.starts[place] + member.rows] = False
+        self._open_rows[place] = 0
+
+    def fed(self, feed: int | tuple[Port, ...], index: Index) -> bytes | Array:
+        """Return what a node's input is given for rows: as packed bytes, where those of the whole batch can pass as they are."""
+        if isinstance(feed, int):
+            return self.batch.tensors[feed] if len(index) == self.batch.rows else self._input(feed)[index]
+        parts = [self.port(port, index) for port in feed]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def port(self, port: Port, index: Index) -> Array:
+        """Return rows of a node's output."""
+        values = self.values[port.node]
+        assert values is not None
+        return values[port.output][index]
+
+    def askable(self, place: int, node: ModelNode, index: Index) -> Index:
+        """Return the open rows that have all that a node takes; the others are failures of the node."""
+        for feed in node.feeds:
+            lacking = self._lacking.get(feed, {}) if isinstance(feed, int) else self._absent(feed, index)
+            for row in index.tolist() if lacking else ():
+                if row in lacking and self._open[row] and self.state[place, row] == UNASKED:
+                    self.fail_node(place, np.array([row]), lacking[row])
+        index = self.opened(index)
+        unasked: Index = index[self.state[place, index] == UNASKED]
+        return unasked
+
+    def take(self, place: int, index: Index, inference: Inference, first: int) -> None:
+        """Take a node's answer for rows, which begins at row `first` of the inference."""
+        node = self._model_node(place)
+        end = first + len(index)
+        outputs = [output[first:end] for output in inference.outputs]
+        self._put(place, index, outputs, NodeState.COMPUTED)
+        self.source[place, index] = len(self.sources)
+        if inference.row_source is not None:
+            self.source[place, index] += inference.row_source[first:end]
+        self.sources += inference.sources
+        failed = {index[row - first]: code for row, code in inference.failed_rows.items() if first <= row < end}
+        for row, code in failed.items():
+            self.fail_node(place, np.array([row]), row_error(code))
+        for output in node.finite_outputs:
+            broken = index[~np.isfinite(outputs[output]).all(axis=1)]
+            broken = broken[[row not in failed for row in broken]]
+            if len(broken):
+                name = node.outputs[output].name
+                self.fail_node(place, broken, InvalidOutput(f"answered NaN or infinity as {name}", output=name))
+        self._counted(place, "computed", int((self.state[place, index] == NodeState.COMPUTED.value).sum()))
+
+    def note_call(self, place: int, index: Index, duration_us: int, rows: int) -> None:
+        """Note how long a node's call took, and how many rows travelled in it."""
+        self.duration_us[place, index] = duration_us
+        self.batch_rows[place, index] = rows
+
+    def fail_node(self, place: int, index: Index, error: MeshError) -> None:
+        """Do what is declared for the failure of a node in some rows."""
+        node = self._model_node(place)
+        error = _at_node(error, node.name)
+        if not node.optional:
+            self._counted(place, "failed", len(index))
+            self.fail(index, error)
+            return
+        for row in index.tolist():
+            self.causes[place, row] = error
+        state = NodeState.LEFT_OUT if node.defaults is None else NodeState.DEFAULTED
+        self._counted(place, state.name.lower(), len(index))
+        self._put(place, index, node.defaults, state)
+
+    def combine(self, place: int, node: EnsembleNode, index: Index) -> None:
+        """Compute an ensemble's rows."""
+        if not len(index):
+            return
+        present = [self._present(port.node, index) for port in node.members]
+        values, anybody = combine(node.method, [self.port(port, index) for port in node.members], present, node.weights)
+        self._put(place, index, [values], NodeState.COMPUTED)
+        if anybody is not None:
+            self.state[place, index[~anybody]] = NodeState.LEFT_OUT.value
+
+    def judge(self, number: int, index: Index) -> tuple[Index, Index]:
+        """Look at the answers of a cascade's stage: return the rows whose answer stands, and those for the next stage."""
+        stage = self._cascade.stages[number]
+        answered = self._present(stage.node, index)
+        self.chosen[index if answered is None else index[answered]] = number
+        if stage.confidence is None:
+            return index, index[:0]
+        sure = confidence(self.port(stage.confidence, index), stage.measure) >= stage.threshold
+        for present in (answered, self._present(stage.confidence.node, index)):
+            if present is not None:
+                sure &= present
+        return index[sure], index[~sure]
+
+    def choose(self, index: Index) -> Index:
+        """Take the answers of the chosen stages for the cascade's; return the rows that have one, the others fail."""
+        place, cascade = self.graph.cascade, self._cascade
+        assert place is not None
+        chosen = self.chosen[index]
+        for number in np.unique(chosen).tolist():
+            rows = index[chosen == number]
+            if number == NO_STAGE:
+                for row in rows.tolist():
+                    self.fail(np.array([row]), self._cause(cascade.stages[-1].node, row))
+            else:
+                self._put(
+                    place, rows, [self.port(port, rows) for port in cascade.stages[number].ports], NodeState.CHOSEN
+                )
+        return self.opened(index)
+
+    def finish(self, index: Index) -> None:
+        """Answer rows for which everything has been computed."""
+        for port in self.graph.outputs:
+            if self.state[port.node, index].min(initial=NodeState.COMPUTED.value) == NodeState.LEFT_OUT.value:
+                for row in index[self.state[port.node, index] == NodeState.LEFT_OUT.value].tolist():
+                    self.fail(np.array([row]), self._cause(port.node, row))
+        index = self.opened(index)
+        for place, node in enumerate(self.graph.nodes):
+            if node.segment and isinstance(node, ModelNode):
+                skipped = index[self.state[place, index] == UNASKED]
+                if len(skipped):
+                    self.state[place, skipped] = NodeState.SKIPPED.value
+                    self._counted(place, "skipped", len(skipped))
+        self._close(index)
+
+    def fail(self, index: Index, error: MeshError) -> None:
+        """Fail rows."""
+        index = self.opened(index)
+        for row in index.tolist():
+            self.errors[row] = error
+        self._close(index)
+
+    @property
+    def _cascade(self) -> CascadeNode:
+        assert self.graph.cascade is not None
+        node = self.graph.nodes[self.graph.cascade]
+        assert isinstance(node, CascadeNode)
+        return node
+
+    def _model_node(self, place: int) -> ModelNode:
+        node = self.graph.nodes[place]
+        assert isinstance(node, ModelNode)
+        return node
+
+    def _input(self, place: int) -> Array:
+        """Return the composed version's input at a place, [rows, width]."""
+        found = self._inputs.get(place)
+        if found is None:
+            feed = self.target.inputs[place]
+            found = self._inputs[place] = unpacked(self.batch.tensors[place], feed.dtype, feed.width)
+        return found
+
+    def _errors_by_input(self) -> dict[int, dict[int, MeshError]]:
+        """Return by place of an input, by row, why there is no value that may be taken."""
+        features = self.batch.features
+        found: dict[int, dict[int, MeshError]] = {}
+        for member, start in zip(self.batch.members, self.starts, strict=True):
+            if member.overrides or (features is not None and (features.statuses or features.missing)):
+                for row, places, error in input_errors(self.target, member, start, features):
+                    for place in places:
+                        found.setdefault(place, {}).setdefault(start + row, error)
+        return found
+
+    def _absent(self, ports: Iterable[Port], index: Index) -> dict[int, MeshError]:
+        """Return by row the cause for which one of the ports has no value."""
+        return {
+            row: self._cause(port.node, row)
+            for port in ports
+            if (present := self._present(port.node, index)) is not None
+            for row in index[~present].tolist()
+        }
+
+    def _present(self, place: int, index: Index) -> npt.NDArray[np.bool_] | None:
+        """Return which rows a node has an answer for; None: all."""
+        present: npt.NDArray[np.bool_] = self.state[place, index] != NodeState.LEFT_OUT.value
+        return None if present.all() else present
+
+    def _cause(self, place: int, row: int) -> MeshError:
+        """Return why a node has no answer for a row: an ensemble has none as its members have none."""
+        node = self.graph.nodes[place]
+        if isinstance(node, EnsembleNode):
+            return self._cause(node.members[0].node, row)
+        return self.causes[place, row]
+
+    def _put(self, place: int, index: Index, outputs: Sequence[Array] | None, state: NodeState) -> None:
+        """Set rows of a node's outputs, of `outputs` None to zero; an output of one row stands for all."""
+        self.state[place, index] = state.value
+        values = self.values[place]
+        if values is None and outputs and len(index) == self.batch.rows and state is not NodeState.DEFAULTED:
+            self.values[place] = list(outputs)
+            return
+        if values is None:
+            values = self.values[place] = [
+                zeros(spec.dtype, self.batch.rows * spec.width).reshape(self.batch.rows, spec.width)
+                for spec in self.graph.nodes[place].outputs
+            ]
+        for known, output in zip(values, outputs or (), strict=False):
+            known[index] = output
+
+    def _close(self, index: Index) -> None:
+        """Take rows for done, and answer the members that have no other open."""
+        self._open[index] = False
+        for place in self.owner[index].tolist():
+            self._open_rows[place] -= 1
+            if self._open_rows[place] == 0:
+                self._answer(place)
+
+    def _answer(self, place: int) -> None:
+        member, start = self.batch.members[place], self.starts[place]
+        if member.done():
+            return
+        errors = {row - start: self.errors[row] for row in range(start, start + member.rows) if row in self.errors}
+        if len(errors) == member.rows:
+            member.answer.set_exception(errors[0])
+        else:
+            self.batch.hand_over(member, outcome_at(self, member, start, errors), time.perf_counter_ns())
+
+
+def _at_node(error: MeshError, name: str) -> MeshError:
+    """Return the error as one of a node."""
+    named = copy.copy(error)
+    named.message = f"node {name}: {error.message}"
+    named.args = (named.message,)
+    named.metadata = {**error.metadata, "node": name}
+    return named
