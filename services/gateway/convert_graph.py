@@ -28,6 +28,7 @@ from services.gateway.segments import segments_of
 from services.gateway.target import Input, Output, Target
 
 Find = Callable[[str, str], Target]
+"""Returns what a node is by its model and number; raises LookupError where there is none."""
 _LISTS = ("bools", "ints", "uints", "floats", "doubles", "strings", "blobs")
 
 
@@ -39,7 +40,7 @@ class Feeds(NamedTuple):
 
 
 def graph_of(graph: graph_pb2.Graph, feeds: Feeds, find: Find) -> Graph:
-    """Return the graph; `find` returns the target of a model and a number, and raises LookupError where there is none.
+    """Return the graph of nodes that `find` returns.
 
     Raises LookupError or ValueError for what cannot be computed; the registry refuses it.
     """

@@ -15,7 +15,7 @@ from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from predictmesh.types.v1.data_type_pb2 import DataType
 from services.gateway.assembly import pack, unpacked, zeros
 from services.gateway.checks import member_of
-from services.gateway.convert_snapshot import View, target_of
+from services.gateway.convert_target import View, target_of
 from services.gateway.prediction import (
     NOT_STORED,
     DegradationReason,
@@ -62,7 +62,11 @@ def version(
 
 def target(inputs: Mapping[str, Sequence[str]], *views: Any, outputs: Sequence[str] = ("y:FP32",)) -> Target:
     """The target of one version that reads these views."""
-    return target_of("m", version(inputs, outputs), {each.name: View(each) for each in views})
+    return target_of("m", version(inputs, outputs), {each.name: View(each) for each in views}, _no_nodes)
+
+
+def _no_nodes(model: str, number: str) -> Target:
+    raise LookupError(f"{model}@{number}")
 
 
 def snapshot(

@@ -21,7 +21,7 @@ from services.gateway.convert import (
     encode_prediction,
     tensor_of,
 )
-from services.gateway.convert_snapshot import dtype_of
+from services.gateway.convert_target import dtype_of
 from services.gateway.errors import StaleFeature
 from services.gateway.lane import Lane
 from services.gateway.prediction import (
