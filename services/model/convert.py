@@ -33,8 +33,11 @@ _STATES = {
 
 
 def decode_catalog(snapshot: Snapshot) -> Catalog:
-    """Take every model and version from a snapshot."""
-    return {model.name: tuple(_version(model.name, version) for version in model.versions) for model in snapshot.models}
+    """Take every model from a snapshot, with its versions but for composed ones, which gateways compute."""
+    return {
+        model.name: tuple(_version(model.name, version) for version in model.versions if not version.HasField("graph"))
+        for model in snapshot.models
+    }
 
 
 def decode_golden(data: bytes) -> GoldenRows:

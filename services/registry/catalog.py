@@ -12,6 +12,7 @@ from services.registry.definitions import Endpoint, FeatureView, Model, Release,
 from services.registry.endpoints import check_endpoint
 from services.registry.errors import InvalidDefinition
 from services.registry.faults import Faults
+from services.registry.graphs import check_composed
 from services.registry.models import check_model
 from services.registry.plans import check_plan
 from services.registry.routes import answering, needs_released, resolve
@@ -196,7 +197,10 @@ def check_catalog(catalog: Catalog, faults: Faults) -> None:
     for model, version in catalog.versions():
         path = f"models[{model.name}].versions[{version.version}]"
         check_content(version, path, faults)
-        check_binding(version, catalog.views, path, faults)
+        if version.graph:
+            check_composed(version, catalog.models, catalog.views, path, faults)
+        else:
+            check_binding(version, catalog.views, path, faults)
     for endpoint in catalog.endpoints.values():
         check_endpoint(endpoint, catalog.models, catalog.views, f"endpoints[{endpoint.name}]", faults)
     for release in catalog.releases.values():

@@ -12,6 +12,7 @@ from services.registry.changes import VersionRegistered
 from services.registry.definitions import Model, Version
 from services.registry.errors import UnknownArtifact, UnknownModel, VersionExists
 from services.registry.faults import Faults
+from services.registry.graphs import compose
 from services.registry.names import is_sha256
 from services.registry.runtimes import canonical, check_known
 from services.registry.versions import check_content, digest_of, warnings_of
@@ -45,9 +46,12 @@ def plan_registration(
         raise UnknownModel(f"there is no model {model_name!r}", field="model", model=model_name)
     version = canonical(version)
     faults = Faults()
+    if version.graph:
+        version = compose(version, catalog.models, catalog.views, PATH, faults)
     check_content(version, PATH, faults)
     check_known(version.artifacts, f"{PATH}.artifacts", faults)
-    check_binding(version, catalog.views, PATH, faults)
+    if version.graph is None:
+        check_binding(version, catalog.views, PATH, faults)
     _check_uploaded(version, sizes, faults)
     faults.extend(golden or Faults())
     faults.check()
@@ -78,7 +82,7 @@ def _check_same(model: Model, present: Version, given: Version) -> None:
     """A version is immutable in all of its content, also in what its digest leaves out: how good it was found to be."""
     differing = [
         name
-        for name in ("signature", "bindings", "artifacts", "metrics", "training_profile", "golden")
+        for name in ("signature", "bindings", "artifacts", "metrics", "training_profile", "golden", "graph")
         if getattr(present, name) != getattr(given, name)
     ]
     if differing:

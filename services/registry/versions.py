@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import math
 from itertools import pairwise
@@ -26,11 +27,17 @@ MAX_ELEMENTS = 2**31
 
 
 def check_content(version: Version, path: str, faults: Faults) -> None:
-    """Number, signature, artifacts, metrics, training profile and golden set, as far as no upload has to be read."""
+    """Number, signature, artifacts, metrics, training profile and golden set, as far as no upload has to be read.
+
+    Of a composed version not what follows from its graph.
+    """
     check_version(version.version, f"{path}.version", faults)
-    for name, specs in (("inputs", version.signature.inputs), ("outputs", version.signature.outputs)):
-        _check_specs(specs, f"{path}.signature.{name}", faults)
-    _check_artifacts(version.artifacts, f"{path}.artifacts", faults)
+    if version.graph:
+        _check_made_of_versions(version, path, faults)
+    else:
+        for name, specs in (("inputs", version.signature.inputs), ("outputs", version.signature.outputs)):
+            _check_specs(specs, f"{path}.signature.{name}", faults)
+        _check_artifacts(version.artifacts, f"{path}.artifacts", faults)
     for name, value in version.metrics.items():
         if not name or not math.isfinite(value):
             faults.add(InvalidDefinition, f"{path}.metrics.{name}", "a metric has a name and a finite value")
@@ -41,22 +48,31 @@ def check_content(version: Version, path: str, faults: Faults) -> None:
 
 
 def digest_of(version: Version) -> str:
-    """SHA-256 (hex) over what the version computes: signature, bindings and artifacts.
+    """SHA-256 (hex) over what the version computes: signature, bindings, artifacts, and the graph where there is one.
 
-    Canonical form: the JSON of the three, keys sorted, without spaces. Sizes follow from the artifacts' own digests.
+    Canonical form: the JSON of these, keys sorted, without spaces, bytes in base64. Sizes follow from the artifacts' own
+    digests.
     """
-    content = {
+    content: dict[str, object] = {
         "signature": version.signature,
         "bindings": version.bindings,
         "artifacts": [_identity(artifact) for artifact in version.artifacts],
+        **({"graph": version.graph} if version.graph else {}),
     }
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(orjson.dumps(content, _plain, orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def uploads_of(version: Version) -> frozenset[str]:
     """Digests of the bytes that the version needs: its artifacts and its golden set."""
     golden = {version.golden.sha256} if version.golden else set()
     return frozenset(artifact.sha256 for artifact in version.artifacts if artifact.sha256) | golden
+
+
+def _plain(value: object) -> str:
+    """Bytes, which only defaults of a graph's nodes have."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} is no part of a version")
 
 
 def _identity(artifact: Artifact) -> tuple[str, ...]:
@@ -66,7 +82,9 @@ def _identity(artifact: Artifact) -> tuple[str, ...]:
 
 
 def warnings_of(version: Version) -> list[str]:
-    """What is allowed, but should be known to who registers it."""
+    """What is allowed, but should be known to who registers it. A composed version's nodes have warned of themselves."""
+    if version.graph:
+        return []
     runtimes = [artifact.runtime for artifact in version.artifacts]
     if ONNX not in runtimes:
         return [f"no {ONNX} artifact: the version has no CPU fallback when {' and '.join(runtimes)} cannot answer"]
@@ -76,6 +94,14 @@ def warnings_of(version: Version) -> list[str]:
     return [
         f"{ONNX} stands first, so {' and '.join(behind)} computes only when it cannot; the first choice stands first"
     ]
+
+
+def _check_made_of_versions(version: Version, path: str, faults: Faults) -> None:
+    """A composed version has no bytes, and takes nothing of which a distribution could be told apart from its nodes'."""
+    for name in ("artifacts", "golden", "training_profile"):
+        if getattr(version, name):
+            why = "the versions of a graph's nodes have them, the composed version does not: leave it out"
+            faults.add(InvalidDefinition, f"{path}.{name}", why)
 
 
 def _check_specs(specs: tuple[TensorSpec, ...], path: str, faults: Faults) -> None:

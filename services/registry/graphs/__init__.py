@@ -1,0 +1,8 @@
+"""Composed versions: the rules of their graphs, and the signature and bindings that follow from them."""
+
+from __future__ import annotations
+
+from services.registry.graphs.composing import check_composed, compose
+from services.registry.graphs.members import model_nodes, node_versions, nodes_with
+
+__all__ = ["check_composed", "compose", "model_nodes", "node_versions", "nodes_with"]
