@@ -19,12 +19,12 @@ logger = logging.getLogger(__name__)
 
 
 class Content(NamedTuple):
-    """What a model is made of, but for the views that it reads. Digests stand for versions.
+    """What a model is made of, but for the views that it reads. A version is its number, its digest, and if it is composed.
 
     `nodes` are what its composed versions are made of, None where that is not there.
     """
 
-    versions: list[tuple[str, str]]
+    versions: list[tuple[str, str, bool]]
     aliases: dict[str, str]
     released: list[str]
     nodes: list[Target | None]
@@ -84,13 +84,14 @@ class _Models:
         self._views = views
         self._known = known
         self._as_before = as_before
-        self._digests: dict[str, list[tuple[str, str]]] = {}
+        self._versions: dict[str, list[tuple[str, str, bool]]] = {}
         self._plain: dict[str, Mapping[str, Target]] = {}
 
     def build(self, models: Iterable[model_pb2.Model]) -> dict[str, Built]:
         """Return all models by name."""
-        self._digests = {
-            model.name: [(version.version, version.digest) for version in model.versions] for model in models
+        self._versions = {
+            model.name: [(each.version, each.digest, each.HasField("graph")) for each in model.versions]
+            for model in models
         }
         # All of these first: composed versions are made of those of any model.
         self._plain = {model.name: self._plain_of(model) for model in models}
@@ -98,22 +99,21 @@ class _Models:
 
     def _plain_of(self, model: model_pb2.Model) -> Mapping[str, Target]:
         known = self._known.get(model.name)
-        if known is not None and self._as_before and known.content.versions == self._digests[model.name]:
+        if known is not None and self._as_before and known.content.versions == self._versions[model.name]:
             return known.plain
         versions = (version for version in model.versions if not version.HasField("graph"))
         return self._targets(model.name, versions, known.plain if known else {})
 
     def _built(self, model: model_pb2.Model) -> Built:
-        composed = [version for version in model.versions if version.HasField("graph")]
-        content = Content(
-            self._digests[model.name], dict(model.aliases), list(model.released_versions), self._nodes(composed)
-        )
+        versions = self._versions[model.name]
+        composed = [model.versions[place] for place, (_, _, is_composed) in enumerate(versions) if is_composed]
+        content = Content(versions, dict(model.aliases), list(model.released_versions), self._nodes(composed))
         known = self._known.get(model.name)
         if known is not None and self._as_before and content == known.content:
             return known
         plain = self._plain[model.name]
         found = {**plain, **self._targets(model.name, composed, known.versions.targets if known else {})}
-        targets = {number: found[number] for number, _ in content.versions if number in found}
+        targets = {number: found[number] for number, _, _ in versions if number in found}
         aliases = {alias: number for alias, number in sorted(content.aliases.items()) if number in targets}
         # Another kind of number, of a newer registry, is in no range.
         released = tuple(number for number in content.released if number in targets and is_version(number))
