@@ -11,6 +11,7 @@ from services.registry.changes import ResourceDeleted
 from services.registry.definitions import Endpoint, Model, Resource
 from services.registry.errors import InUse, ReleaseActive, UnknownEndpoint, UnknownModel, UnknownView
 from services.registry.following import release_first
+from services.registry.graphs import nodes_with
 from services.registry.lookup import find_version
 from services.registry.routes import resolve
 from services.registry.versions import uploads_of
@@ -71,7 +72,8 @@ def _check_endpoint(catalog: Catalog, name: str) -> None:
 def _check_model(catalog: Catalog, name: str) -> None:
     _require(catalog.models, name, UnknownModel, "model")
     users = [f"endpoint {endpoint.name}" for endpoint in catalog.endpoints.values() if endpoint.model == name]
-    _refuse_if_used(f"model {name}", "model", users)
+    others = [user for model, user in _composers(catalog, name) if model != name]
+    _refuse_if_used(f"model {name}", "model", users + others)
 
 
 def _check_version(catalog: Catalog, name: str, number: str) -> None:
@@ -80,7 +82,17 @@ def _check_version(catalog: Catalog, name: str, number: str) -> None:
     aliases = [f"alias {alias}" for alias, target in model.aliases.items() if target == number]
     endpoints = [endpoint for endpoint in catalog.endpoints.values() if endpoint.model == name]
     users = [user for endpoint in endpoints for user in _users_at(catalog, endpoint, model, number)]
-    _refuse_if_used(f"{name}@{number}", "version", aliases + users)
+    composers = [user for _, user in _composers(catalog, name, number)]
+    _refuse_if_used(f"{name}@{number}", "version", aliases + users + composers)
+
+
+def _composers(catalog: Catalog, name: str, number: str = "") -> list[tuple[str, str]]:
+    """What is composed of the model, or of that version of it: the model of each such version, and its nodes in words."""
+    return [
+        (model.name, f"node {node} of {model.name}@{version.version}")
+        for model, version in catalog.versions()
+        for node in nodes_with(version, name, number)
+    ]
 
 
 def _users_at(catalog: Catalog, endpoint: Endpoint, model: Model, number: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.mesh.errors import FieldViolation
 from services.registry.binding import check_binding
@@ -11,14 +11,18 @@ from services.registry.catalog import Catalog
 from services.registry.definitions import MetricGate, Model, Release, Version
 from services.registry.errors import GateFailed
 from services.registry.faults import Faults
+from services.registry.graphs import node_versions
 from services.registry.readiness import GoldenState, Readiness, RuntimeState, RuntimeStatus
+
+_READY = "ready"
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """One condition: what was found, and what to do about it where it is not passed.
 
-    The name is binding, artifacts, ready, golden/RUNTIME or metric/NAME.
+    The name is binding, artifacts, ready, golden/RUNTIME or metric/NAME. In place of artifacts, ready and golden/RUNTIME a
+    composed version has all but binding of its nodes' versions, which are called node/NODE/artifacts and so on.
     """
 
     name: str
@@ -35,16 +39,23 @@ class Gate:
 def gates_of(
     catalog: Catalog, model: Model, version: Version, readiness: Readiness, stored: Mapping[str, int]
 ) -> tuple[Gate, ...]:
-    """Every gate of a version as of now; `stored` holds the lengths of the uploads that it names, by SHA-256."""
-    told = readiness.told(model.name, version)
-    ready = [status for status in told if status.state is RuntimeState.READY]
-    return (
-        _binding(catalog, version),
-        _artifacts(version, stored),
-        _ready(model, version, readiness.why_not_ready(model.name, version), ready),
-        *_golden(version, ready),
-        *(_metric(gate, model, version) for gate in model.metric_gates),
-    )
+    """Every gate of a version as of now; `stored` holds the lengths of the uploads that it needs, by SHA-256."""
+    if version.graph is None:
+        loading = _loading(model, version, readiness, stored)
+    else:
+        loading = [
+            replace(gate, name=f"{_node_prefix(node)}{gate.name}")
+            for node, its_model, member in node_versions(version, catalog.models)
+            for gate in (*_loading(its_model, member, readiness, stored), *_metrics(its_model, member))
+        ]
+    return (_binding(catalog, version), *loading, *_metrics(model, version))
+
+
+def ready_gates(catalog: Catalog, version: Version) -> dict[str, Version]:
+    """The versions that have to be READY for the version to be, by the names of the gates that say whether they are."""
+    if version.graph is None:
+        return {_READY: version}
+    return {f"{_node_prefix(node)}{_READY}": member for node, _, member in node_versions(version, catalog.models)}
 
 
 def failed(gates: Iterable[Gate]) -> tuple[Gate, ...]:
@@ -66,6 +77,18 @@ def refusal(model: str, version: str, gates: Iterable[Gate]) -> GateFailed:
         model=model,
         version=version,
     )
+
+
+def _node_prefix(node: str) -> str:
+    return f"node/{node}/"
+
+
+def _loading(model: Model, version: Version, readiness: Readiness, stored: Mapping[str, int]) -> list[Gate]:
+    """What model processes need for the version, and what they have said of it."""
+    told = readiness.told(model.name, version)
+    ready = [status for status in told if status.state is RuntimeState.READY]
+    why_not = readiness.why_not_ready(model.name, version)
+    return [_artifacts(version, stored), _ready(model, version, why_not, ready), *_golden(version, ready)]
 
 
 def _binding(catalog: Catalog, version: Version) -> Gate:
@@ -102,9 +125,9 @@ def _artifacts(version: Version, stored: Mapping[str, int]) -> Gate:
 
 def _ready(model: Model, version: Version, why_not: str, ready: list[RuntimeStatus]) -> Gate:
     if not ready:
-        return Gate("ready", False, why_not, "start a model process that has one of its runtimes, or wait until it has")
+        return Gate(_READY, False, why_not, "start a model process that has one of its runtimes, or wait until it has")
     runtimes = ", ".join(dict.fromkeys(status.runtime for status in ready))
-    return Gate("ready", True, f"{model.name}@{version.version} is READY on {runtimes}")
+    return Gate(_READY, True, f"{model.name}@{version.version} is READY on {runtimes}")
 
 
 def _golden(version: Version, ready: list[RuntimeStatus]) -> list[Gate]:
@@ -125,6 +148,10 @@ def _golden_on(runtime: str, version: Version, told: list[RuntimeStatus]) -> Gat
         remedy = "wait for the model process to report it; one of an older release never does, and has to be replaced"
         return Gate(name, False, f"the golden set has not been run on {runtime} yet", remedy)
     return Gate(name, True, "the recorded outputs came out")
+
+
+def _metrics(model: Model, version: Version) -> list[Gate]:
+    return [_metric(gate, model, version) for gate in model.metric_gates]
 
 
 def _metric(gate: MetricGate, model: Model, version: Version) -> Gate:

@@ -15,11 +15,10 @@ from services.registry.faults import Faults
 from services.registry.following import check_follower, followers, release_first
 from services.registry.gatekeeper import Gatekeeper
 from services.registry.ledger import Author
+from services.registry.gates import ready_gates
 from services.registry.models import check_model
 from services.registry.routes import answering, check_shadow_acts, resolve
 from services.registry.views import check_entity_agrees, check_evolution, check_view
-
-READY_GATE = "ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +177,18 @@ class Vetting:
     def _gates_of(self, model: Model, version: Version, path: str) -> None:
         for gate in self.gatekeeper.failed(self.new, model, version):
             # A golden set that nobody has run says nothing of the version: that takes more than leave to begin early.
-            if gate.name == READY_GATE and self.waivers.allow_unready and version.golden is None:
+            if unready and self.waivers.allow_unready and unready.golden is None:
                 continue
             if self.waivers.force:
                 self.forced.append(f"{model.name}@{version.version}: gate {gate.name}")
+        readying = ready_gates(self.new, version)
             else:
-                kind = VersionNotReady if gate.name == READY_GATE else GateFailed
+            unready = readying.get(gate.name)
+                kind = VersionNotReady if unready else GateFailed
                 self.faults.add(kind, path, f"gate {gate.name}: {gate.text}")
 
     def _ready(self, model: Model, version: Version, path: str) -> None:
-        why = self.gatekeeper.readiness.why_not_ready(model.name, version)
+        why = self.gatekeeper.why_not_ready(self.new, model, version)
         if not why or self.waivers.allow_unready:
             return
         if self.waivers.force:
