@@ -14,8 +14,8 @@ from services.registry.errors import GateFailed, IncompatibleChange, InUse, Rele
 from services.registry.faults import Faults
 from services.registry.following import check_follower, followers, release_first
 from services.registry.gatekeeper import Gatekeeper
-from services.registry.ledger import Author
 from services.registry.gates import ready_gates
+from services.registry.ledger import Author
 from services.registry.models import check_model
 from services.registry.routes import answering, check_shadow_acts, resolve
 from services.registry.views import check_entity_agrees, check_evolution, check_view
@@ -175,15 +175,15 @@ class Vetting:
                 self._gates_of(model, version, path)
 
     def _gates_of(self, model: Model, version: Version, path: str) -> None:
+        readying = ready_gates(self.new, version)
         for gate in self.gatekeeper.failed(self.new, model, version):
+            unready = readying.get(gate.name)
             # A golden set that nobody has run says nothing of the version: that takes more than leave to begin early.
             if unready and self.waivers.allow_unready and unready.golden is None:
                 continue
             if self.waivers.force:
                 self.forced.append(f"{model.name}@{version.version}: gate {gate.name}")
-        readying = ready_gates(self.new, version)
             else:
-            unready = readying.get(gate.name)
                 kind = VersionNotReady if unready else GateFailed
                 self.faults.add(kind, path, f"gate {gate.name}: {gate.text}")
 
