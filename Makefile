@@ -12,7 +12,7 @@ RELEASED := protos/released.binpb
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up mlserver perf-analyzer test check lint types boundaries contract stubs bench bench-model bench-release protos release-protos lock clean
+.PHONY: help setup demo up mlserver perf-analyzer test check lint types boundaries contract stubs bench bench-model bench-release bench-composition protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ bench-model: setup ## Measure batching by deadline and learnt cost in front of T
 
 bench-release: setup ## Simulate releases, and measure what many definitions cost
 	@$(BIN)/python -m tests.bench.release
+
+bench-composition: setup ## Measure what compositions and fallback ladders cost
+	@$(BIN)/python -m tests.bench.composition
 
 protos: setup $(GOOGLEAPIS) ## Format the protos and write their stubs
 	$(BIN)/buf format protos --write

@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest, PredictResponse
+from services.cli.supervision.topology import GRPC
 from tests.bench.load import PREDICT
 
 START_LIMIT_S = 60
@@ -73,22 +74,33 @@ def define(data: Path, workload: Path) -> None:
 @contextmanager
 def naive(mesh: Rival, data: Path) -> Iterator[Rival]:
     """Run a gateway that does not coalesce in front of the services of `mesh`."""
+    with gateway("naive mesh", "tests.bench.naive_gateway", mesh, data) as rival:
+        yield rival
+
+
+@contextmanager
+def gateway(name: str, module: str, mesh: Rival, data: Path) -> Iterator[Rival]:
+    """Run another gateway in front of the services of `mesh`, whose `up` has its state in `data`."""
     up = json.loads((data / "up.json").read_text())
     grpc_port, http_port = _free_ports(), _free_ports()
-    environment = os.environ | {
-        "PREDICTMESH_GATEWAY_GRPC_PORT": str(grpc_port),
-        "PREDICTMESH_GATEWAY_HTTP_PORT": str(http_port),
-        "PREDICTMESH_GATEWAY_DATA_DIR": str(data.parent / "naive"),
-        "PREDICTMESH_GATEWAY_OBJECTS": f"file://{data / 'objects'}",
-        "PREDICTMESH_GATEWAY_REGISTRY": up["registry"],
-        "PREDICTMESH_GATEWAY_FEATURES": up["features"],
-        "PREDICTMESH_GATEWAY_MODEL": up["model"],
-        "PREDICTMESH_GATEWAY_LOG_LEVEL": "error",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{up['traces']['otlp']}",
-    }
-    with _process("tests.bench.naive_gateway", environment) as pid:
+    environment = (
+        os.environ
+        | GRPC
+        | {
+            "PREDICTMESH_GATEWAY_GRPC_PORT": str(grpc_port),
+            "PREDICTMESH_GATEWAY_HTTP_PORT": str(http_port),
+            "PREDICTMESH_GATEWAY_DATA_DIR": str(data.parent / module.rpartition(".")[2]),
+            "PREDICTMESH_GATEWAY_OBJECTS": f"file://{data / 'objects'}",
+            "PREDICTMESH_GATEWAY_REGISTRY": up["registry"],
+            "PREDICTMESH_GATEWAY_FEATURES": up["features"],
+            "PREDICTMESH_GATEWAY_MODEL": up["model"],
+            "PREDICTMESH_GATEWAY_LOG_LEVEL": "error",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{up['traces']['otlp']}",
+        }
+    )
+    with _process(module, environment) as pid:
         target, http = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
-        yield Rival("naive mesh", target, http, mesh.pids | {"gateway": [pid]})
+        yield Rival(name, target, http, mesh.pids | {"gateway": [pid]})
 
 
 @contextmanager

@@ -1,0 +1,43 @@
+"""`make bench-composition`: compositions beside the same calls without them, in one run, interleaved, answers checked."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import uvloop
+
+from tests.bench.composition import alternatives
+from tests.bench.composition.definitions import make
+from tests.bench.composition.world import world
+from tests.bench.report import Figure, Run, show, write
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="make bench-composition", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2, help="counted time of each run")
+    parser.add_argument("--repeats", type=int, default=7, help="runs of each alternative")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it works")
+    parser.add_argument("--before", default="", metavar="REVISION", help="also measure a plain endpoint of other code")
+    parser.add_argument("--out", type=Path, default=Path("tests/bench/results/latest_composition.json"))
+    arguments = parser.parse_args()
+    seconds, repeats = (0.5, 1) if arguments.quick else (arguments.seconds, arguments.repeats)
+    with tempfile.TemporaryDirectory() as directory:
+        runs, figures = uvloop.run(_measure(Path(directory), seconds, repeats, arguments.before))
+    show(runs, figures)
+    write(arguments.out, runs, figures)
+
+
+async def _measure(directory: Path, seconds: float, repeats: int, before: str) -> tuple[list[Run], list[Figure]]:
+    definitions = make()
+    runs: list[Run] = []
+    async with world(directory, definitions, before) as opened:
+        for _ in range(repeats):
+            runs += await alternatives.measure(opened, definitions, seconds)
+    return runs, list(alternatives.figures(runs))
+
+
+if __name__ == "__main__":
+    main()

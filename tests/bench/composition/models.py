@@ -1,0 +1,182 @@
+"""The models of the compositions, and what they answer: the entities and features of `bench-mlp`, a score a row."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import NodeProto, helper
+
+from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest
+from predictmesh.types.v1.tensor_pb2 import Tensor
+from services.model.versions import TensorSpec
+from tests.bench.workload import KEYS, WIDTHS, Floats
+from tests.support.onnx_models import OnnxModel, build
+
+WIDTH = sum(WIDTHS.values())
+SMALL = (64, 32)
+# A row takes about as long to compute as all services spend on a row of a small model. The one matrix of its many layers
+# stays in the cache, so that a row costs nearly as much in a large batch as in a small one, as with trees.
+HEAVY_LAYERS, HEAVY_WIDTH = 256, 256
+SURE = 0.8
+"""Share of the rows that the first stage of the cascade is sure of."""
+
+FEATURES = TensorSpec("features", "FP32", (WIDTH,))
+SCORE = TensorSpec("score", "FP32", (1,), finite=True)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Dense layers, matrix and bias of each, with max(x, 0) between them, or |x|, and a sigmoid at the end."""
+
+    layers: Sequence[tuple[Floats, Floats]]
+    folded: bool = False
+
+    def scores(self, inputs: Floats) -> Floats:
+        """What it answers to rows [rows, WIDTH]."""
+        layer = inputs
+        for matrix, bias in self.layers[:-1]:
+            summed = layer @ matrix + bias
+            layer = np.abs(summed) if self.folded else np.maximum(summed, 0)
+        matrix, bias = self.layers[-1]
+        return sigmoid(layer @ matrix + bias)[:, 0]
+
+    @property
+    def onnx(self) -> OnnxModel:
+        """The model of it; a matrix that several layers share is in it once."""
+        between = "Abs" if self.folded else "Relu"
+        places: dict[int, int] = {}
+        weights: dict[str, Floats] = {}
+        nodes, last = [], FEATURES.name
+        for number, (matrix, bias) in enumerate(self.layers):
+            place = places.setdefault(id(matrix), len(places))
+            weights |= {f"w{place}": matrix, f"b{place}": bias}
+            nodes.append(helper.make_node("Gemm", [last, f"w{place}", f"b{place}"], [f"z{number}"]))
+            final = number == len(self.layers) - 1
+            last = SCORE.name if final else f"a{number}"
+            nodes.append(helper.make_node("Sigmoid" if final else between, [f"z{number}"], [last]))
+        return build(nodes, [FEATURES], [SCORE], weights)
+
+
+def network(seed: int, hidden: Sequence[int] = SMALL) -> Network:
+    """Make a network; the same for the same seed."""
+    random = np.random.default_rng(seed)
+    return Network([_layer(random, *sizes) for sizes in itertools.pairwise((WIDTH, *hidden, 1))])
+
+
+def heavy(seed: int) -> Network:
+    """Make one that takes much longer to compute."""
+    random = np.random.default_rng(seed)
+    # Neither a rotation nor |x| changes a vector's length, however often they are applied: scores stay apart.
+    rotation = np.linalg.qr(random.normal(size=(HEAVY_WIDTH, HEAVY_WIDTH)))[0].astype(np.float32)
+    inner = (rotation, np.zeros(HEAVY_WIDTH, np.float32))
+    first, last = _layer(random, WIDTH, HEAVY_WIDTH), _layer(random, HEAVY_WIDTH, 1)
+    return Network([first, *[inner] * HEAVY_LAYERS, last], folded=True)
+
+
+def _layer(random: np.random.Generator, before: int, after: int) -> tuple[Floats, Floats]:
+    matrix = (random.normal(size=(before, after)) * np.sqrt(2 / before)).astype(np.float32)
+    return matrix, (random.normal(size=after) / 4).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Scales and shifts `inputs` to `outputs`, of one shape: what is done before a model, and after it."""
+
+    inputs: TensorSpec
+    outputs: TensorSpec
+    scale: Floats
+    shift: Floats
+
+    def values(self, inputs: Floats) -> Floats:
+        """What it gives for rows."""
+        return inputs * self.scale + self.shift
+
+    @property
+    def onnx(self) -> OnnxModel:
+        """The model of it."""
+        nodes: list[NodeProto] = [
+            helper.make_node("Mul", [self.inputs.name, "scale"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "shift"], [self.outputs.name]),
+        ]
+        return build(nodes, [self.inputs], [self.outputs], {"scale": self.scale, "shift": self.shift})
+
+
+def before() -> Affine:
+    """What is done before the model of the pipeline."""
+    random = np.random.default_rng(41)
+    scale, shift = random.uniform(0.5, 1.5, WIDTH), random.normal(size=WIDTH)
+    return Affine(
+        FEATURES, TensorSpec("scaled_features", "FP32", (WIDTH,)), scale.astype(np.float32), shift.astype(np.float32)
+    )
+
+
+def after() -> Affine:
+    """What is done after it."""
+    raw = TensorSpec("raw_score", "FP32", (1,))
+    return Affine(raw, SCORE, np.array([0.9], np.float32), np.array([0.05], np.float32))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to ask for: stored values by view [KEYS, width], key columns, and the features of each row [KEYS, WIDTH]."""
+
+    values: dict[str, Floats]
+    columns: dict[str, list[str]]
+    features: Floats
+
+    def requests(
+        self, endpoint: str, answers: Floats, given: dict[str, Floats] | None = None
+    ) -> list[tuple[bytes, list[float]]]:
+        """A serialized request for each row, with its answer; `given` are request-time features in place of stored ones."""
+        return [
+            (_request(self, endpoint, row, given or {}), np.atleast_1d(answers[row]).tolist()) for row in range(KEYS)
+        ]
+
+
+def rows() -> Rows:
+    """Make them; the same each time."""
+    random = np.random.default_rng(7)
+    values = {view: random.normal(size=(KEYS, width)).astype(np.float32) for view, width in WIDTHS.items()}
+    # Each row mixes keys, so that an answer for the wrong entity is a wrong answer.
+    order = {view: random.permutation(KEYS) for view in WIDTHS}
+    columns = {view: [f"{view}-{key}" for key in order[view]] for view in WIDTHS}
+    return Rows(values, columns, np.concatenate([values[view][order[view]] for view in WIDTHS], axis=1))
+
+
+def _request(rows: Rows, endpoint: str, row: int, given: dict[str, Floats]) -> bytes:
+    entities = [] if given else [Tensor(name=name, strings=[keys[row]]) for name, keys in rows.columns.items()]
+    features = [Tensor(name=name, floats=np.atleast_1d(values[row])) for name, values in given.items()]
+    return PredictRequest(endpoint=endpoint, entities=entities, features=features).SerializeToString()
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Two stages, and the confidence from which on the first one's answer stands: for the share SURE of the rows."""
+
+    first: Network
+    second: Network
+    rows: Rows
+    sure: np.ndarray[tuple[int], np.dtype[np.bool_]] = field(init=False)
+    threshold: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        scores = self.first.scores(self.rows.features).astype(np.float64)
+        confidence = np.maximum(scores, 1 - scores)
+        ranked = np.sort(confidence)
+        unsure = round(KEYS * (1 - SURE))
+        object.__setattr__(self, "threshold", float(ranked[unsure - 1 : unsure + 1].mean()))
+        object.__setattr__(self, "sure", confidence >= self.threshold)
+
+    @property
+    def answers(self) -> Floats:
+        """What the cascade answers."""
+        return np.where(self.sure, self.first.scores(self.rows.features), self.second.scores(self.rows.features))
+
+
+def sigmoid(values: Floats) -> Floats:
+    """1 / (1 + exp(-values))."""
+    shares: Floats = (1 / (1 + np.exp(-values))).astype(np.float32)
+    return shares
