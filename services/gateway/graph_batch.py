@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from services.gateway.graph_outcome import outcome_at
 from services.gateway.graphs import CascadeNode, EnsembleNode, ModelNode, Port
 from services.gateway.prediction import Inference, NodeState, RuntimeSource
 from services.gateway.slices import row_error, starts
-from services.mesh.errors import MeshError
+from services.mesh.errors import MeshError, RemoteError
 
 if TYPE_CHECKING:
     from services.gateway.lane import Batch
@@ -297,8 +296,5 @@ class GraphBatch:
 
 def _at_node(error: MeshError, name: str) -> MeshError:
     """Return the error as one of a node."""
-    named = copy.copy(error)
-    named.message = f"node {name}: {error.message}"
-    named.args = (named.message,)
-    named.metadata = {**error.metadata, "node": name}
-    return named
+    message, details = f"node {name}: {error.message}", {**error.metadata, "node": name}
+    return RemoteError(error.code, error.reason, message, retry_after_s=error.retry_after_s, **details)
