@@ -11,6 +11,7 @@ from services.registry.changes import ResourcesApplied
 from services.registry.definitions import Endpoint, FeatureView, Model, Resource
 from services.registry.diff import Action, ResourceChange, compare
 from services.registry.errors import InvalidDefinition
+from services.registry.fallbacks import completed_ladder
 from services.registry.faults import Faults
 from services.registry.gatekeeper import Gatekeeper
 from services.registry.vetting import Vetting, Waivers
@@ -67,6 +68,8 @@ def _check_request(resources: Sequence[Resource | None], faults: Faults) -> None
 def _completed(catalog: Catalog, resources: Sequence[Resource]) -> list[Resource]:
     """The resources with what the registry adds to them."""
     completed: list[Resource] = []
+    given = {resource.name: catalog.with_own(resource) for resource in resources if isinstance(resource, Model)}
+    models = {**catalog.models, **given}
     next_id = catalog.last_schema_id + 1
     for resource in resources:
         if isinstance(resource, FeatureView):
@@ -74,9 +77,9 @@ def _completed(catalog: Catalog, resources: Sequence[Resource]) -> list[Resource
             next_id = max(next_id, view.schema_id + 1)
             completed.append(view)
         elif isinstance(resource, Model):
-            completed.append(catalog.with_own(resource))
+            completed.append(models[resource.name])
         else:
-            completed.append(resource)
+            completed.append(completed_ladder(resource, models.get(resource.model)))
     return completed
 
 

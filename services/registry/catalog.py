@@ -11,6 +11,7 @@ from services.registry.changes import Change, ReleaseChanged, ResourceDeleted, R
 from services.registry.definitions import Endpoint, FeatureView, Model, Release, ReleaseState, Route, Version
 from services.registry.endpoints import check_endpoint
 from services.registry.errors import InvalidDefinition
+from services.registry.fallbacks import standing_in
 from services.registry.faults import Faults
 from services.registry.graphs import check_composed
 from services.registry.models import check_model
@@ -65,6 +66,12 @@ class Catalog:
         release = self.releases.get(endpoint.name)
         candidate = model.find(release.candidate) if release and release.state.under_way else None
         return (*found, candidate) if candidate and candidate not in found else found
+
+    def serving(self, endpoint: Endpoint) -> tuple[Version, ...]:
+        """The versions that answer callers of the endpoint, and those of its ladder, which may."""
+        model = self.models.get(endpoint.model)
+        found = (*self.answering(endpoint), *standing_in(endpoint, model)) if model else ()
+        return tuple({version.version: version for version in found}.values())
 
     def release_under_way(self, endpoint: str) -> Release | None:
         """The endpoint's release, if it has not ended."""

@@ -104,6 +104,11 @@ def _users_at(catalog: Catalog, endpoint: Endpoint, model: Model, number: str) -
     ]
     if endpoint.shadow and _leads_to(endpoint.shadow.selector, model, number):
         users.append(f"the shadow of endpoint {endpoint.name}")
+    users += [
+        f"the fallbacks of endpoint {endpoint.name}" + (f" ({step.version})" if step.version != number else "")
+        for step in endpoint.fallbacks
+        if step.version and _leads_to(step.version, model, number)
+    ]
     release = catalog.releases.get(endpoint.name)
     if release and release.state.under_way and number in {release.stable, release.candidate}:
         users.append(f"the release of endpoint {endpoint.name} that is under way")

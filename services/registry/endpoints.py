@@ -10,6 +10,7 @@ from services.registry.binding import Views, keys_of
 from services.registry.definitions import Endpoint, Model, OutcomeKind, OutcomePolicy, TensorSpec, Version
 from services.registry.definitions.tensors import DataType
 from services.registry.errors import InvalidDefinition, NamesUnknownModel
+from services.registry.fallbacks import check_fallbacks
 from services.registry.faults import Faults
 from services.registry.names import check_name
 from services.registry.routes import answering, check_percent, check_route, check_shadow
@@ -35,6 +36,7 @@ def check_endpoint(endpoint: Endpoint, models: Mapping[str, Model], views: Views
     versions = answering(endpoint.route, model)
     for version in versions:
         _check_answering(endpoint, version, views, path, faults)
+    check_fallbacks(endpoint, versions, model, views, f"{path}.fallbacks", faults)
     for version in versions[1:]:
         otherwise = differing(versions[0], version, views)
         if otherwise:

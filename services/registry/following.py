@@ -12,10 +12,10 @@ from services.registry.faults import Faults
 
 
 def followers(old: Catalog, new: Catalog, given: Collection[str]) -> Iterator[Endpoint]:
-    """Endpoints, but for those that are `given`, that other versions answer in `new` than in `old`."""
+    """Endpoints, but for those that are `given`, that other versions answer or stand in for in `new` than in `old`."""
     for endpoint in new.endpoints.values():
         present = old.endpoints.get(endpoint.name)
-        if endpoint.name not in given and present and old.answering(present) != new.answering(endpoint):
+        if endpoint.name not in given and present and old.serving(present) != new.serving(endpoint):
             yield endpoint
 
 
@@ -27,7 +27,7 @@ def check_follower(old: Catalog, new: Catalog, endpoint: Endpoint, path: str, fa
     broken = Faults()
     check_endpoint(endpoint, new.models, new.views, f"endpoint {endpoint.name}", broken)
     for description in broken.descriptions:
-        selectors = ", ".join(endpoint.route.selectors)
+        selectors = ", ".join(endpoint.serving_selectors)
         faults.add(IncompatibleChange, path, f"endpoint {endpoint.name} follows by {selectors}: {description}")
 
 

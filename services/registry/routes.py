@@ -87,7 +87,7 @@ def _check_weights(weights: tuple[WeightedVersion, ...], model: Model, path: str
     seen: dict[str, str] = {}
     for index, weight in enumerate(weights):
         check_percent(weight.percent, f"{path}[{index}].percent", faults)
-        version = _check_selector(weight.selector, model, f"{path}[{index}].selector", faults)
+        version = check_selector(weight.selector, model, f"{path}[{index}].selector", faults)
         if version and version.version in seen:
             why = f"{weight.selector} and {seen[version.version]} are both {version.version}: give it one share"
             faults.add(InvalidDefinition, f"{path}[{index}].selector", why)
@@ -104,7 +104,7 @@ def check_shadow(shadow: Shadow, model: Model, path: str, faults: Faults) -> Non
     for name in ("absolute_tolerance", "relative_tolerance"):
         if not 0 <= getattr(shadow, name) < math.inf:
             faults.add(InvalidDefinition, f"{path}.{name}", "a tolerance is 0 or more")
-    _check_selector(shadow.selector, model, f"{path}.selector", faults)
+    check_selector(shadow.selector, model, f"{path}.selector", faults)
 
 
 def check_shadow_acts(endpoint: Endpoint, models: Mapping[str, Model], path: str, faults: Faults) -> None:
@@ -122,7 +122,8 @@ def check_shadow_acts(endpoint: Endpoint, models: Mapping[str, Model], path: str
         faults.add(InvalidDefinition, f"{path}.shadow.selector", why)
 
 
-def _check_selector(selector: str, model: Model, path: str, faults: Faults) -> Version | None:
+def check_selector(selector: str, model: Model, path: str, faults: Faults) -> Version | None:
+    """It leads to a version of the model, or will when that is released; returns the version."""
     version = _answering(selector, model)
     if version is None and selector[:1].isalpha():
         _add_unknown_alias(selector, model, path, faults)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.registry.binding import Value, Views, field_value, keys_of, requests_of
-from services.registry.definitions import DataType, Endpoint, KeyType, Tensor, Version
+from services.registry.definitions import Endpoint, KeyType, Tensor, Version
 from services.registry.errors import InvalidDefinition
 from services.registry.faults import Faults
 from services.registry.names import check_unique
-from services.registry.tensors import filled_list, fits, lists_of, values_of
+from services.registry.tensors import can_be, filled_list, values_of
 
 MAX_SAMPLE_ROWS = 256
 
@@ -64,20 +64,8 @@ def _check_sample_features(columns: tuple[Tensor, ...], values: dict[str, Value]
         value = values.get(column.name)
         if value is None:
             faults.add(InvalidDefinition, f"{path}[{index}].name", f"the version takes no feature {column.name!r}")
-        elif not _can_be(column, value.data_type):
+        elif not can_be(column, value.data_type):
             faults.add(InvalidDefinition, f"{path}[{index}]", f"the version takes values of {value.data_type}")
-
-
-def _can_be(column: Tensor, data_type: DataType) -> bool:
-    """Whether the values are of the type; a number without a type may stand for another kind of number."""
-    if column.data_type not in {data_type, DataType.UNSPECIFIED}:
-        return False
-    accepted = set(lists_of(data_type))
-    if column.data_type is DataType.UNSPECIFIED and data_type.is_float:
-        accepted |= {"ints", "floats", "doubles"}
-    if column.data_type is DataType.UNSPECIFIED and data_type is DataType.UINT64:
-        accepted.add("ints")
-    return filled_list(column) in accepted and all(fits(value, data_type) for value in values_of(column))
 
 
 def _check_rows(endpoint: Endpoint, sample: Sample, path: str, faults: Faults) -> None:

@@ -60,6 +60,18 @@ def fits(value: Scalar, data_type: DataType) -> bool:
     return True
 
 
+def can_be(tensor: Tensor, data_type: DataType) -> bool:
+    """Whether all values are of the type; numbers without a type may stand for another kind of number."""
+    if tensor.data_type not in {data_type, DataType.UNSPECIFIED}:
+        return False
+    accepted = set(lists_of(data_type))
+    if tensor.data_type is DataType.UNSPECIFIED and data_type.is_float:
+        accepted |= {"ints", "floats", "doubles"}
+    if tensor.data_type is DataType.UNSPECIFIED and data_type is DataType.UINT64:
+        accepted.add("ints")
+    return filled_list(tensor) in accepted and all(fits(value, data_type) for value in values_of(tensor))
+
+
 def check_default(tensor: Tensor, data_type: DataType, length: int, path: str, faults: Faults) -> None:
     """A default: one value, or `length` of them, of the field's type."""
     if tensor.data_type not in {data_type, DataType.UNSPECIFIED}:

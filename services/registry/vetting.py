@@ -11,6 +11,7 @@ from services.registry.catalog import Catalog
 from services.registry.definitions import Endpoint, FeatureView, Model, Resource, Version
 from services.registry.endpoints import check_endpoint, check_samples
 from services.registry.errors import GateFailed, IncompatibleChange, InUse, ReleaseActive, VersionNotReady
+from services.registry.fallbacks import check_fallbacks_act
 from services.registry.faults import Faults
 from services.registry.following import check_follower, followers, release_first
 from services.registry.gatekeeper import Gatekeeper
@@ -88,11 +89,11 @@ class Vetting:
                 self._refuse_unless_forced(f"{path}.fields[{index}].default_value", why)
 
     def _live(self) -> list[tuple[str, Version]]:
-        """Versions that answer callers, each once."""
+        """Versions that answer callers, or may, each once."""
         found = {
             f"{endpoint.model}@{version.version}": version
             for endpoint in self.new.endpoints.values()
-            for version in self.new.answering(endpoint)
+            for version in self.new.serving(endpoint)
         }
         return list(found.items())
 
@@ -112,10 +113,10 @@ class Vetting:
         routed: set[str] = set()
         for endpoint in self.new.endpoints.values():
             if endpoint.model == model.name and endpoint.name not in given:
-                named = {*endpoint.route.selectors, *((endpoint.shadow.selector,) if endpoint.shadow else ())}
+                named = set(endpoint.selectors)
                 self._gone_aliases(endpoint, gone & named, path)
                 if moved & named:
-                    routed |= moved & set(endpoint.route.selectors)
+                    routed |= moved & set(endpoint.serving_selectors)
                     self._led_elsewhere(endpoint, f"{path}.aliases.{min(moved & named)}")
                 if (moved | gone) & named:
                     given.add(endpoint.name)
@@ -126,25 +127,27 @@ class Vetting:
 
     def _gone_aliases(self, endpoint: Endpoint, aliases: Iterable[str], path: str) -> None:
         for alias in sorted(aliases):
-            self.faults.add(InUse, f"{path}.aliases", f"endpoint {endpoint.name} is routed to alias {alias}")
+            self.faults.add(InUse, f"{path}.aliases", f"endpoint {endpoint.name} names alias {alias}")
 
     def _led_elsewhere(self, endpoint: Endpoint, at: str) -> None:
         """An alias that moves takes the endpoint with it, which must be able to follow."""
         check_follower(self.old, self.new, endpoint, at, self.faults)
         broken = Faults()
         check_shadow_acts(endpoint, self.new.models, "", broken)
+        check_fallbacks_act(endpoint, self.new.models, "", broken)
         for description in broken.descriptions:
             self.faults.add(IncompatibleChange, at, f"endpoint {endpoint.name} follows the alias: {description}")
-        self._gates(endpoint, at)
+        self._gates(endpoint, at, at)
 
     def _endpoint(self, endpoint: Endpoint, path: str) -> None:
         check_endpoint(endpoint, self.new.models, self.new.views, path, self.faults)
         check_samples(endpoint, self.new.models, self.new.views, path, self.faults)
         check_shadow_acts(endpoint, self.new.models, path, self.faults)
+        check_fallbacks_act(endpoint, self.new.models, f"{path}.fallbacks", self.faults)
         present = self.old.endpoints.get(endpoint.name)
         if present and self.old.release_under_way(endpoint.name):
             self._unmoved(present, endpoint, path)
-        self._gates(endpoint, f"{path}.route")
+        self._gates(endpoint, f"{path}.route", f"{path}.fallbacks")
         model = self.new.models.get(endpoint.model)
         shadowing = resolve(endpoint.shadow.selector, model) if model and endpoint.shadow else None
         if model and shadowing and (present is None or present.shadow != endpoint.shadow):
@@ -153,7 +156,9 @@ class Vetting:
     def _unmoved(self, old: Endpoint, new: Endpoint, path: str) -> None:
         """What a release rests on stays while it is under way; its route, though it reads the same, may lead elsewhere."""
         changed = {
-            name for name in ("model", "route", "sticky_key", "outcomes") if getattr(old, name) != getattr(new, name)
+            name
+            for name in ("model", "route", "sticky_key", "outcomes", "fallbacks")
+            if getattr(old, name) != getattr(new, name)
         }
         if "model" not in changed and self._led(self.old, old) != self._led(self.new, new):
             changed.add("route")
@@ -164,15 +169,16 @@ class Vetting:
     def _led(catalog: Catalog, endpoint: Endpoint) -> list[str]:
         return [version.version for version in answering(endpoint.route, catalog.models[endpoint.model])]
 
-    def _gates(self, endpoint: Endpoint, path: str) -> None:
-        """Versions that did not answer callers of the endpoint before must have passed their gates."""
+    def _gates(self, endpoint: Endpoint, route: str, ladder: str) -> None:
+        """Versions that could not answer callers of the endpoint before must have passed their gates."""
         model = self.new.models.get(endpoint.model)
         present = self.old.endpoints.get(endpoint.name)
-        before = {version.version for version in self.old.answering(present)} if present else set()
+        before = {version.version for version in self.old.serving(present)} if present else set()
         same_model = present is not None and present.model == endpoint.model
-        for version in self.new.answering(endpoint):
+        routed = self.new.answering(endpoint)
+        for version in self.new.serving(endpoint):
             if model and not (same_model and version.version in before):
-                self._gates_of(model, version, path)
+                self._gates_of(model, version, route if version in routed else ladder)
 
     def _gates_of(self, model: Model, version: Version, path: str) -> None:
         readying = ready_gates(self.new, version)

@@ -96,3 +96,13 @@ class Endpoint:
     shadow: Shadow | None = None
     outcomes: OutcomePolicy | None = None
     fallbacks: tuple[Fallback, ...] = ()
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """By what it names versions: in its route, for its shadow, and as steps of its ladder."""
+        return (*self.serving_selectors, self.shadow.selector) if self.shadow else self.serving_selectors
+
+    @property
+    def serving_selectors(self) -> tuple[str, ...]:
+        """By what it names versions that callers may have an answer of: in its route, and as steps of its ladder."""
+        return (*self.route.selectors, *(step.version for step in self.fallbacks if step.version))
