@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import grpc
@@ -15,21 +15,23 @@ from services.model.datatypes import DTYPES, Array, pack, unpack
 from services.model.versions import Signature, TensorSpec
 
 Arrays = Mapping[str, Array]
+Answer = Callable[[Arrays], Arrays]
 Context = grpc.aio.ServicerContext[oip.ModelInferRequest, oip.ModelInferResponse]
 
 
 @dataclass
 class ScriptedModel:
-    """Answers what `answer` makes of the inputs, arrays by name, once `gate` is open.
+    """Answers what `answer` makes of the inputs, arrays by name, once `gate` is open; ValueError becomes INTERNAL.
 
-    With a `failure` a call ends with that code instead; so it does with INTERNAL where `answer` raises ValueError. What
-    comes back is sent as it is, whatever the signature says. `calls` has the inputs of each call but for those that are
-    blank, as the model service's own are.
+    What comes back is sent as it is, whatever the signature says. `calls` has the inputs of each call but for those that
+    are blank, as the model service's own are. Others than blank ones may be answered `instead`, and with a `failure` every
+    call ends with that code.
     """
 
     name: str
     signature: Signature
-    answer: Callable[[Arrays], Arrays]
+    answer: Answer
+    instead: Answer | None = None
     failure: grpc.StatusCode | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[Arrays] = field(default_factory=list)
@@ -45,7 +47,8 @@ class ScriptedModel:
 
     async def infer(self, inputs: Arrays) -> Arrays:
         """Answer one call."""
-        if any(array.any() for array in inputs.values()):
+        blank = not any(array.any() for array in inputs.values())
+        if not blank:
             self.calls.append(inputs)
         self.waiting += 1
         try:
@@ -55,7 +58,34 @@ class ScriptedModel:
             raise
         finally:
             self.waiting -= 1
-        return self.answer(inputs)
+        return self.answer(inputs) if blank or self.instead is None else self.instead(inputs)
+
+    @contextmanager
+    def answering(self, instead: Answer) -> Iterator[None]:
+        """Answer otherwise for the time of the context."""
+        self.instead = instead
+        try:
+            yield
+        finally:
+            self.instead = None
+
+    @contextmanager
+    def failing(self, failure: grpc.StatusCode) -> Iterator[None]:
+        """Answer no call for the time of the context."""
+        self.failure = failure
+        try:
+            yield
+        finally:
+            self.failure = None
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Hold every call for the time of the context."""
+        self.gate.clear()
+        try:
+            yield
+        finally:
+            self.gate.set()
 
 
 @dataclass
@@ -65,7 +95,7 @@ class ScriptedModels(GRPCInferenceServiceServicer):  # type: ignore[misc]  # it 
     port: int = 0
     models: dict[str, ScriptedModel] = field(default_factory=dict)
 
-    def add(self, name: str, answer: Callable[[Arrays], Arrays], signature: Signature | None = None) -> ScriptedModel:
+    def add(self, name: str, answer: Answer, signature: Signature | None = None) -> ScriptedModel:
         """Put a model there; unless told otherwise it takes x and gives y, both FP32 [rows]."""
         made = self.models[name] = ScriptedModel(name, signature or scalar(), answer)
         return made
@@ -103,11 +133,14 @@ class ScriptedModels(GRPCInferenceServiceServicer):  # type: ignore[misc]  # it 
         return response
 
 
-def scalar(*inputs: str, finite: bool = False) -> Signature:
+def refused(inputs: Arrays) -> Arrays:
+    """No values are good."""
+    raise ValueError("as the test has it")
+
+
+def scalar(*inputs: str) -> Signature:
     """FP32 [rows] all through: the inputs, x unless they are named, and the output y."""
-    return Signature(
-        tuple(TensorSpec(name, "FP32", ()) for name in inputs or ("x",)), (TensorSpec("y", "FP32", (), finite),)
-    )
+    return Signature(tuple(TensorSpec(name, "FP32", ()) for name in inputs or ("x",)), (TensorSpec("y", "FP32", ()),))
 
 
 @asynccontextmanager

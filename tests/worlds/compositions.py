@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,11 @@ from predictmesh.gateway.v1.provenance_pb2 import DegradationReason, NodeState
 from predictmesh.registry.v1.graph_pb2 import Graph
 from services.model.datatypes import Array
 from services.model.versions import Signature
-from tests.support.scripted_models import Arrays, ScriptedModel, ScriptedModels, scalar
+from tests.support.onnx_models import OnnxModel
+from tests.support.scripted_models import Answer, ScriptedModel, ScriptedModels, scalar
 from tests.worlds.models import tables
 from tests.worlds.resources import values
-from tests.worlds.sandbox import Sandbox
+from tests.worlds.sandbox import Sandbox, eventually
 
 # A step of the path: what became of which rows (none: all of them), and why.
 Step = tuple[str, list[int], str]
@@ -24,21 +26,25 @@ Step = tuple[str, list[int], str]
 
 @dataclass
 class Compositions:
-    """Defines in a namespace. Rows are numbers: what a request brings as x, INT64 for tables and FP32 for scripts."""
+    """Defines in a namespace. Rows are numbers, what a request brings as x: INT64 for tables, FP32 from 1 for scripts."""
 
     own: Sandbox
     server: ScriptedModels
 
+    async def onnx(self, name: str, onnx: OnnxModel, **sources: Sequence[str]) -> None:
+        """A model of version 1.0.0, bound as given."""
+        await self.own.model(name)
+        await self.own.register(name, "1.0.0", onnx, sources)
+        await self.own.until_runtime(name, "1.0.0")
+
     async def table(self, name: str, **outputs: Array) -> None:
         """A model of version 1.0.0 that answers from arrays, one entry for each number; others fail their row."""
-        await self.own.model(name)
-        await self.own.register(name, "1.0.0", tables(**outputs), {"x": ["request:x"]})
-        await self.own.until_runtime(name, "1.0.0")
+        await self.onnx(name, tables(**outputs), x=["request:x"])
 
     async def script(
         self,
         name: str,
-        answer: Callable[[Arrays], Arrays],
+        answer: Answer,
         signature: Signature | None = None,
         *,
         version: str = "1.0.0",
@@ -52,6 +58,10 @@ class Compositions:
         await self.own.until_runtime(name, version)
         return made
 
+    async def scripts(self, **answers: Answer) -> list[ScriptedModel]:
+        """Several of them, by name."""
+        return list(await asyncio.gather(*(self.script(name, answer) for name, answer in answers.items())))
+
     async def serve(self, name: str, graph: Graph, **endpoint: Any) -> None:
         """A model whose version 1.0.0 is composed, and an endpoint of the same name."""
         await self.own.model(name)
@@ -59,10 +69,19 @@ class Compositions:
         await self.own.endpoint(name, name, version="1.0.0", **endpoint)
 
 
-def looked_up(*answers: float) -> Callable[[Arrays], Arrays]:
-    """Y is the x-th of the answers."""
-    table = np.array(answers, np.float32)
+def looked_up(*answers: float) -> Answer:
+    """Y is the x-th of the answers, from 1; 0 is blank."""
+    table = np.array([0, *answers], np.float32)
     return lambda inputs: {"y": table[inputs["x"].astype(int)]}
+
+
+async def until_waiting(*models: ScriptedModel) -> None:
+    """Wait until every one of the models holds a call."""
+
+    async def waiting() -> bool:
+        return all(model.waiting for model in models)
+
+    await eventually(waiting, "calls that hang")
 
 
 def path(answer: PredictResponse) -> dict[str, list[Step]]:
@@ -85,3 +104,8 @@ def degraded(answer: PredictResponse) -> list[tuple[str, str, list[int]]]:
 def output(answer: PredictResponse, name: str = "y") -> list[Any]:
     """The values of an output."""
     return next(values(each) for each in answer.outputs if each.name == name)
+
+
+def numbered(count: int) -> dict[str, list[float]]:
+    """The features of rows 1, 2, ..."""
+    return {"x": [float(row) for row in range(1, count + 1)]}

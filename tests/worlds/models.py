@@ -30,6 +30,24 @@ def tables(**outputs: npt.NDArray[Any]) -> OnnxModel:
     return build(nodes, [TensorSpec("x", "INT64", ())], specs, weights)
 
 
+def affine(matrix: npt.ArrayLike, shift: float = 0.0) -> OnnxModel:
+    """Y = x times a matrix, plus `shift`; FP32 [rows, n] and [rows, m]."""
+    weights = np.array(matrix, np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["product"]), helper.make_node("Add", ["product", "b"], ["y"])]
+    inputs, outputs = (TensorSpec(name, "FP32", (size,)) for name, size in zip("xy", weights.shape, strict=True))
+    return build(nodes, [inputs], [outputs], {"w": weights, "b": np.array([shift], np.float32)})
+
+
+def labelled(*labels: bytes) -> OnnxModel:
+    """Label = that of the largest element of p; FP32 [rows, labels] and BYTES [rows]."""
+    nodes = [
+        helper.make_node("ArgMax", ["p"], ["place"], axis=1, keepdims=0),
+        helper.make_node("Gather", ["labels", "place"], ["label"]),
+    ]
+    names = np.array(labels, object)
+    return build(nodes, [TensorSpec("p", "FP32", names.shape)], [TensorSpec("label", "BYTES", ())], {"labels": names})
+
+
 def spinning() -> OnnxModel:
     """Y = x after `spins` turns of a loop, the most among the rows; x and y FP32 [rows], spins INT64 [rows].
 

@@ -161,12 +161,20 @@ class Sandbox:
         return found[0].message
 
     async def endpoint(
-        self, name: str, model: str, *, version: str = "", alias: str = "", route: Route | None = None, **parts: Any
+        self,
+        name: str,
+        model: str,
+        *,
+        version: str = "",
+        alias: str = "",
+        route: Route | None = None,
+        allow_unready: bool = False,
+        **parts: Any,
     ) -> None:
         """Define an endpoint that is routed to a version or an alias, or otherwise."""
         route = route or (Route(alias=alias) if alias else Route(version=version))
         made = Endpoint(name=self.full(name), model=self.full(model), route=route, **parts)
-        await self.apply(registry_pb.Resource(endpoint=made))
+        await self.apply(registry_pb.Resource(endpoint=made), allow_unready=allow_unready)
         deletion = registry_pb.DeleteRequest(endpoint=made.name)
         if deletion not in self._made:
             self._made.append(deletion)
