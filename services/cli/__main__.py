@@ -19,6 +19,7 @@ COMMANDS = {
     "events": "Show what has happened to the definitions, and who did it.",
     "explain": "Show every model input of a prediction and where it came from.",
     "features": "List feature views, read and write their values.",
+    "graph": "Draw what answers an endpoint, and what goes along each edge.",
     "models": "List, register and delete models and their versions.",
     "outcomes": "Say what came true of predictions, and take both out as training data.",
     "predict": "Ask ENDPOINT for a prediction.",

@@ -10,12 +10,13 @@ from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.cli import durations
 from services.cli.labels import DEGRADATIONS, words
 from services.cli.output import print_pairs, print_table
+from services.cli.paths import print_path, rows_text
 from services.cli.values import values_of
 from services.mesh.status import from_status
 
 
 def print_answer(request: PredictRequest, response: PredictResponse) -> None:
-    """Print the outputs beside the entity keys, then the provenance."""
+    """Print the outputs beside the entity keys, then the provenance, with the ladder and the path that were taken."""
     columns = [tensor.name for tensor in (*request.entities, *response.outputs)]
     rows = max([*(len(values_of(tensor)) for tensor in request.entities), 1])
     errors = {error.row: error for error in response.row_errors}
@@ -23,7 +24,9 @@ def print_answer(request: PredictRequest, response: PredictResponse) -> None:
         ["row", *columns, *(["error"] if errors else [])],
         [_row(row, rows, request.entities, response.outputs, errors) for row in range(rows)],
     )
-    print_pairs(_provenance(response.provenance) | {"prediction": response.prediction_id})
+    made = response.provenance
+    print_pairs(_provenance(made) | {"prediction": response.prediction_id})
+    print_path(made)
 
 
 def _row(
@@ -44,13 +47,10 @@ def row_value(tensor: Tensor, row: int, rows: int) -> object:
 
 
 def _provenance(made: Provenance) -> dict[str, object]:
-    route = words(RouteReason.Name, "ROUTE_REASON_", made.route_reason)
-    if made.release_id:
-        route += f" of release {made.release_id}"
     hops = ", ".join(f"{hop.name} {durations.rounded(hop.duration_us)}" for hop in made.hops)
     ages = [f"{view.view} {durations.rounded(view.oldest_age_ms * 1_000)}" for view in made.views if _is_stored(view)]
     return {
-        "model": f"{made.model} {made.version} ({route}) on {made.runtime}",
+        "model": _model(made),
         "as of": made.as_of.ToJsonString() if made.HasField("as_of") else None,
         "ages": ", ".join(ages),
         "degraded": _degradations(made.degradations) or "no",
@@ -58,6 +58,14 @@ def _provenance(made: Provenance) -> dict[str, object]:
         "revision": made.snapshot_revision,
         "trace": made.trace_id,
     }
+
+
+def _model(made: Provenance) -> str:
+    """Return what answered and why it did; a static answer is of no version, and of no runtime."""
+    reason = words(RouteReason.Name, "ROUTE_REASON_", made.route_reason)
+    release = f" of release {made.release_id}" if made.release_id else ""
+    runtime = f"on {made.runtime}" if made.runtime else ""
+    return " ".join(filter(None, (made.model, made.version, f"({reason}{release})", runtime)))
 
 
 def _is_stored(view: ViewAge) -> bool:
@@ -68,6 +76,6 @@ def _degradations(found: Iterable[Degradation]) -> str:
     """Return what is degraded, by reason: `nothing stored, defaults taken: plane, weather (rows 0, 3)`."""
     subjects: dict[str, list[str]] = {}
     for item in found:
-        rows = f" (rows {', '.join(map(str, item.rows))})" if item.rows else ""
+        rows = f" (rows {rows_text(item.rows)})" if item.rows else ""
         subjects.setdefault(DEGRADATIONS.get(item.reason, f"reason {item.reason}"), []).append(item.subject + rows)
     return "; ".join(f"{reason}: {', '.join(names)}" for reason, names in subjects.items())

@@ -19,6 +19,8 @@ DEGRADATIONS = {
     DegradationReason.DEGRADATION_REASON_RUNTIME_SLOW: "runtime too slow, the next one computed",
     DegradationReason.DEGRADATION_REASON_RUNTIME_SATURATED: "runtime full, the next one computed",
     DegradationReason.DEGRADATION_REASON_RUNTIME_NOT_READY: "runtime not ready, the next one computed",
+    DegradationReason.DEGRADATION_REASON_NODE_FAILED: "optional node failed, gone on without it",
+    DegradationReason.DEGRADATION_REASON_FALLBACK: "version failed, the fallback ladder answered",
 }
 
 

@@ -1,0 +1,70 @@
+"""Which versions answer an endpoint, and what its fallback ladder leads to, by the registry's definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from predictmesh.registry.v1.endpoint_pb2 import Endpoint, Fallback
+from predictmesh.registry.v1.model_pb2 import Model, Version
+from predictmesh.registry.v1.release_pb2 import Release, ReleaseState
+from services.cli import durations
+from services.cli.errors import Mistake
+from services.cli.graphs.reading import values_text
+from services.mesh.selectors import is_version, resolve
+
+_UNDER_WAY = {ReleaseState.RELEASE_STATE_RUNNING, ReleaseState.RELEASE_STATE_HELD}
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A version that answers a share of an endpoint's requests, in percent; `why` is empty where the route names it."""
+
+    version: Version
+    percent: float
+    why: str
+
+
+def answering(endpoint: Endpoint, model: Model, releases: Iterable[Release]) -> list[Answering]:
+    """Return what answers requests without a pin."""
+    for release in releases:
+        if release.endpoint == endpoint.name and release.state in _UNDER_WAY:
+            return list(_released(release, model))
+    route = endpoint.route
+    if route.weights:
+        return [Answering(find(model, each.selector), each.percent, "weight") for each in route.weights]
+    kind = route.WhichOneof("kind") or "version"
+    selector = getattr(route, kind)
+    return [Answering(find(model, selector), 100, "" if kind == "version" else f"{kind} {selector}")]
+
+
+def _released(release: Release, model: Model) -> Iterator[Answering]:
+    percent = release.plan.steps[release.step]
+    yield Answering(find(model, release.stable), 100 - percent, f"stable of release {release.id}")
+    yield Answering(find(model, release.candidate), percent, f"candidate of release {release.id}")
+
+
+def find(model: Model, selector: str) -> Version:
+    """Return the version that a number, an alias or a range leads to. Mistake if it leads nowhere."""
+    versions: Mapping[str, Version] = {version.version: version for version in model.versions}
+    found = resolve(selector, versions, model.aliases, model.released_versions)
+    if found is None:
+        raise Mistake(
+            f"model {model.name!r} has no version, alias or range {selector!r} [UNKNOWN_VERSION] "
+            f"(`predictmesh models show {model.name}` lists them)"
+        )
+    return versions[found]
+
+
+def ladder(endpoint: Endpoint, model: Model) -> list[str]:
+    """Return the steps of the endpoint's fallback ladder in words."""
+    return [_step(fallback, model) for fallback in endpoint.fallbacks]
+
+
+def _step(fallback: Fallback, model: Model) -> str:
+    if fallback.HasField("answer"):
+        return f"answer {values_text(fallback.answer.outputs)}"
+    if fallback.HasField("last_answer_max_age_ms"):
+        return f"last answer for the same keys, at most {durations.exact(fallback.last_answer_max_age_ms)} old"
+    leads = "" if is_version(fallback.version) else f", now {find(model, fallback.version).version}"
+    return f"version {fallback.version}{leads}"
