@@ -46,7 +46,8 @@ class ModelNode:
 
     `feeds` has for each of its inputs the place among the composed target's inputs, or the ports whose elements it takes.
     `defaults` are arrays [1, width] by output, which stand where an optional node fails; None where nothing does.
-    `finite_outputs` are those that an ensemble takes, where NaN and infinity are failures of the node.
+    `finite_outputs` are those that an ensemble takes, or another model as an input that must be finite: NaN and infinity
+    are failures of the node there.
     """
 
     name: str
@@ -107,7 +108,8 @@ class Graph:
     """Nodes, each behind those that it takes from; `outputs` has a port for each output of the composed target.
 
     `cascade` is the place of the graph's cascade. Its stages' nodes lie in segments 0 to K-1, for K stages, and what takes
-    from it in segment K. What only stage k needs lies in segment k, everything else that does not take from it in segment 0.
+    from it in segment K, as it does itself. What only stages need lies in the segment of the first that does, all else in
+    segment 0.
     """
 
     nodes: tuple[Node, ...]
