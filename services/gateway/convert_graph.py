@@ -201,9 +201,19 @@ def _default(tensor: Tensor, output: Output) -> npt.NDArray[np.generic]:
     return np.array(encoded, dtype=output.dtype.numpy).reshape(1, output.width)
 
 
+def _taken_finite(node: Node) -> Iterable[Port]:
+    """Return the ports from which a node takes numbers only, neither NaN nor infinity."""
+    if isinstance(node, EnsembleNode):
+        return node.members
+    if isinstance(node, ModelNode):
+        pairs = zip(node.target.inputs, node.feeds, strict=True)
+        return [port for taker, feed in pairs if taker.finite and not isinstance(feed, int) for port in feed]
+    return ()
+
+
 def _guarded(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """Return the nodes, those of models with the outputs that an ensemble takes and the model service does not check."""
-    taken = [port for node in nodes if isinstance(node, EnsembleNode) for port in node.members]
+    """Return the nodes, those of models with the outputs that must be finite and the model service does not check."""
+    taken = [port for node in nodes for port in _taken_finite(node)]
     guarded: set[Port] = set()
     while taken:
         port = taken.pop()

@@ -84,7 +84,7 @@ def test_mean_is_exact_but_for_rounding(ensemble: Ensemble, weighted: bool) -> N
             exact = sum(Fraction(float(x)) * part for x, part in zip(counted, parts, strict=True)) / sum(parts)
             value = values[row, column]
             size = max(abs(Fraction(float(x))) for x in counted)
-            spacing = Fraction(float(np.spacing(abs(value)))) if value < np.finfo(value.dtype).max else 0
+            spacing = Fraction(float(np.spacing(abs(value)))) if abs(value) < np.finfo(value.dtype).max else 0
             assert abs(Fraction(float(value)) - exact) <= spacing + size * Fraction(1, 2**50)
             assert min(counted) <= value <= max(counted)
 

@@ -23,6 +23,7 @@ VERSIONS: dict[str, Target] = {
     "sure@1": target({"x:FP32:1": ["x"]}, outputs=("p:FP32:1:finite",)),
     "two@1": target({"x:FP32:2": ["x"], "w:INT64:1": ["w"]}, outputs=TWO),
     "owt@1": target({"x:FP32:1": ["x"]}, outputs=(*reversed(TWO), "more:BOOL:1")),
+    "strict@1": target({"x:FP32:1:finite": ["x"]}, outputs=("p:FP32:1",)),
     "text@1": target({"t:BYTES:1": ["t"]}, outputs=("t:BYTES:1",)),
 }
 
@@ -108,6 +109,14 @@ def test_what_an_ensemble_takes_must_be_finite() -> None:
     assert {"a": (0,), "b": (), "c": (0,), "d": ()} == {
         each.name: each.finite_outputs for each in found.nodes if isinstance(each, ModelNode)
     }
+
+
+def test_what_must_be_finite_as_an_input_is_so_as_an_output() -> None:
+    """Of every node that feeds it; what the model service checks by itself is not checked once more."""
+    nodes = [node(name, f"{version}@1") for name, version in {"a": "one", "b": "sure", "c": "one"}.items()]
+    takers = [node(f"of-{name}", f"{'one' if name == 'c' else 'strict'}@1", {"x": name}) for name in "abc"]
+    found = compiled(graph(*nodes, *takers, **{name: f"of-{name}" for name in "abc"}))
+    assert [(0,), (), ()] == [model_node(found, name).finite_outputs for name in "abc"]
 
 
 def test_cascade() -> None:
