@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 # What a call of a node is expected to take, before any has been seen.
 FIRST_GUESS_S = 0.02
-# To make an answer of what the nodes have given, and send it.
-ANSWER_S = 0.003
+# To make an answer of what the nodes have given, and send it: a share of the time that is left, and no less than seconds.
+ANSWER, ANSWER_S = 0.05, 0.003
 
 
 class _Answer(NamedTuple):
@@ -229,7 +229,8 @@ class GraphLane(Lane):
         """
         if not node.optional:
             return until
-        coming = ANSWER_S + sum(self._durations[other].value for other in self._after[place])
+        coming = np.maximum(ANSWER_S, ANSWER * (until - now))
+        coming += sum(self._durations[other].value for other in self._after[place])
         # Never more than half of what is left, so that the node has a chance whatever comes after it.
         until = np.maximum(until - coming, now + (until - now) / 2)
         return np.minimum(until, max(float(until.min()), now + self._durations[place].value))
