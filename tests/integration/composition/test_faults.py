@@ -118,7 +118,7 @@ async def test_optional_node(whole: Compositions, name: str, default: float | No
 @pytest.mark.parametrize("default", [None, 7.0])
 async def test_rows_of_an_optional_node(whole: Compositions, default: float | None) -> None:
     """Those that it fails are answered without it, the others with it."""
-    endpoint = f"rows-{default is None}"
+    endpoint = "rows-left-out" if default is None else "rows-defaulted"
     bad = await shaky(whole, endpoint, optional=True, defaults=None if default is None else {"y": [default]})
 
     def some(inputs: Arrays) -> Arrays:
@@ -147,7 +147,7 @@ async def test_rows_of_a_required_node(whole: Compositions) -> None:
 
 
 async def test_not_a_number_for_another_model(whole: Compositions) -> None:
-    """What may be NaN is handed on; an input that must be finite fails its row, at the node that it is of."""
+    """It is handed on where it is allowed; for an input that must be finite it is a failure of the node that gives it."""
     await whole.script("holes", looked_up(1.0, np.nan))
     for name, finite in (("open", False), ("strict", True)):
         signature = Signature((TensorSpec("p", "FP32", (), finite),), scalar().outputs)
@@ -157,7 +157,8 @@ async def test_not_a_number_for_another_model(whole: Compositions) -> None:
     assert [1.0, -1.0] == output(await whole.own.predict("to-open", {}, numbered(2)))
     answer = await whole.own.predict("to-strict", {}, numbered(2))
     ((row, error),) = [(each.row, status_failure(each.status)) for each in answer.row_errors]
-    assert (1, "NON_FINITE_VALUE") == (row, error.reason)
+    assert (1, "INTERNAL", "INVALID_OUTPUT") == (row, error.code, error.reason)
+    assert "node holes" in error.message
     assert 1.0 == output(answer)[0]
 
 
@@ -220,7 +221,7 @@ async def test_version_of_a_node_that_is_loaded_nowhere(whole: Compositions, own
     await own.model("led")
     await own.compose("led", "1.0.0", graph(node("a", "absent@1.0.0"), y="a"))
     refusal = await failure(own.endpoint("led", "led", version="1.0.0"))
-    assert ("FAILED_PRECONDITION", "GATE_FAILED") == (refusal.code, refusal.reason)
+    assert ("FAILED_PRECONDITION", "VERSION_NOT_READY") == (refusal.code, refusal.reason)
     assert "absent@1.0.0" in refusal.message
     await own.endpoint("led", "led", version="1.0.0", allow_unready=True)
     found = await failure(own.predict("led", {}, numbered(1)))
