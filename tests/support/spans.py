@@ -18,7 +18,9 @@ def span(
     kind: str = "internal",
     error: str = "",
     links: tuple[tuple[str, str], ...] = (),
+    attributes: dict[str, str] | None = None,
 ) -> Span:
     """Return a span that runs from and to `at`, named by its id."""
     start, end = (1_000 * MS + moment * MS for moment in at)
-    return Span(trace_id, span_id, parent_id, service, name or span_id, kind, start, end, error, {}, links)
+    name = name or span_id
+    return Span(trace_id, span_id, parent_id, service, name, kind, start, end, error, attributes or {}, links)

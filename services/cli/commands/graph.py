@@ -13,11 +13,11 @@ from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.cli.client import connect
 from services.cli.errors import Mistake
 from services.cli.graphs.answering import Answering, answering, find, ladder
-from services.cli.graphs.flow import edge_flows, version_flow
+from services.cli.graphs.flow import edge_flows, step_flow, version_flow
 from services.cli.graphs.metrics import Measured
 from services.cli.graphs.reading import Models, read_diagram
 from services.cli.graphs.sampling import measure
-from services.cli.graphs.screen import Drawn, plain_screen, print_screen
+from services.cli.graphs.screen import Drawn, Rung, plain_screen, print_screen
 from services.cli.options import Duration, Services, connects, json_option, timeout_option
 from services.cli.output import print_json
 from services.cli.targets import find_http
@@ -71,10 +71,13 @@ def show(
     chosen = [Answering(find(model, selector), 100, "")] if selector else answering(found, model, snapshot.releases)
     measured = _measure(gateways, services, interval_s, timeout_s) if live else None
     versions = [_drawn(each, found, models, measured) for each in chosen]
+    rungs = [
+        Rung(step, step_flow(measured, found.name, step.subject) if measured else None) for step in ladder(found, model)
+    ]
     if as_json:
-        print_json(plain_screen(found.name, model.name, versions, ladder(found, model)))
+        print_json(plain_screen(found.name, model.name, versions, rungs))
     else:
-        print_screen(found.name, model.name, versions, ladder(found, model))
+        print_screen(found.name, model.name, versions, rungs)
 
 
 def _find(name: str, snapshot: Snapshot) -> Endpoint:

@@ -11,7 +11,7 @@ from predictmesh.registry.v1.release_pb2 import Release, ReleaseState
 from services.cli import durations
 from services.cli.errors import Mistake
 from services.cli.graphs.reading import values_text
-from services.mesh.selectors import is_version, resolve
+from services.mesh.selectors import resolve
 
 _UNDER_WAY = {ReleaseState.RELEASE_STATE_RUNNING, ReleaseState.RELEASE_STATE_HELD}
 
@@ -56,15 +56,25 @@ def find(model: Model, selector: str) -> Version:
     return versions[found]
 
 
-def ladder(endpoint: Endpoint, model: Model) -> list[str]:
-    """Return the steps of the endpoint's fallback ladder in words."""
+@dataclass(frozen=True)
+class Step:
+    """A step of a fallback ladder in words, and as metrics call it."""
+
+    text: str
+    subject: str
+
+
+def ladder(endpoint: Endpoint, model: Model) -> list[Step]:
+    """Return the steps of the endpoint's fallback ladder."""
     return [_step(fallback, model) for fallback in endpoint.fallbacks]
 
 
-def _step(fallback: Fallback, model: Model) -> str:
+def _step(fallback: Fallback, model: Model) -> Step:
     if fallback.HasField("answer"):
-        return f"answer {values_text(fallback.answer.outputs)}"
+        return Step(f"answer {values_text(fallback.answer.outputs)}", "answer")
     if fallback.HasField("last_answer_max_age_ms"):
-        return f"last answer for the same keys, at most {durations.exact(fallback.last_answer_max_age_ms)} old"
-    leads = "" if is_version(fallback.version) else f", now {find(model, fallback.version).version}"
-    return f"version {fallback.version}{leads}"
+        oldest = durations.exact(fallback.last_answer_max_age_ms)
+        return Step(f"last answer for the same keys, at most {oldest} old", "last_answer")
+    version = find(model, fallback.version).version
+    leads = "" if version == fallback.version else f", now {version}"
+    return Step(f"version {fallback.version}{leads}", f"version {version}")

@@ -12,7 +12,8 @@ from services.cli.graphs.metrics import Counts, Measured, count, quantile
 NODE_ROWS = "predictmesh_node_rows"
 NODE_DURATION = "predictmesh_node_duration_seconds"
 PREDICTIONS = "predictmesh_prediction_duration_seconds"
-FAMILIES = (NODE_ROWS, NODE_DURATION, PREDICTIONS)
+FALLBACK_ROWS = "predictmesh_fallback_rows"
+FAMILIES = (NODE_ROWS, NODE_DURATION, PREDICTIONS, FALLBACK_ROWS)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ def version_flow(measured: Measured, endpoint: str, version: str) -> Flow:
     of_all = count(counts, f"{PREDICTIONS}_count", endpoint=endpoint)
     p50, p99 = (quantile(counts, PREDICTIONS, q, endpoint=endpoint, model_version=version) for q in (0.5, 0.99))
     return Flow(calls / measured.seconds, calls / of_all if of_all else None, p50, p99)
+
+
+def step_flow(measured: Measured, endpoint: str, step: str) -> Flow:
+    """Return the rows that a step of an endpoint's ladder answered; shares are of all that the route's version failed."""
+    name = f"{FALLBACK_ROWS}_total"
+    rows = count(measured.counts, name, endpoint=endpoint, step=step)
+    failed = count(measured.counts, name, endpoint=endpoint)
+    return Flow(rows / measured.seconds, rows / failed if failed else None, None, None)
 
 
 def edge_flows(diagram: Diagram, measured: Measured, model: str, version: str) -> Mapping[Edge, Flow]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from services.cli.graphs.answering import Answering
+from services.cli.graphs.answering import Answering, Step
 from services.cli.graphs.diagram import Diagram, Edge
 from services.cli.graphs.drawing import draw
 from services.cli.graphs.flow import Flow
@@ -24,7 +24,15 @@ class Drawn:
     flows: Mapping[Edge, Flow]
 
 
-def print_screen(endpoint: str, model: str, versions: Sequence[Drawn], ladder: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class Rung:
+    """A step of the fallback ladder, and where it was asked for, the rows that it answered."""
+
+    step: Step
+    rows: Flow | None
+
+
+def print_screen(endpoint: str, model: str, versions: Sequence[Drawn], ladder: Sequence[Rung]) -> None:
     """Print it as wide as the terminal is."""
     width = shutil.get_terminal_size((120, 24)).columns
     for drawn in versions:
@@ -34,8 +42,10 @@ def print_screen(endpoint: str, model: str, versions: Sequence[Drawn], ladder: S
         click.echo("no fallback ladder: rows that fail are answered with their error")
         return
     click.echo("fallback ladder, for rows that fail:")
-    for number, step in enumerate(ladder, 1):
-        click.echo(f"{number}. {step}")
+    longest = max(len(rung.step.text) for rung in ladder)
+    for number, rung in enumerate(ladder, 1):
+        figures = "  ".join(rung.rows.texts("rows")) if rung.rows else ""
+        click.echo(f"{number}. {rung.step.text.ljust(longest)}  {figures}".rstrip())
 
 
 def _print_version(endpoint: str, model: str, drawn: Drawn, width: int) -> None:
@@ -51,13 +61,15 @@ def _print_version(endpoint: str, model: str, drawn: Drawn, width: int) -> None:
         click.echo(line)
 
 
-def plain_screen(endpoint: str, model: str, versions: Sequence[Drawn], ladder: Sequence[str]) -> dict[str, object]:
+def plain_screen(endpoint: str, model: str, versions: Sequence[Drawn], ladder: Sequence[Rung]) -> dict[str, object]:
     """Return it as JSON can hold it: times in seconds, shares from 0 to 1."""
     return {
         "endpoint": endpoint,
         "model": model,
         "versions": [_plain_version(drawn) for drawn in versions],
-        "fallbacks": list(ladder),
+        "fallbacks": [
+            {"step": rung.step.text, **({"rows": asdict(rung.rows)} if rung.rows else {})} for rung in ladder
+        ],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
@@ -37,7 +37,16 @@ class Line:
         remarks = [f"✗ {self.span.error}"] if self.span.error else []
         if len(self.span.links) > 1:
             remarks.append(f"batch of {len(self.span.links)}")
-        return "  ".join(remarks)
+        return "  ".join([*remarks, *_path(self.span.attributes)])
+
+
+def _path(attributes: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a node that was not asked, or a step of a fallback ladder, says of the path that rows took."""
+    if "state" in attributes:
+        yield f"{attributes['state']}: {attributes.get('cause', '?')} was sure"
+    if "answered_rows" in attributes:
+        reason = attributes.get("error.type")
+        yield f"{attributes['answered_rows']} of {attributes.get('rows', '?')} rows" + (f", {reason}" if reason else "")
 
 
 def arrange(spans: Sequence[Span], trace_id: str) -> list[Line]:

@@ -67,8 +67,8 @@ def test_ladder() -> None:
     endpoint.fallbacks.add(last_answer_max_age_ms=600_000)
     endpoint.fallbacks.add().answer.outputs.add(name="probability", floats=[0.2])
     assert [
-        "version live, now 3.0.0",
-        "version 1.0.0",
-        "last answer for the same keys, at most 10m old",
-        "answer probability 0.2",
-    ] == ladder(endpoint, DELAY)
+        ("version live, now 3.0.0", "version 3.0.0"),
+        ("version 1.0.0", "version 1.0.0"),
+        ("last answer for the same keys, at most 10m old", "last_answer"),
+        ("answer probability 0.2", "answer"),
+    ] == [(step.text, step.subject) for step in ladder(endpoint, DELAY)]

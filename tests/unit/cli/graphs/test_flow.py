@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, generate_latest
 
-from services.cli.graphs.flow import FAMILIES, Flow, edge_flows, version_flow
+from services.cli.graphs.flow import FAMILIES, Flow, edge_flows, step_flow, version_flow
 from services.cli.graphs.metrics import Counts, Measured, increase, read_counts
 from services.cli.graphs.reading import read_diagram
 from services.mesh.telemetry import names
@@ -89,3 +89,13 @@ def test_nothing_was_asked() -> None:
     """Without calls there are neither shares nor times."""
     flow = version_flow(Measured({}, 2), "departures", "3.0.0")
     assert ("0 calls/s", "", "", "") == flow.texts("calls")
+
+
+def test_rows_of_a_ladder() -> None:
+    """Each step has a share of the rows that the route's version failed."""
+    before = page()
+    for step, rows in (("version 1.0.0", 6), ("answer", 3), ("none", 1)):
+        names.FALLBACK_ROWS.labels("departures", step).inc(rows)
+    measured = Measured(increase(before, page()), 2)
+    assert ("3 rows/s", "60 %", "", "") == step_flow(measured, "departures", "version 1.0.0").texts("rows")
+    assert ("1.5 rows/s", "30 %", "", "") == step_flow(measured, "departures", "answer").texts("rows")

@@ -76,6 +76,20 @@ def test_errors_are_marked() -> None:
     assert click.style("✗ too late", fg="red") in line
 
 
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        ({"state": "skipped", "cause": "mlp", "rows": "3"}, "skipped: mlp was sure"),
+        ({"rows": "3", "answered_rows": "3"}, "3 of 3 rows"),
+        ({"rows": "3", "answered_rows": "1", "error.type": "NO_LAST_ANSWER"}, "1 of 3 rows, NO_LAST_ANSWER"),
+    ],
+)
+def test_path_is_told(attributes: dict[str, str], told: str) -> None:
+    """A node that was skipped says why, and a step of a ladder how many rows it answered and why it left others."""
+    (line,) = draw([span("a", attributes=attributes)], "t1", 80)
+    assert click.unstyle(line).endswith(f"  {told}")
+
+
 def test_names_without_what_all_have_in_common() -> None:
     """Service and method are shown without the product's name and the package."""
     (line,) = draw([span("a", name="predictmesh.gateway.v1.PredictionService/Predict")], "t1", 80)
