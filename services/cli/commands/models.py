@@ -28,7 +28,7 @@ from services.cli.output import plain, print_json, print_table, print_yaml
 from services.cli.registration import Registration, in_file, print_registered, register
 from services.cli.resources.models import show_model
 from services.cli.resources.versions import show_version
-from services.cli.standings import golden_of, messages_of, states_of
+from services.cli.standings import golden_of, messages_of, nodes_of, states_of
 
 
 @click.group()
@@ -128,11 +128,12 @@ def register_version(
     services: Services,
     **options: Any,
 ) -> None:
-    """Upload artifacts and register an immutable version of a model."""
+    """Upload artifacts and register an immutable version of a model.
+
+    A version with a graph is composed of others and has no artifacts of its own.
+    """
     if bool(runtime) != bool(target):
         raise Mistake(f"--runtime {OIP} and --target go together")
-    if not (artifacts or target):
-        raise Mistake(f"nothing runs the version: give --artifact RUNTIME=FILE, or --runtime {OIP} --target HOST:PORT")
     files = [(name, Path(path)) for name, path in artifacts]
     job = Registration(file=file, target=target, artifacts=files, **options)
     # What is only checked will not be served.
@@ -197,7 +198,7 @@ def _show_model(model: Model, reports: Sequence[InstanceReport], as_json: bool) 
         print_table(["version", "runtime", "message"], messages)
 
 
-_COLUMNS = ("version", "state", "golden set", "released", "artifacts", "metrics", "registered", "digest")
+_COLUMNS = ("version", "state", "golden set", "released", "artifacts", "composed of", "metrics", "registered", "digest")
 
 
 def _version_row(model: Model, version: Version, reports: Sequence[InstanceReport]) -> dict[str, str]:
@@ -212,6 +213,7 @@ def _version_row(model: Model, version: Version, reports: Sequence[InstanceRepor
         "golden set": ", ".join(golden_of(model, version, reports)),
         "released": "yes" if version.version in model.released_versions else "",
         "artifacts": ", ".join(map(artifact_text, version.artifacts)),
+        "composed of": ", ".join(nodes_of(version)),
         "metrics": ", ".join(metrics),
         "registered": version.create_time.ToJsonString(),
         "digest": version.digest[:12],

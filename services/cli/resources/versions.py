@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from predictmesh.registry.v1.model_pb2 import FeatureHistogram, InputBinding, TensorSpec, TrainingProfile, Version
 from services.cli.resources import sources
 from services.cli.resources.cursor import Cursor
@@ -30,13 +32,17 @@ def read_version(document: Cursor) -> tuple[str, Version]:
 
 def _read_composed(document: Cursor) -> tuple[str, Version]:
     """A version that is made of others; the registry derives from them what it takes and gives."""
-    for name in ("inputs", "outputs", "training_profile"):
-        if name in document.members():
-            document.members()[name].fail(f"the {name} of a composed version follow from its graph: leave it out")
+    _check_derived(document, ("inputs", "outputs", "training_profile"))
     members = document.mapping(("kind", "model", "version", "graph"), ("metrics",))
     version = Version(version=members["version"].text(), graph=read_graph(members["graph"]))
     _read_evidence(members, version)
     return members["model"].text(), version
+
+
+def _check_derived(cursor: Cursor, names: Iterable[str]) -> None:
+    for name, member in cursor.members().items():
+        if name in names:
+            member.fail("is that of the versions in the graph: leave it out")
 
 
 def add_report(report: Cursor, version: Version) -> None:
@@ -44,6 +50,8 @@ def add_report(report: Cursor, version: Version) -> None:
     members = report.mapping((), ("version", "metrics", "training_profile"))
     if "version" in members and members["version"].text() != version.version:
         members["version"].fail(f"is of version {members['version'].value}, not of {version.version}")
+    if version.HasField("graph"):
+        _check_derived(report, ("training_profile",))
     _read_evidence(members, version)
 
 

@@ -143,7 +143,6 @@ def test_files_are_tried_first(tmp_path: Path, runtime: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "nothing runs the version"),
         (("--runtime", "oip"), "--runtime oip and --target go together"),
         (("--target", "models.example:8001"), "--runtime oip and --target go together"),
         (("--runtime", "triton", "--target", "models.example:8001"), "--runtime"),
@@ -154,6 +153,14 @@ def test_options_that_make_no_sense(options: tuple[str, ...], message: str) -> N
     outcome = run("models", "register", "-f", "version.yaml", *options)
     assert (2, "", 1) == (outcome.code, outcome.out, outcome.err.count("\n"))
     assert message in outcome.err
+
+
+def test_nothing_that_runs_it(tmp_path: Path) -> None:
+    """A version needs an artifact or a server, unless it is composed of others."""
+    (tmp_path / "version.yaml").write_text(VERSION)
+    outcome = run("models", "register", "-f", str(tmp_path / "version.yaml"))
+    assert (2, "", 1) == (outcome.code, outcome.out, outcome.err.count("\n"))
+    assert "nothing runs the version: give --artifact RUNTIME=FILE" in outcome.err
 
 
 def test_places_of_artifacts() -> None:

@@ -89,8 +89,8 @@ def test_defaults_keep_their_type_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (VERSION + "inputs: []\n", "inputs: the inputs of a composed version follow from its graph"),
-        (VERSION + "training_profile: {}\n", "training_profile: the training_profile of a composed version follow"),
+        (VERSION + "inputs: []\n", "inputs: is that of the versions in the graph: leave it out"),
+        (VERSION + "training_profile: {}\n", "training_profile: is that of the versions in the graph"),
         (graph("{}", "[]"), "graph.outputs: must be a mapping, not a list"),
         (graph("{a: {}}"), "graph.nodes.a: must be one of model, ensemble, cascade"),
         (graph("{a: {model: delay}}"), "graph.nodes.a.model: 'delay' is no MODEL@VERSION"),

@@ -19,6 +19,7 @@ model: delay
 route: {weights: {1.0.0: 95, 1.1.0: 5}}
 shadow: {version: 2.0.0, percent: 5}
 sample: {entities: {tail: N 1}, features: {distance: 10}}
+fallbacks: [{version: 1.0.0}, {last_answer: 10m}, {answer: {probability: [0.2], label: late}}]
 """
 VIEW = "kind: FeatureView\nname: v\nentity: {name: v, keys: [{name: k, type: string}]}\nfields: []\n"
 
@@ -44,6 +45,13 @@ def resource(directory: Path, text: str) -> Resource:
         ("sample_entities", "sample.entities"),
         ("outcomes.expire_ms", "outcomes.expire"),
         ("sticky_key", "sticky_key"),
+        ("fallbacks[0].version", "fallbacks[0].version"),
+        ("fallbacks[1].last_answer_max_age_ms", "fallbacks[1].last_answer"),
+        ("fallbacks[2].answer.outputs[1].shape", "fallbacks[2].answer.label"),
+        ("fallbacks[2].answer.outputs[0]", "fallbacks[2].answer.probability"),
+        ("fallbacks[2].answer.outputs", "fallbacks[2].answer"),
+        ("fallbacks[2].answer", "fallbacks[2].answer"),
+        ("fallbacks", "fallbacks"),
     ],
 )
 def test_fields_of_endpoints(tmp_path: Path, path: str, place: str) -> None:
