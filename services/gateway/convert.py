@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -115,15 +115,16 @@ def encode_prediction(prediction: Prediction) -> gateway_pb.PredictResponse:
 
 
 def _provenance(prediction: Prediction) -> provenance_pb2.Provenance:
-    outcome, target, instead = prediction.outcome, prediction.route.target, prediction.answered_by
-    reason = RouteReason.FALLBACK if instead else prediction.route.reason
+    outcome, target, instead = prediction.outcome, prediction.target, prediction.answered_by
+    route = prediction.route
+    reason = RouteReason.FALLBACK if instead else route.reason
     return provenance_pb2.Provenance(
         model=target.model,
         version=instead.version if instead else target.version,
         route_reason=reason.value,  # type: ignore[arg-type]  # the wire's number
         runtime=outcome.runtime,
         as_of=timestamp_of(prediction.as_of_us),
-        views=[_view_age(view, index, outcome.ages_us, len(target.views)) for index, view in enumerate(target.views)],
+        views=_view_ages(target.views, outcome.ages_us),
         degradations=[
             provenance_pb2.Degradation(reason=found.reason.value, subject=found.subject, rows=found.rows)  # type: ignore[arg-type]
             for found in outcome.degradations
@@ -132,7 +133,7 @@ def _provenance(prediction: Prediction) -> provenance_pb2.Provenance:
         batch_rows=outcome.batch_rows,
         trace_id=prediction.trace_id,
         snapshot_revision=prediction.revision,
-        release_id=prediction.route.arm.release_id if prediction.route.arm else 0,
+        release_id=route.arm.release_id if route.arm and not instead else 0,
         ladder=map(_ladder_step, prediction.ladder),
         nodes=map(_node_step, outcome.nodes),
     )
@@ -159,6 +160,11 @@ def _ladder_step(step: LadderStep) -> provenance_pb2.LadderStep:
         duration_us=step.duration_us,
         age_ms=step.age_ms,
     )
+
+
+def _view_ages(views: Sequence[str], ages_us: list[int]) -> list[provenance_pb2.ViewAge]:
+    """Return the age of each view; none if no version has read them for every row."""
+    return [_view_age(view, index, ages_us, len(views)) for index, view in enumerate(views)] if ages_us else []
 
 
 def _view_age(view: str, index: int, ages_us: list[int], views: int) -> provenance_pb2.ViewAge:

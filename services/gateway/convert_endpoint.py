@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from predictmesh.registry.v1 import endpoint_pb2, release_pb2
+from services.gateway.convert_fallbacks import fallbacks_of
 from services.gateway.policies import OutcomeKind, OutcomePolicy, Shadow
 from services.gateway.routing import Arm, Endpoint, Route, RouteReason, Versions
 from services.gateway.splitting import Split
@@ -42,6 +43,7 @@ def endpoint_of(
         sticky_key=endpoint.sticky_key,
         shadow=_shadow(endpoint, versions),
         outcomes=_outcomes(endpoint),
+        fallbacks=fallbacks_of(endpoint, versions, [route.target for route, _ in split.shares()]),
         default_timeout_s=(endpoint.default_timeout_ms or DEFAULT_TIMEOUT_MS) / 1000,
         sample_entities=tuple(endpoint.sample_entities),
         sample_features=tuple(endpoint.sample_features),

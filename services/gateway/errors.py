@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from services.mesh.errors import Code, MeshError, Reason
 
+# Failures that speak against a version, and that another answer may stand in for. The others are the callers'.
+FAILURES = frozenset(
+    {
+        Code.INTERNAL,
+        Code.UNKNOWN,
+        Code.UNAVAILABLE,
+        Code.RESOURCE_EXHAUSTED,
+        Code.DEADLINE_EXCEEDED,
+        # Features that are missing or too old: a version chooses what it needs.
+        Code.FAILED_PRECONDITION,
+    }
+)
+
 
 class UnknownEndpoint(MeshError):
     """No endpoint of that name."""
@@ -93,6 +106,12 @@ class InvalidOutput(MeshError):
     """The model answered something that its signature does not allow."""
 
     code, reason = Code.INTERNAL, Reason.INVALID_OUTPUT
+
+
+class NoLastAnswer(MeshError):
+    """No answer is remembered for the keys, or only one that is too old."""
+
+    code, reason = Code.NOT_FOUND, Reason.NO_LAST_ANSWER
 
 
 class RuntimeFailed(MeshError):

@@ -289,6 +289,7 @@ class GraphBatch:
             return
         errors = {row - start: self.errors[row] for row in range(start, start + member.rows) if row in self.errors}
         if len(errors) == member.rows:
+            member.failed = errors
             member.answer.set_exception(errors[0])
         else:
             self.batch.hand_over(member, outcome_at(self, member, start, errors), time.perf_counter_ns())

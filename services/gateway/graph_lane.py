@@ -98,6 +98,11 @@ class GraphLane(Lane):
         """Whether nobody waits for an answer."""
         return super().idle and all(coalescer.idle for coalescer in self._later)
 
+    @property
+    def p99_s(self) -> float:
+        """How long nearly all batches take through every segment, in seconds, as far as it is known."""
+        return super().p99_s + sum(coalescer.p99_s for coalescer in self._later)
+
     def _left(self, member: Member) -> None:
         super()._left(member)
         batch = self._under_way.get(member)

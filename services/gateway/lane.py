@@ -108,6 +108,11 @@ class Lane:
         """Whether nobody waits for an answer."""
         return self._coalescer.idle
 
+    @property
+    def p99_s(self) -> float:
+        """How long nearly all batches take, in seconds, as far as it is known."""
+        return self._coalescer.p99_s
+
     def retire(self) -> None:
         """Take a measured lane out of the metrics, which would keep it for ever; what is under way ends as it began."""
         names.QUEUE_ROWS.remove(self.target.model, self.target.version)

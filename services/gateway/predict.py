@@ -11,13 +11,14 @@ from opentelemetry.util.types import AttributeValue
 from prometheus_client import Histogram
 
 from services.gateway.checks import member_of
-from services.gateway.graph_lane import GraphLane
-from services.gateway.lane import Features, Lane, Model
+from services.gateway.ladder import Ladder
+from services.gateway.lane import Features, Model
+from services.gateway.lanes import Lanes
+from services.gateway.last_answers import LastAnswers
 from services.gateway.observing import Observer, Observers
-from services.gateway.prediction import Degradation, DegradationReason, Outcome, Prediction
-from services.gateway.request import Member, PredictCall
+from services.gateway.prediction import Degradation, DegradationReason, LadderStep, Outcome, Prediction
+from services.gateway.request import PredictCall
 from services.gateway.routing import Endpoint, Route, RoutingTable
-from services.gateway.target import Target
 from services.mesh import context as calls
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, Internal, MeshError, NotReady
@@ -34,7 +35,7 @@ class PredictFlow:
 
     `registry_reachable` tells whether the table can be out of date; every answer given while it may be says so. That
     includes the moments after a start in which a stored table serves and the registry has not been heard of yet.
-    `observers` hear of every request that was routed.
+    `observers` hear of every request that was routed; `last_answers` are those that fallbacks may take.
     """
 
     def __init__(
@@ -42,18 +43,17 @@ class PredictFlow:
         features: Features,
         model: Model,
         *,
+        last_answers: LastAnswers,
         registry_reachable: Callable[[], bool],
         max_batch_rows: int,
         max_queued_rows: int,
         observers: Sequence[Observer] = (),
     ) -> None:
-        self._features = features
-        self._model = model
+        self._lanes = Lanes(features, model, max_batch_rows=max_batch_rows, max_queued_rows=max_queued_rows)
+        self._last_answers = last_answers
+        self._ladder = Ladder(self._lanes, last_answers)
         self._registry_reachable = registry_reachable
-        self._max_batch_rows = max_batch_rows
-        self._max_queued_rows = max_queued_rows
         self._observers = Observers(observers)
-        self._lanes: dict[Target, Lane] = {}
         self._table: RoutingTable | None = None
 
     @property
@@ -71,14 +71,13 @@ class PredictFlow:
     @property
     def idle(self) -> bool:
         """Whether no caller waits for a version's answer."""
-        return all(lane.idle for lane in self._lanes.values())
+        return self._lanes.idle
 
     def use(self, table: RoutingTable) -> None:
         """Route by `table` from now on. Batches under way end as they began."""
         models = {id(endpoint.versions): endpoint.versions for endpoint in table.endpoints.values()}
-        live = {target for versions in models.values() for target in versions.targets.values()}
-        for target in self._lanes.keys() - live:
-            self._lanes.pop(target).retire()
+        self._lanes.use({target for versions in models.values() for target in versions.targets.values()})
+        self._last_answers.use(table)
         self._table = table
 
     async def run(self, call: PredictCall) -> Prediction:
@@ -95,7 +94,7 @@ class PredictFlow:
             _note_failure("", call, error, start)
             raise
         try:
-            member, outcome = await self._answer(call, prediction_id, endpoint, route)
+            rows, outcome, ladder = await self._answer(call, prediction_id, endpoint, route)
         except (Exception, asyncio.CancelledError) as error:
             failure = _failure(error, call.deadline, start)
             if failure is not None:
@@ -106,11 +105,12 @@ class PredictFlow:
         prediction = Prediction(
             prediction_id=prediction_id,
             route=route,
-            rows=member.rows,
+            rows=rows,
             outcome=outcome,
             as_of_us=call.as_of_us,
             trace_id=running.trace_id if running is not None else "",
             revision=table.revision,
+            ladder=ladder,
         )
         _note_degraded(call, outcome, start)
         seconds = time.perf_counter() - start
@@ -120,34 +120,22 @@ class PredictFlow:
 
     async def _answer(
         self, call: PredictCall, prediction_id: str, endpoint: Endpoint, route: Route
-    ) -> tuple[Member, Outcome]:
+    ) -> tuple[int, Outcome, Sequence[LadderStep]]:
+        """Return how many rows the request has, the answer, and the steps of the ladder if the route's version failed."""
         deadline = call.deadline or Deadline.after(endpoint.default_timeout_s)
         member = member_of(call, route.target, deadline, calls.current())
         if endpoint.outcomes is not None and endpoint.outcomes.captures(prediction_id):
             member.explain = True
-        # To explain costs a batch more than to predict, so people who ask for it travel alone.
-        lane = self._new_lane(route.target, measured=False) if call.explain else self._lane(route.target)
-        outcome = await lane.answer(member)
+        ladder: Sequence[LadderStep] = ()
+        if endpoint.fallbacks and not (call.pin or call.explain):
+            outcome, ladder = await self._ladder.answer(call, endpoint, route.target, member)
+        else:
+            # To explain costs a batch more than to predict, so people who ask for it travel alone.
+            lane = self._lanes.apart(route.target) if call.explain else self._lanes.of(route.target)
+            outcome = await lane.answer(member)
         if not self._registry_reachable():
             outcome.degradations.append(Degradation(DegradationReason.REGISTRY_UNREACHABLE, "registry", []))
-        return member, outcome
-
-    def _lane(self, target: Target) -> Lane:
-        lane = self._lanes.get(target)
-        if lane is None:
-            lane = self._lanes[target] = self._new_lane(target)
-        return lane
-
-    def _new_lane(self, target: Target, *, measured: bool = True) -> Lane:
-        kind = Lane if target.graph is None else GraphLane
-        return kind(
-            target,
-            self._features,
-            self._model,
-            max_rows=self._max_batch_rows,
-            max_queued_rows=self._max_queued_rows,
-            measured=measured,
-        )
+        return member.rows, outcome, ladder
 
 
 def _failure(error: BaseException, deadline: Deadline | None, start: float) -> MeshError | None:

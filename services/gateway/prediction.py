@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from services.gateway.routing import Route
+    from services.gateway.target import Target
     from services.mesh.errors import MeshError
 
 NOT_STORED = -(2**63)
@@ -139,8 +140,8 @@ class LadderStepKind(Enum):
 class LadderStep:
     """One step of the fallback ladder that was tried.
 
-    `answered` are the rows that it answered, `left` why it left others (of the first of them). `version` was asked, or made
-    the last answer, the oldest of which was made `age_ms` before this one.
+    `answered` are the rows that it answered, `left` why it left others (of the first of them). `version` was asked, which
+    is the `target`, or made the last answers, the oldest of which was made `age_ms` before this one.
     """
 
     kind: LadderStepKind
@@ -149,6 +150,7 @@ class LadderStep:
     left: MeshError | None
     duration_us: int
     age_ms: int | None = None
+    target: Target | None = None
 
 
 @dataclass(slots=True)
@@ -185,6 +187,17 @@ class Prediction:
     trace_id: str
     revision: int
     ladder: Sequence[LadderStep] = ()
+
+    @property
+    def target(self) -> Target:
+        """The version that the outcome tells ages and inputs of: the one that answered every row, or the route's."""
+        instead = self.answered_by
+        return self.route.target if instead is None or instead.target is None else instead.target
+
+    @property
+    def fallback_rows(self) -> set[int]:
+        """The rows that a step of the ladder answered in place of the route's version."""
+        return {row for step in self.ladder[1:] for row in step.answered}
 
     @property
     def answered_by(self) -> LadderStep | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from services.gateway.assembly import bytes_of
+from services.gateway.routing import Route, RouteReason
 from services.gateway.target import DType
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Record:
-    """A prediction without its outputs: a score a row, NaN for one that failed. Times in microseconds since the epoch.
+    """A prediction without its outputs: a score a row, NaN for one that its version failed. Times in microseconds since the epoch.
 
     `release_id` is 0 where no release chose the version. `served` is there if the features are kept too, of
     `served_bytes` bytes.
@@ -41,8 +42,10 @@ class Record:
 def record_of(endpoint: Endpoint, policy: OutcomePolicy, prediction: Prediction, now_us: int) -> Record | None:
     """Return what is kept of a prediction; None if the version that answered has no such score.
 
-    Outcomes may come until `expire_ms` after `now_us`, not after as_of, which may be long ago.
+    If a version of the fallback ladder has answered every row, it is that version's, and no release's. Outcomes may come until `expire_ms` after `now_us`, not after as_of, which may be long ago.
     """
+    if prediction.target is not prediction.route.target:
+        prediction = replace(prediction, route=Route(prediction.target, RouteReason.FALLBACK), ladder=())
     route = prediction.route
     scores = _scores(prediction, policy)
     if scores is None:
@@ -74,7 +77,7 @@ def _scores(prediction: Prediction, policy: OutcomePolicy) -> list[float] | None
     if place is None:
         return None
     scores = [float(score) for score in prediction.outcome.outputs[place][:, policy.element].tolist()]
-    for row in prediction.outcome.row_errors:
+    for row in prediction.outcome.row_errors.keys() | prediction.fallback_rows:
         scores[row] = math.nan
     return scores
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from services.gateway.target import DType, Source
     from services.mesh.context import CallContext
     from services.mesh.deadline import Deadline
+    from services.mesh.errors import MeshError
 
 
 @dataclass(slots=True)
@@ -47,7 +48,8 @@ class Override:
 class Member:
     """A request on its way in a batch: its rows, until when, and who waits for the answer.
 
-    `arrived` is in seconds of `time.monotonic()`. `explain` asks for what the model got, and where from.
+    `arrived` is in seconds of `time.monotonic()`. `explain` asks for what the model got, and where from. If every row has
+    failed, `failed` says why for each; the answer is the first one's error then.
     """
 
     rows: int
@@ -59,6 +61,7 @@ class Member:
     answer: asyncio.Future[Outcome]
     arrived: float
     explain: bool = False
+    failed: Mapping[int, MeshError] | None = None
 
     def done(self) -> bool:
         """Return whether nobody waits any more: answered, too late, or cancelled."""
@@ -77,3 +80,26 @@ class PredictCall:
     prediction_id: str
     deadline: Deadline | None
     explain: bool = field(default=False)
+
+
+def rows_of(call: PredictCall, rows: Sequence[int], of: int) -> PredictCall:
+    """Return the request for some of its rows, of which there are `of`; it must have been checked."""
+    if len(rows) == of:
+        return call
+    return replace(
+        call,
+        entities=[_rows_of(column, rows, of) for column in call.entities],
+        features=[_rows_of(column, rows, of) for column in call.features],
+    )
+
+
+def _rows_of(column: Column, rows: Sequence[int], of: int) -> Column:
+    width = len(column.values) // of
+    null_rows = set(column.null_rows)
+    values = [value for row in rows for value in column.values[row * width : (row + 1) * width]]
+    return replace(
+        column,
+        values=cast("list[str]", values),
+        null_rows=[index for index, row in enumerate(rows) if row in null_rows],
+        shape=[len(rows), *column.shape[1:]] if column.shape else (),
+    )

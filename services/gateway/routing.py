@@ -13,6 +13,7 @@ from services.gateway.errors import UnknownEndpoint, UnknownVersion
 from services.mesh.selectors import is_range, newest_in, ranges_of, resolve
 
 if TYPE_CHECKING:
+    from services.gateway.fallbacks import Fallback
     from services.gateway.policies import OutcomePolicy, Shadow
     from services.gateway.splitting import Split
     from services.gateway.target import Target
@@ -108,7 +109,7 @@ class Endpoint:
     """An endpoint: what answers a request without a pin, and all versions of its model for those with one.
 
     Where `split` has several routes, the value of the key column `sticky_key` chooses, or the prediction's id if that is
-    "". `sample_entities` and `sample_features` are a request that can be sent, as the wire has it.
+    "". `fallbacks` has the steps that are taken where a target of the `split` fails, if there are any. `sample_entities` and `sample_features` are a request that can be sent, as the wire has it.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Endpoint:
     sticky_key: str
     shadow: Shadow | None
     outcomes: OutcomePolicy | None
+    fallbacks: Mapping[Target, Sequence[Fallback]]
     default_timeout_s: float
     sample_entities: Sequence[Any]
     sample_features: Sequence[Any]

@@ -18,6 +18,7 @@ from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.gateway.agreement import Agreements
 from services.gateway.clients import FeatureClient, ModelClient, TrafficClient
 from services.gateway.convert_snapshot import TableBuilder
+from services.gateway.last_answers import LastAnswers
 from services.gateway.outcomes import OutcomeFlow
 from services.gateway.predict import PredictFlow
 from services.gateway.quality_client import QualityClient
@@ -70,6 +71,7 @@ async def build(
         )
         feature_client, model_client = FeatureClient(peers.features), ModelClient(peers.inference)
         traffic, agreements = Traffic(), Agreements()
+        last_answers = LastAnswers(settings.max_last_answer_bytes)
         quality_client = QualityClient(peers.quality, max_message_bytes=settings.max_message_bytes)
         recorder = Recorder(quality_client.keep, max_waiting_rows=settings.max_waiting_prediction_rows)
         shadowing = Shadowing(
@@ -81,6 +83,7 @@ async def build(
         flow = PredictFlow(
             feature_client,
             model_client,
+            last_answers=last_answers,
             registry_reachable=lambda: reader.reachable,
             max_batch_rows=settings.max_batch_rows,
             max_queued_rows=settings.max_queued_rows,
@@ -98,7 +101,7 @@ async def build(
             name="gateway",
             servicers=apis(flow, OutcomeFlow(quality_client, recorder.settle), settings),
             ready=lambda: "" if flow.ready else "no snapshot of the definitions yet",
-            status=lambda: _status(reader, flow, (feature_client.hop, model_client.hop)),
+            status=lambda: _status(reader, flow, last_answers, (feature_client.hop, model_client.hop)),
         )
 
 
@@ -115,11 +118,14 @@ def _lead(reader: SnapshotReader, traffic: Traffic, agreements: Agreements, flow
     reader.subscribe(use)
 
 
-def _status(reader: SnapshotReader, flow: PredictFlow, hops: Iterable[Hop]) -> dict[str, object]:
+def _status(
+    reader: SnapshotReader, flow: PredictFlow, last_answers: LastAnswers, hops: Iterable[Hop]
+) -> dict[str, object]:
     return {
         "snapshot_revision": reader.current.revision if reader.current else 0,
         "registry_reachable": reader.reachable,
         "endpoints": sorted(flow.table.endpoints) if flow.ready else [],
+        "last_answers": {"rows": last_answers.rows, "bytes": last_answers.bytes},
         "breakers": {hop.name: hop.breaker.state for hop in hops},
     }
 

@@ -31,6 +31,9 @@ class Settings(ServiceSettings):
     max_waiting_prediction_rows: int = Field(20_000, ge=0)
     """Rows of predictions that wait to be kept for their outcomes at most; beyond that, while the registry is away,
     predictions are answered but not kept."""
+    max_last_answer_bytes: int = Field(64 * 1024 * 1024, ge=0)
+    """Memory for the last answers that fallbacks may take, about 450 bytes a row of one number, shared evenly by the
+    endpoints that have such a step. The oldest are forgotten first."""
     report_interval_s: float = Field(1, gt=0)
     """Time between reports of traffic to the registry, which takes releases from step to step by them."""
     max_stream_requests: int = Field(64, ge=1)

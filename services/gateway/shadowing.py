@@ -111,11 +111,16 @@ class Shadowing:
         prediction: Prediction,
         seconds: float,  # noqa: ARG002 - of no account here
     ) -> None:
-        """Put the request in line if it is sampled; not one whose caller named the version, or that the shadow answered."""
+        """Put the request in line if it is sampled; not one whose caller named the version, or that the shadow answered.
+
+        Nor one that the route's version has left to fallbacks altogether.
+        """
         shadow, route = endpoint.shadow, prediction.route
         if shadow is None or route.target is shadow.target or route.reason in _PINNED or call.explain:
             return
         if not sampled(f"shadow:{endpoint.name}", prediction.prediction_id, shadow.percent):
+            return
+        if len(prediction.fallback_rows) == prediction.rows:
             return
         line = self._lines.get(endpoint.name) or self._new_line(endpoint.name)
         asked = _Asked(call, endpoint, shadow, prediction)
@@ -194,10 +199,14 @@ class Shadowing:
         return answered
 
     def _compared(self, asked: _Asked, outcome: Outcome) -> bool:
-        """Count the rows that both answered, and return whether neither failed one that the other answered."""
+        """Count the rows that both answered, and return whether neither failed one that the other answered.
+
+        Rows of fallbacks are left out.
+        """
         primary, shadow = asked.prediction.outcome, asked.shadow
+        elsewhere = asked.prediction.fallback_rows
         places = common_outputs(asked.prediction.route.target.outputs, shadow.target.outputs)
-        failed = primary.row_errors.keys() | outcome.row_errors.keys()
+        failed = primary.row_errors.keys() | outcome.row_errors.keys() | elsewhere
         rows = [row for row in range(asked.prediction.rows) if row not in failed]
         if rows:
             found = compare(
@@ -207,7 +216,7 @@ class Shadowing:
             )
             example = partial(_example, asked, outcome, rows)
             self._agreements.of(_pair(asked)).add(found, example, time.time_ns() // 1000)
-        return primary.row_errors.keys() == outcome.row_errors.keys()
+        return primary.row_errors.keys() - elsewhere == outcome.row_errors.keys() - elsewhere
 
 
 def _pair(asked: _Asked) -> Pair:

@@ -62,6 +62,7 @@ def outcome_of(
     if inference.failed_rows:
         _add_failed(errors, inference.failed_rows, first, member.rows)
     if len(errors) == member.rows:
+        member.failed = errors
         return errors[min(errors)]
     outputs = [output[first : first + member.rows] for output in inference.outputs]
     if errors:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from services.gateway.checks import takes
+from services.gateway.errors import FAILURES
 from services.gateway.recent import Recent
 from services.mesh.errors import Code, MeshError
 
@@ -17,19 +18,6 @@ if TYPE_CHECKING:
     from services.gateway.request import PredictCall
     from services.gateway.routing import Arm, Endpoint, Route, RoutingTable
 
-# Failures that speak against a version. The others are the callers', who may send them to one version more than another;
-# unless a version refuses what the other one takes.
-FAILURES = frozenset(
-    {
-        Code.INTERNAL,
-        Code.UNKNOWN,
-        Code.UNAVAILABLE,
-        Code.RESOURCE_EXHAUSTED,
-        Code.DEADLINE_EXCEEDED,
-        # Features that are missing or too old: a version chooses what it needs.
-        Code.FAILED_PRECONDITION,
-    }
-)
 BINS_AN_OCTAVE = 8
 
 
@@ -78,14 +66,18 @@ class Traffic:
         self._forget()
 
     def answered(self, call: PredictCall, endpoint: Endpoint, prediction: Prediction, seconds: float) -> None:  # noqa: ARG002 - an Observer
-        """Count an answer, as an error too if one of its rows failed."""
+        """Count an answer, as an error too if its version failed one of the rows, though a fallback may have answered."""
         tally = self._tally(call, prediction.route)
         if tally is None:
             return
         tally.requests += 1
-        tally.latency[latency_bin(seconds)] += 1
+        if prediction.ladder:
+            # What the others took is not its own.
+            seconds = prediction.ladder[0].duration_us / 1e6
+        if not prediction.ladder or prediction.ladder[0].answered:
+            tally.latency[latency_bin(seconds)] += 1
         row_errors = prediction.outcome.row_errors
-        if row_errors and any(error.code in FAILURES for error in row_errors.values()):
+        if prediction.ladder or any(error.code in FAILURES for error in row_errors.values()):
             tally.errors += 1
 
     def failed(self, call: PredictCall, endpoint: Endpoint, route: Route, error: MeshError, seconds: float) -> None:  # noqa: ARG002

@@ -23,6 +23,8 @@ LEAST_PATIENCE_S = 0.002
 IDLE_TURN_S = 30e-6
 # What a batch waits at most for the loop to come to rest.
 LONGEST_BOARDING_S = 4e-3
+# What a batch is taken to last before any has come back.
+START_S = 0.05
 
 
 class Waiting(Protocol):
@@ -57,13 +59,18 @@ class Coalescer(Generic[W]):
         self._under_way: dict[asyncio.Task[None], list[W]] = {}
         # Those of the batches under way that are not late yet; the others hold nobody back.
         self._punctual: set[asyncio.Task[None]] = set()
-        self._durations = Quantile(0.99, start=0.05)
+        self._durations = Quantile(0.99, start=START_S)
         self.queued_rows = 0
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits, and no batch is under way."""
         return not self._under_way and not self._queue
+
+    @property
+    def p99_s(self) -> float:
+        """How long nearly all batches take, in seconds, as far as it is known."""
+        return self._durations.value
 
     def submit(self, member: W) -> None:
         """Put `member` into the next batch; Overloaded when too many rows wait."""

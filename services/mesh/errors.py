@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Code(enum.IntEnum):
@@ -67,6 +67,7 @@ class Reason(enum.StrEnum):
     VERSION_NOT_READY = "VERSION_NOT_READY"
     RUNTIME_FAILED = "RUNTIME_FAILED"
     INVALID_OUTPUT = "INVALID_OUTPUT"
+    NO_LAST_ANSWER = "NO_LAST_ANSWER"
     INVALID_NAME = "INVALID_NAME"
     INVALID_DEFINITION = "INVALID_DEFINITION"
     INVALID_BINDING = "INVALID_BINDING"
@@ -117,6 +118,12 @@ class MeshError(Exception):
         self.violations = tuple(violations) or ((FieldViolation(field, message),) if field else ())
         self.retry_after_s = retry_after_s
         self.metadata = {key: str(value) for key, value in metadata.items()}
+
+    def __copy__(self) -> Self:
+        """Return an error of the same kind that says the same, however that kind is made."""
+        made = type(self).__new__(type(self), *self.args)
+        made.__dict__.update(self.__dict__)
+        return made
 
 
 class Internal(MeshError):

@@ -58,6 +58,13 @@ FEATURES_LOST = Counter(
 SHADOW_REQUESTS = Counter(
     "predictmesh_shadow_requests", "Requests sampled for a shadow, by what became of them.", ("endpoint", "result")
 )
+FALLBACK_ROWS = Counter(
+    "predictmesh_fallback_rows",
+    "Rows that the route's version failed, by the step of the fallback ladder that answered them, or none.",
+    ("endpoint", "step"),
+)
+LAST_ANSWERS = Gauge("predictmesh_last_answers", "Rows whose last answers are remembered for fallback ladders.")
+LAST_ANSWER_BYTES = Gauge("predictmesh_last_answer_bytes", "Memory that they take, about.")
 BREAKER_OPEN = Gauge("predictmesh_breaker_open", "1 while the circuit breaker of a hop is open.", ("hop",))
 RETRIES = Counter("predictmesh_retries", "Calls made again.", ("hop",))
 SNAPSHOT_REVISION = Gauge("predictmesh_snapshot_revision", "Revision of the definitions in use.", ("service",))

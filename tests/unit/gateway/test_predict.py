@@ -196,7 +196,7 @@ async def test_batches_under_way_end_as_they_began(world: World) -> None:
         await world.flow.run(call(ONE, pin="1.1.0"))
     world.features.gate.set()
     assert "1.1.0" == (await under_way).route.target.version
-    assert {target.version for target in world.flow._lanes} <= {"1.0.0"}
+    assert {target.version for target in world.flow._lanes._lanes} <= {"1.0.0"}
     labels = {"model": under_way.result().route.target.model, "model_version": "1.1.0"}
     assert REGISTRY.get_sample_value("predictmesh_queue_rows", labels) is None
 

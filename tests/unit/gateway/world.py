@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.gateway.convert_snapshot import TableBuilder
+from services.gateway.last_answers import LastAnswers
 from services.gateway.observing import Observer
 from services.gateway.predict import PredictFlow
 from tests.support.predictions import MemoryFeatures, MemoryModel, StoredRow
@@ -21,6 +22,7 @@ class World:
         self.flow = PredictFlow(
             self.features,
             self.model,
+            last_answers=LastAnswers(1_000_000),
             registry_reachable=lambda: self.reachable,
             max_batch_rows=8,
             max_queued_rows=100,

@@ -318,7 +318,7 @@ class LadderStep(_message.Message):
     kind: Global___LadderStepKind.ValueType
     """What was tried."""
     version: _builtins.str
-    """Semantic version that was asked, or that made the last answer. Empty where none did."""
+    """Semantic version that was asked, or that made the last answers. Empty where none did, or several."""
     reason: _builtins.str
     """Why it left rows to the next step, or without an answer: the reason of the first of them (types.v1.ErrorReason). Empty:
     it left none.

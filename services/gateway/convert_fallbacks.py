@@ -1,0 +1,74 @@
+"""The fallback ladder of an endpoint as the gateway takes its steps, for each version that the endpoint's route leads to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from predictmesh.registry.v1 import endpoint_pb2
+from predictmesh.types.v1.tensor_pb2 import Tensor
+from services.gateway.fallbacks import Fallback, LastAnswerStep, StaticStep, VersionStep, places_of
+from services.gateway.routing import Versions
+from services.gateway.target import Output, Target
+
+logger = logging.getLogger(__name__)
+_LISTS = ("bools", "ints", "uints", "floats", "doubles", "strings", "blobs")
+
+
+def fallbacks_of(
+    endpoint: endpoint_pb2.Endpoint, versions: Versions, targets: Iterable[Target]
+) -> Mapping[Target, tuple[Fallback, ...]]:
+    """Return the ladder of each of the route's `targets`, without steps that cannot be used: that is logged.
+
+    A version is no step of its own ladder.
+    """
+    if not endpoint.fallbacks:
+        return {}
+    return {target: tuple(_steps(endpoint, versions, target)) for target in targets}
+
+
+def _steps(endpoint: endpoint_pb2.Endpoint, versions: Versions, target: Target) -> Iterable[Fallback]:
+    for index, fallback in enumerate(endpoint.fallbacks):
+        try:
+            step = _step(fallback, versions, target)
+        except (LookupError, ValueError, OverflowError):
+            # The registry refuses such a step, or is newer than we are; the others still stand.
+            extra = {"endpoint": endpoint.name, "step": index, "route_version": target.version}
+            logger.exception("a fallback cannot be used", extra=extra)
+            continue
+        if not (isinstance(step, VersionStep) and step.target is target):
+            yield step
+
+
+def _step(fallback: endpoint_pb2.Fallback, versions: Versions, target: Target) -> Fallback:
+    match fallback.WhichOneof("kind"):
+        case "version":
+            found = versions.find(fallback.version)
+            if found is None:
+                raise LookupError(f"{fallback.version!r} leads to no version")
+            return VersionStep(found, places_of(target.outputs, found.outputs))
+        case "last_answer_max_age_ms":
+            if not target.keys:
+                raise ValueError("without entity keys no answer is found again")
+            return LastAnswerStep(fallback.last_answer_max_age_ms / 1000)
+        case "answer":
+            return StaticStep(one_row(fallback.answer.outputs, target.outputs))
+        case kind:
+            raise ValueError(f"there is no fallback of kind {kind}")
+
+
+def one_row(tensors: Sequence[Tensor], outputs: Sequence[Output]) -> tuple[npt.NDArray[np.generic], ...]:
+    """Return a row that is written down, an array [1, width] for each output; LookupError or ValueError if it is none."""
+    given = {tensor.name: tensor for tensor in tensors}
+    return tuple(_array(given[output.name], output) for output in outputs)
+
+
+def _array(tensor: Tensor, output: Output) -> npt.NDArray[np.generic]:
+    values = [value for name in _LISTS for value in getattr(tensor, name)]
+    if len(values) != output.width:
+        raise ValueError(f"output {output.name!r} has {output.width} values a row, not {len(values)}")
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    return np.array(encoded, dtype=output.dtype.numpy).reshape(1, output.width)
