@@ -17,7 +17,7 @@ from services.registry.graphs.edges import edges_of
 from services.registry.graphs.members import Models, check_members
 from services.registry.graphs.outputs import Outputs, find_output
 from services.registry.graphs.stages import check_stages
-from services.registry.graphs.structure import check_structure
+from services.registry.graphs.structure import MAX_NODES, check_structure
 from services.registry.graphs.types import check_types
 from services.registry.graphs.wiring import check_wiring
 
@@ -57,8 +57,8 @@ def check_composed(version: Version, models: Models, views: Views, path: str, fa
 def _flowing(graph: Graph, versions: Mapping[str, Version], path: str, faults: Faults) -> Outputs:
     """What the nodes give, where the graph is such that it can be told."""
     check_structure(graph, path, faults)
-    if len({node.name for node in graph.nodes}) < len(graph.nodes):
-        # Nobody can say which of two nodes an edge means.
+    if not len({node.name for node in graph.nodes}) == len(graph.nodes) <= MAX_NODES:
+        # Nobody can say which of two nodes of one name an edge means.
         return {}
     edges = edges_of(graph, path)
     order = check_wiring(graph, edges, path, faults)

@@ -48,8 +48,8 @@ def _member(node: ModelNode, models: Models, path: str, faults: Faults) -> Versi
         return None
     version = model.find(node.version)
     if version is None:
-        known = ", ".join(each.version for each in model.versions if each.graph is None) or "none that can be a node"
-        why = f"there is no {node.model}@{shown(node.version)[1:-1]}; it has {known}: name a version by its number"
+        known = ", ".join(each.version for each in model.versions if each.graph is None) or "none that could be a node"
+        why = f"model {node.model} has no version {shown(node.version)}, but {known}: name one by its number"
         faults.add(NamesUnknownVersion, f"{path}.version", why)
         return None
     if version.graph:

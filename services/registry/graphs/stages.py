@@ -12,19 +12,19 @@ from services.registry.graphs.edges import Edge, Use
 
 def check_stages(graph: Graph, edges: Sequence[Edge], order: Sequence[str], faults: Faults) -> None:
     """What is asked only about the rows that earlier stages are not sure of feeds nothing that is asked about more."""
-    cascade = next((node for node in graph.nodes if node.cascade), None)
-    if cascade is None:
+    cascades = [node for node in graph.nodes if node.cascade]
+    if len(cascades) != 1:
         return
+    (cascade,) = cascades
     after = _after(cascade.name, edges)
-    asked_from = _asked_from(edges, order, after)
-    stages = [edge for edge in edges if edge.use is Use.STAGE]
-    for stage in stages:
-        name = stage.source.node
-        for edge in (edge for edge in edges if edge.source.node == name and name not in after):
-            if _stage_of(edge, asked_from, after) < stage.stage:
-                why = f"{name} is stage {stage.stage + 1} of {cascade.name}, and asked only about rows that the stages"
-                remedy = f"take from {cascade.name}" if edge.taker in {"", *after} else "put it before"
-                faults.add(InvalidDefinition, edge.at, f"{edge}: {why} before it are not sure of: {remedy}")
+    needed = _needed(edges, order, after)
+    stages = {edge.source.node: edge.stage for edge in edges if edge.use is Use.STAGE}
+    for edge in edges:
+        name = edge.source.node
+        if _needed_by(edge, needed, after) < stages.get(name, 0):
+            why = f"{name} is asked only about rows that the stages before it in {cascade.name} are not sure of"
+            remedy = f"take from {cascade.name} instead, or make {name} an earlier stage"
+            faults.add(InvalidDefinition, edge.at, f"{edge}: {why}: {remedy}")
 
 
 def _after(cascade: str, edges: Sequence[Edge]) -> set[str]:
@@ -35,16 +35,16 @@ def _after(cascade: str, edges: Sequence[Edge]) -> set[str]:
     return found
 
 
-def _asked_from(edges: Sequence[Edge], order: Sequence[str], after: set[str]) -> dict[str, int]:
-    """The first stage, from 0, that needs each node before the cascade; 0 as well where all rows need it."""
+def _needed(edges: Sequence[Edge], order: Sequence[str], after: set[str]) -> dict[str, int]:
+    """The first stage, from 0, that needs each node; 0 as well where all rows need it."""
     found: dict[str, int] = {}
     for name in reversed(order):
         taking = [edge for edge in edges if edge.source.node == name]
-        found[name] = min((_stage_of(edge, found, after) for edge in taking), default=0)
+        found[name] = min((_needed_by(edge, found, after) for edge in taking), default=0)
     return found
 
 
-def _stage_of(edge: Edge, asked_from: Mapping[str, int], after: set[str]) -> int:
+def _needed_by(edge: Edge, needed: Mapping[str, int], after: set[str]) -> int:
     if edge.use in {Use.STAGE, Use.CONFIDENCE}:
         return edge.stage
-    return 0 if edge.taker in {"", *after} else asked_from[edge.taker]
+    return 0 if edge.taker in {"", *after} else needed[edge.taker]

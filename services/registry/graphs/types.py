@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -82,16 +83,24 @@ class _Typing:
             return
         self.outputs[name] = version.signature.outputs
         specs = {spec.name: spec for spec in version.signature.inputs}
+        into = self._by_input(name)
         for index, fed in enumerate(node.inputs):
             at = input_path(path, index)
             if fed.input in specs:
-                into = [edge for edge in self.edges if edge.at.startswith(f"{at}.")]
-                self._input(specs[fed.input], into, at)
+                self._input(specs[fed.input], into[at], at)
             else:
                 why = f"{node.model}@{node.version} has no input {shown(fed.input)}, but {', '.join(specs)}"
                 self.faults.add(InvalidDefinition, f"{at}.input", why)
         if node.defaults:
             check_row(node.defaults, version.signature.outputs, f"{path}.model.defaults", self.faults)
+
+    def _by_input(self, name: str) -> dict[str, list[Edge]]:
+        """The edges into a model node, by the paths of its inputs."""
+        found: dict[str, list[Edge]] = defaultdict(list)
+        for edge in self.edges:
+            if edge.taker == name:
+                found[edge.at.rpartition(".")[0]].append(edge)
+        return found
 
     def _input(self, spec: TensorSpec, edges: Sequence[Edge], path: str) -> None:
         given = [found for edge in edges if (found := self._fed(edge, spec))]
@@ -143,14 +152,13 @@ class _Typing:
                 self._confidence(edge, cascade, stage_path(path, edge.stage))
 
     def _stage(self, edge: Edge, wanted: Sequence[TensorSpec], first: Edge, finite: dict[str, bool]) -> None:
-        """A stage gives all that the first one does; `finite` are those of its outputs that all stages so far refuse to be otherwise."""
+        """A stage gives all that the first does. `finite` says of each output whether all stages so far give it finite."""
         outputs = self.outputs.get(edge.source.node)
         given = {spec.name: spec for spec in outputs or ()}
         for spec in wanted if outputs else ():
             found = given.get(spec.name)
             if found is None:
-                why = f"gives no output {spec.name}, which {first.source}, the first stage, does"
-                self._add(edge, why)
+                self._add(edge, f"gives no output {spec.name}, which {first.source}, the first stage, does")
             elif _kind(found) != _kind(spec):
                 self._add(edge, f"gives {spec.name} as {_shown(found)}, and {first.source} as {_shown(spec)}")
             else:

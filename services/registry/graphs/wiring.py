@@ -22,7 +22,7 @@ def check_wiring(graph: Graph, edges: Sequence[Edge], path: str, faults: Faults)
     if unknown:
         return ()
     _check_of_use(names, edges, path, faults)
-    taken = {name: {edge.source.node for edge in edges if edge.taker == name} for name in names}
+    taken = {name: [edge.source.node for edge in edges if edge.taker == name] for name in names}
     try:
         return tuple(graphlib.TopologicalSorter(taken).static_order())
     except graphlib.CycleError as error:

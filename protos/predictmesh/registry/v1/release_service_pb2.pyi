@@ -629,7 +629,9 @@ class Gate(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     REMEDY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """binding, artifacts, ready, golden/RUNTIME or metric/NAME."""
+    """binding, artifacts, ready, golden/RUNTIME or metric/NAME. In place of artifacts, ready and golden/RUNTIME a composed
+    version has all but binding of its nodes' versions, as node/NODE/artifacts and so on.
+    """
     passed: _builtins.bool
     """Whether the version has passed it."""
     message: _builtins.str
