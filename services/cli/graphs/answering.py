@@ -46,7 +46,7 @@ def _released(release: Release, model: Model) -> Iterator[Answering]:
 
 def find(model: Model, selector: str) -> Version:
     """Return the version that a number, an alias or a range leads to. Mistake if it leads nowhere."""
-    versions: Mapping[str, Version] = {version.version: version for version in model.versions}
+    versions = _versions(model)
     found = resolve(selector, versions, model.aliases, model.released_versions)
     if found is None:
         raise Mistake(
@@ -54,6 +54,10 @@ def find(model: Model, selector: str) -> Version:
             f"(`predictmesh models show {model.name}` lists them)"
         )
     return versions[found]
+
+
+def _versions(model: Model) -> Mapping[str, Version]:
+    return {version.version: version for version in model.versions}
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def _step(fallback: Fallback, model: Model) -> Step:
     if fallback.HasField("last_answer_max_age_ms"):
         oldest = durations.exact(fallback.last_answer_max_age_ms)
         return Step(f"last answer for the same keys, at most {oldest} old", "last_answer")
-    version = find(model, fallback.version).version
-    leads = "" if version == fallback.version else f", now {version}"
-    return Step(f"version {fallback.version}{leads}", f"version {version}")
+    version = resolve(fallback.version, _versions(model), model.aliases, model.released_versions)
+    # A range may have been left without a version.
+    leads = "" if version == fallback.version else f", now {version or 'none'}"
+    return Step(f"version {fallback.version}{leads}", f"version {version}" if version else "")

@@ -109,11 +109,12 @@ class _Reader:
         for index, output in enumerate(outputs):
             edge = self._between(PortMessage(node=stage.node, output=output.name), node.name)
             yield _edge(*edge, note if index == 0 else f"stage {number + 1}")
-        if not is_last and stage.confidence.node != stage.node:
-            yield _edge(*self._between(stage.confidence, node.name), f"confidence of stage {number + 1}")
+        confidence = _confidence(stage)
+        if not is_last and confidence.node != stage.node:
+            yield _edge(*self._between(confidence, node.name), f"confidence of stage {number + 1}")
 
     def _condition(self, stage: CascadeStage) -> str:
-        port, _ = self._resolve(stage.confidence)
+        port, _ = self._resolve(_confidence(stage))
         is_plain = port.block == stage.node and len(self._blocks[stage.node].gives) == 1
         is_value = stage.measure == ConfidenceMeasure.CONFIDENCE_MEASURE_VALUE
         measure = "value" if is_value else "confidence"
@@ -128,8 +129,12 @@ def _taken(node: Node) -> Iterator[str]:
     yield from (member.source.node for member in ensemble.members)
     for stage in cascade.stages:
         yield stage.node
-        if stage.HasField("confidence"):
-            yield stage.confidence.node
+        yield _confidence(stage).node
+
+
+def _confidence(stage: CascadeStage) -> PortMessage:
+    """Return what tells how sure a stage is: if nothing is said, its only output."""
+    return stage.confidence if stage.HasField("confidence") else PortMessage(node=stage.node)
 
 
 def _edge(port: Port, target: str, given: Output, note: str = "") -> Edge:

@@ -60,15 +60,17 @@ def test_unknown() -> None:
 
 
 def test_ladder() -> None:
-    """Every kind of step in words; what an alias leads to now is said."""
+    """Every kind of step in words; what an alias or a range leads to now is said, also if that is nothing."""
     endpoint = Endpoint(name="departures", model="delay")
     endpoint.fallbacks.add(version="live")
     endpoint.fallbacks.add(version="1.0.0")
+    endpoint.fallbacks.add(version="9.x")
     endpoint.fallbacks.add(last_answer_max_age_ms=600_000)
     endpoint.fallbacks.add().answer.outputs.add(name="probability", floats=[0.2])
     assert [
         ("version live, now 3.0.0", "version 3.0.0"),
         ("version 1.0.0", "version 1.0.0"),
+        ("version 9.x, now none", ""),
         ("last answer for the same keys, at most 10m old", "last_answer"),
         ("answer probability 0.2", "answer"),
     ] == [(step.text, step.subject) for step in ladder(endpoint, DELAY)]

@@ -63,6 +63,13 @@ def test_composed() -> None:
     assert COMPOSED == text(read_diagram("delay", composed(), models()))
 
 
+def test_confidence_is_the_only_output() -> None:
+    """A stage of which nothing is said else is as sure as its only output says."""
+    version = composed()
+    version.graph.nodes[0].cascade.stages[0].ClearField("confidence")
+    assert COMPOSED == text(read_diagram("delay", version, models()))
+
+
 def test_plain_version_on_a_narrow_screen() -> None:
     """A version that is not composed is one block; what is too long goes on below itself."""
     found = models()
