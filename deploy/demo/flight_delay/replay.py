@@ -69,6 +69,10 @@ class Recording:
         """Departures in the whole window."""
         return len(self._arrays["departures/as_of"])
 
+    def offline(self) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.float32]]]:
+        """Whether each departure of the window was late, and each version's offline scores of them all."""
+        return self._arrays["departures/late"], self._columns("departures/score:")
+
     def initial_state(self) -> tuple[Updates, ...]:
         """The rows in the store when the window starts, one batch per view, each key once."""
         return tuple(self._view("state", view) for view in self._views)
