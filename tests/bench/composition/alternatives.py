@@ -13,7 +13,7 @@ from tests.bench.report import Figure, Run, of
 from tests.bench.rivals import Rival
 
 CALLERS = 32
-FIRST_STAGE, SECOND_STAGE, CASCADE = PLAIN, "heavy", "cascade"
+FIRST_STAGE, SECOND_STAGE, CASCADE = PLAIN, "trees", "cascade"
 BEFORE = "one, before"
 NODES = {
     "mean-of-2": ("one", "two"),

@@ -10,7 +10,8 @@ import numpy as np
 from predictmesh.registry.v1.endpoint_pb2 import Fallback, StaticAnswer
 from predictmesh.registry.v1.graph_pb2 import Graph, Node
 from tests.bench.composition.callers import Request
-from tests.bench.composition.models import FEATURES, SCORE, Rows, Staged, after, before, heavy, network, rows
+from tests.bench.composition.models import FEATURES, SCORE, WIDTH, Rows, Staged, after, before, network, rows
+from tests.bench.composition.trees import trees
 from tests.bench.workload import WIDTHS, Floats
 from tests.support.onnx_models import OnnxModel
 from tests.worlds.graphs import cascade, ensemble, graph, node
@@ -45,7 +46,7 @@ def make() -> Definitions:
     """Make all of it; the same each time."""
     asked = rows()
     small = {name: network(seed) for seed, name in enumerate(("one", "two", "three", "four"), start=1)}
-    second, scorer, first, last = heavy(5), network(6), before(), after()
+    second, scorer, first, last = trees(5, WIDTH), network(6), before(), after()
     staged = Staged(small["one"], second, asked)
     scores = {name: made.scores(asked.features) for name, made in small.items()}
     scaled = first.values(asked.features)
@@ -58,7 +59,7 @@ def make() -> Definitions:
         rows=asked,
         models={name: (made.onnx, STORED) for name, made in small.items()}
         | {
-            "heavy": (second.onnx, STORED),
+            "trees": (second.onnx(FEATURES, SCORE), STORED),
             "before": (first.onnx, STORED),
             "scorer": (scorer.onnx, {FEATURES.name: [f"request:{FEATURES.name}"]}),
             "after": (last.onnx, {"raw_score": ["request:raw_score"]}),
@@ -71,7 +72,7 @@ def make() -> Definitions:
             "cascade": _cascade(staged.threshold),
         },
         answers=scores
-        | {"heavy": second.scores(asked.features), "before": scaled, "scorer": raw, "after": chain}
+        | {"trees": second.scores(asked.features), "before": scaled, "scorer": raw, "after": chain}
         | {"cascade": staged.answers}
         | {"mean-of-2": pair, "mean-of-4": four, "pipeline": chain}
         | {"mean-of-2-by-hand": pair, "mean-of-4-by-hand": four, "pipeline-by-hand": chain}
@@ -96,7 +97,7 @@ def _pipeline() -> Graph:
 
 
 def _cascade(threshold: float) -> Graph:
-    return graph(_node("one"), _node("heavy"), cascade("sure", ("one", threshold), "heavy"), score="sure")
+    return graph(_node("one"), _node("trees"), cascade("sure", ("one", threshold), "trees"), score="sure")
 
 
 def _node(name: str, inputs: Mapping[str, str] | None = None) -> Node:

@@ -12,14 +12,11 @@ from onnx import NodeProto, helper
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.model.versions import TensorSpec
-from tests.bench.workload import KEYS, WIDTHS, Floats
+from tests.bench.composition.trees import Trees
+from tests.bench.workload import HIDDEN, KEYS, WIDTHS, Floats
 from tests.support.onnx_models import OnnxModel, build
 
 WIDTH = sum(WIDTHS.values())
-SMALL = (64, 32)
-# A row takes about as long to compute as all services spend on a row of a small model. The one matrix of its many layers
-# stays in the cache, so that a row costs nearly as much in a large batch as in a small one, as with trees.
-HEAVY_LAYERS, HEAVY_WIDTH = 256, 256
 SURE = 0.8
 """Share of the rows that the first stage of the cascade is sure of."""
 
@@ -29,51 +26,36 @@ SCORE = TensorSpec("score", "FP32", (1,), finite=True)
 
 @dataclass(frozen=True)
 class Network:
-    """Dense layers, matrix and bias of each, with max(x, 0) between them, or |x|, and a sigmoid at the end."""
+    """Dense layers, matrix and bias of each, with ReLU between them and a sigmoid at the end."""
 
     layers: Sequence[tuple[Floats, Floats]]
-    folded: bool = False
 
     def scores(self, inputs: Floats) -> Floats:
         """What it answers to rows [rows, WIDTH]."""
         layer = inputs
         for matrix, bias in self.layers[:-1]:
-            summed = layer @ matrix + bias
-            layer = np.abs(summed) if self.folded else np.maximum(summed, 0)
+            layer = np.maximum(layer @ matrix + bias, 0)
         matrix, bias = self.layers[-1]
         return sigmoid(layer @ matrix + bias)[:, 0]
 
     @property
     def onnx(self) -> OnnxModel:
-        """The model of it; a matrix that several layers share is in it once."""
-        between = "Abs" if self.folded else "Relu"
-        places: dict[int, int] = {}
+        """The model of it."""
         weights: dict[str, Floats] = {}
         nodes, last = [], FEATURES.name
         for number, (matrix, bias) in enumerate(self.layers):
-            place = places.setdefault(id(matrix), len(places))
-            weights |= {f"w{place}": matrix, f"b{place}": bias}
-            nodes.append(helper.make_node("Gemm", [last, f"w{place}", f"b{place}"], [f"z{number}"]))
+            weights |= {f"w{number}": matrix, f"b{number}": bias}
+            nodes.append(helper.make_node("Gemm", [last, f"w{number}", f"b{number}"], [f"z{number}"]))
             final = number == len(self.layers) - 1
             last = SCORE.name if final else f"a{number}"
-            nodes.append(helper.make_node("Sigmoid" if final else between, [f"z{number}"], [last]))
+            nodes.append(helper.make_node("Sigmoid" if final else "Relu", [f"z{number}"], [last]))
         return build(nodes, [FEATURES], [SCORE], weights)
 
 
-def network(seed: int, hidden: Sequence[int] = SMALL) -> Network:
-    """Make a network; the same for the same seed."""
+def network(seed: int) -> Network:
+    """Make a small network; the same for the same seed."""
     random = np.random.default_rng(seed)
-    return Network([_layer(random, *sizes) for sizes in itertools.pairwise((WIDTH, *hidden, 1))])
-
-
-def heavy(seed: int) -> Network:
-    """Make one that takes much longer to compute."""
-    random = np.random.default_rng(seed)
-    # Neither a rotation nor |x| changes a vector's length, however often they are applied: scores stay apart.
-    rotation = np.linalg.qr(random.normal(size=(HEAVY_WIDTH, HEAVY_WIDTH)))[0].astype(np.float32)
-    inner = (rotation, np.zeros(HEAVY_WIDTH, np.float32))
-    first, last = _layer(random, WIDTH, HEAVY_WIDTH), _layer(random, HEAVY_WIDTH, 1)
-    return Network([first, *[inner] * HEAVY_LAYERS, last], folded=True)
+    return Network([_layer(random, *sizes) for sizes in itertools.pairwise((WIDTH, *HIDDEN, 1))])
 
 
 def _layer(random: np.random.Generator, before: int, after: int) -> tuple[Floats, Floats]:
@@ -157,7 +139,7 @@ class Staged:
     """Two stages, and the confidence from which on the first one's answer stands: for the share SURE of the rows."""
 
     first: Network
-    second: Network
+    second: Trees
     rows: Rows
     sure: np.ndarray[tuple[int], np.dtype[np.bool_]] = field(init=False)
     threshold: float = field(init=False)
