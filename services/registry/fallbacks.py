@@ -80,26 +80,20 @@ def _check_version(
 
 
 def _other_outputs(version: Version, step: Version) -> list[str]:
-    """In which outputs the two differ; their order says nothing, as they have names."""
+    """In which outputs the two differ; their order says nothing, as they have names.
+
+    Nor does whether they are finite, which the gateway sees to row by row.
+    """
     wanted = {spec.name: spec for spec in version.signature.outputs}
     given = {spec.name: spec for spec in step.signature.outputs}
     lacks = [f"has no output {name}" for name in wanted if name not in given]
     more = [f"has an output {name} besides" for name in given if name not in wanted]
-    return lacks + more + [_other(wanted[name], given[name]) for name in wanted if _differ(wanted, given, name)]
-
-
-def _differ(wanted: dict[str, TensorSpec], given: dict[str, TensorSpec], name: str) -> bool:
-    spec = given.get(name)
-    # What is finite where callers need not rely on it is none the worse.
-    return spec is not None and replace(spec, finite=spec.finite and wanted[name].finite) != wanted[name]
-
-
-def _other(wanted: TensorSpec, given: TensorSpec) -> str:
-    return f"answers {given.name} as {_form(given)}, not {_form(wanted)}"
+    forms = [(name, _form(given[name]), _form(wanted[name])) for name in wanted if name in given]
+    return lacks + more + [f"answers {name} as {form}, not {other}" for name, form, other in forms if form != other]
 
 
 def _form(spec: TensorSpec) -> str:
-    return f"{'finite ' if spec.finite else ''}{spec.data_type} {list(spec.shape)}"
+    return f"{spec.data_type} {list(spec.shape)}"
 
 
 def _check_last_answer(step: Fallback, versions: Sequence[Version], views: Views, path: str, faults: Faults) -> None:
