@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from services.gateway.assembly import zeros
-from services.gateway.errors import FAILURES
+from services.gateway.errors import FAILURES, InvalidOutput
 from services.gateway.prediction import Degradation, DegradationReason, LadderStep, Outcome
 from services.mesh.errors import MeshError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     import numpy.typing as npt
 
     from services.gateway.prediction import NodeStep
@@ -61,9 +62,12 @@ class Merging:
     def add(
         self, subject: str, step: LadderStep, found: Outcome | MeshError, places: Sequence[int] | None = None
     ) -> None:
-        """Take what a step found for the open rows; `places` are those of the wanted outputs, if not their own."""
+        """Take what a step found for the open rows; another version's has the wanted outputs at `places`."""
         asked = self.open
-        errors = dict.fromkeys(range(len(asked)), found) if isinstance(found, MeshError) else found.row_errors
+        if isinstance(found, MeshError):
+            errors: Mapping[int, MeshError] = dict.fromkeys(range(len(asked)), found)
+        else:
+            errors = {**self._broken(found, places or ()), **found.row_errors}
         step.answered = [row for index, row in enumerate(asked) if index not in errors]
         step.left = errors[min(errors)] if errors else None
         self.steps.append(step)
@@ -74,6 +78,16 @@ class Merging:
             self._parts.append(_Part(subject, asked, step.answered, found, places or range(len(self._target.outputs))))
             for row in step.answered:
                 del self._errors[row]
+
+    def _broken(self, found: Outcome, places: Sequence[int]) -> dict[int, MeshError]:
+        """Return the rows that break what callers rely on: an output that is finite need not be that in another version."""
+        errors: dict[int, MeshError] = {}
+        for spec, place in zip(self._target.outputs, places, strict=False):
+            if spec.finite and spec.dtype.is_float:
+                rows = np.flatnonzero(~np.isfinite(found.outputs[place]).all(axis=1))
+                error = InvalidOutput(f"answered NaN or infinity as {spec.name}", output=spec.name)
+                errors |= dict.fromkeys(rows.tolist(), error)
+        return errors
 
     def outcome(self) -> Outcome:
         """Return the answer; raises the error of the first row if no row has one."""
