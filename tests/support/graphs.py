@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from services.registry.catalog import Catalog
@@ -27,6 +28,9 @@ from services.registry.definitions import (
     TensorSpec,
     Version,
 )
+from services.registry.faults import Faults
+from services.registry.graphs import compose
+from services.registry.views import with_schema
 from tests.support.definitions import asked, column, spec, stored, version, view
 
 
@@ -84,6 +88,14 @@ def composed(made_of: Graph, number: str = "9.0.0", **parts: Any) -> Version:
     return Version(version=number, graph=made_of, **standard | parts)
 
 
+def composed_in(catalog: Catalog, made_of: Graph) -> Version:
+    """A version with all that follows from its graph; raises what is wrong with it."""
+    faults = Faults()
+    version = compose(composed(made_of), catalog.models, catalog.views, "version", faults)
+    faults.check()
+    return replace(version, digest="d9")
+
+
 def made(number: str, inputs: Mapping[TensorSpec, Any], *outputs: TensorSpec) -> Version:
     """A version of artifacts with each input bound to one source."""
     bindings = tuple(InputBinding(each.name, (source,)) for each, source in inputs.items())
@@ -104,7 +116,7 @@ def catalog_of_nodes() -> Catalog:
         Model("label", versions=(made("1.0.0", {spec("n", DataType.INT64): asked("n")}, spec("l", DataType.INT64)),)),
         Model("word", versions=(made("1.0.0", {spec("w", DataType.BYTES): asked("w")}, spec("l", DataType.BYTES)),)),
     )
-    return Catalog(views={"rider_stats": view()}, models={each.name: each for each in models})
+    return Catalog(views={"rider_stats": with_schema(view(), None, 1)}, models={each.name: each for each in models})
 
 
 def default(name: str = "y", *values: float) -> Tensor:

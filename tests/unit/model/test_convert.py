@@ -71,3 +71,10 @@ def test_versions_are_ordered_by_number() -> None:
     """1.10 is newer than 1.9; text that is no number sorts first instead of failing."""
     versions = [several().version(version=text) for text in ("1.10.0", "1.9.0", "1.9.0-rc1")]
     assert ["1.9.0-rc1", "1.9.0", "1.10.0"] == [v.version for v in sorted(versions, key=lambda v: v.precedence)]
+
+
+def test_composed_versions_are_left_to_gateways() -> None:
+    """There is nothing to be loaded for them."""
+    sent = snapshot(1, [several().version("m", "1.0.0"), several().version("m", "2.0.0")])
+    sent.models[0].versions[1].graph.nodes.add(name="first")
+    assert ["1.0.0"] == [version.version for version in decode_catalog(sent)["m"]]

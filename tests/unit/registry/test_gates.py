@@ -15,6 +15,7 @@ from services.registry.gates import Gate, failed, gates_of, refusal
 from services.registry.readiness import GoldenState, Readiness, RuntimeState, RuntimeStatus
 from services.registry.versions import uploads_of
 from tests.support.definitions import SHA256, field, version, view
+from tests.support.graphs import composed_in, graph, node
 
 GOLDEN = GoldenSet("9" * 64, size_bytes=77)
 GIVEN = version(digest="d1", artifacts=(Artifact("onnx", SHA256, size_bytes=20),))
@@ -165,3 +166,44 @@ def test_the_refusal_names_each_failed_gate_with_its_remedy() -> None:
     assert ["artifacts", "metric/auc"] == [violation.field for violation in error.violations]
     assert "0.75 is below 0.9" in error.violations[1].description
     assert "change the gate" in error.violations[1].description
+
+
+def composed_gates(*told: RuntimeStatus, stored: dict[str, int] = STORED) -> dict[str, Gate]:
+    """The gates of churn@9.0.0 by name, made of churn@1.0.0 with a golden set and of base@1.0.0, whose model has a gate."""
+    base = Model("base", versions=(replace(GIVEN, metrics={"auc": 0.6}),), metric_gates=(MetricGate("auc", min=0.7),))
+    churn = Model("churn", versions=(WITH_GOLDEN,), metric_gates=(MetricGate("auc", max=0.85),))
+    catalog = Catalog(views={"rider_stats": view()}, models={"churn": churn, "base": base})
+    given = composed_in(catalog, graph(node("own"), node("other", "base@1.0.0"), p="own", q="other"))
+    return {each.name: each for each in gates_of(catalog, churn, given, heard(*told), stored)}
+
+
+def test_a_composed_version_has_the_gates_of_its_nodes() -> None:
+    """Beside its own binding and metrics; each says of which node it is, and what to do there."""
+    told = (status(golden=GoldenState.FAILED, golden_message="worse"), replace(status("triton"), model="base"))
+    found = composed_gates(*told)
+    assert [
+        "binding",
+        *("node/own/artifacts", "node/own/ready", "node/own/golden/onnx", "node/own/metric/auc"),
+        *("node/other/artifacts", "node/other/ready", "node/other/golden/triton", "node/other/metric/auc"),
+        "metric/auc",
+    ] == list(found)
+    assert {"node/own/golden/onnx", "node/other/metric/auc"} == {gate.name for gate in failed(found.values())}
+    assert "gate of model base" in found["node/other/metric/auc"].remedy
+    assert "0.8 is at most 0.85" == found["metric/auc"].message
+
+
+def test_a_composed_version_is_ready_when_each_node_is() -> None:
+    """One that is not is named."""
+    found = composed_gates(status(golden=GoldenState.PASSED))
+    assert found["node/own/ready"].passed
+    assert (False, "no model process has base@1.0.0 READY (none has reported it)") == (
+        found["node/other/ready"].passed,
+        found["node/other/ready"].message,
+    )
+
+
+def test_a_composed_version_needs_the_bytes_of_its_nodes() -> None:
+    """A process that starts tomorrow could not load them."""
+    found = composed_gates(stored={SHA256: 20})
+    assert not found["node/own/artifacts"].passed
+    assert found["node/other/artifacts"].passed
