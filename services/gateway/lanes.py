@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from services.gateway.target import Target
 
 
+def kind_of(target: Target) -> type[Lane]:
+    """Return what takes requests to a target: another kind of lane to a composed one."""
+    return Lane if target.graph is None else GraphLane
+
+
 class Lanes:
     """Lanes by target. `max_batch_rows` and `max_queued_rows` are those of each."""
 
@@ -54,8 +59,7 @@ class Lanes:
         return START_S if lane is None else lane.p99_s
 
     def _new(self, target: Target, *, measured: bool) -> Lane:
-        kind = Lane if target.graph is None else GraphLane
-        return kind(
+        return kind_of(target)(
             target,
             self._features,
             self._model,

@@ -19,6 +19,7 @@ from services.gateway.assembly import bytes_of
 from services.gateway.checks import member_of
 from services.gateway.comparing import Incomparable, common_outputs, compare
 from services.gateway.lane import Features, Lane, Model
+from services.gateway.lanes import kind_of
 from services.gateway.routing import RouteReason
 from services.gateway.splitting import sampled
 from services.mesh.deadline import Deadline
@@ -170,7 +171,7 @@ class Shadowing:
                 return
 
     def _lane(self, target: Target) -> Lane:
-        return Lane(
+        return kind_of(target)(
             target,
             self._features,
             self._model,
