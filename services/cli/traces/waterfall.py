@@ -28,8 +28,7 @@ class Line:
         """Return the service and the name, without what all have in common, indented by depth."""
         mark = "⇢ " if self.carried else ""
         service = self.span.service.removeprefix("predictmesh-")
-        # A method's package says no more than its service.
-        return f"{'  ' * self.depth}{mark}{service} {self.span.name.rpartition('.')[2]}"
+        return f"{'  ' * self.depth}{mark}{service} {_short(self.span.name)}"
 
     @property
     def remark(self) -> str:
@@ -38,6 +37,12 @@ class Line:
         if len(self.span.links) > 1:
             remarks.append(f"batch of {len(self.span.links)}")
         return "  ".join([*remarks, *_path(self.span.attributes)])
+
+
+def _short(name: str) -> str:
+    """Return the name of a call without its package, which says no more than its service; any other name as it is."""
+    service, slash, method = name.partition("/")
+    return f"{service.rpartition('.')[2]}/{method}" if slash else name
 
 
 def _path(attributes: Mapping[str, str]) -> Iterator[str]:

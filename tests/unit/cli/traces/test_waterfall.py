@@ -91,9 +91,11 @@ def test_path_is_told(attributes: dict[str, str], told: str) -> None:
 
 
 def test_names_without_what_all_have_in_common() -> None:
-    """Service and method are shown without the product's name and the package."""
+    """Service and method are shown without the product's name and the package; what is no method as it is."""
     (line,) = draw([span("a", name="predictmesh.gateway.v1.PredictionService/Predict")], "t1", 80)
     assert line.startswith("gateway PredictionService/Predict ")
+    (line,) = draw([span("a", name="fallback version 1.0.0")], "t1", 80)
+    assert line.startswith("gateway fallback version 1.0.0 ")
 
 
 def test_nothing() -> None:
