@@ -1,4 +1,4 @@
-"""`predictmesh demo`: train on real flights, serve, replay the test window, and release versions on it."""
+"""`predictmesh demo`: train on real flights, serve, replay the test window, release versions on it, and compose them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deploy.demo.flight_delay.online.running import Running
     from deploy.demo.flight_delay.online.sample import Sample
     from deploy.demo.flight_delay.online.steps import Steps
-    from deploy.demo.flight_delay.release.summary import Releases
+    from deploy.demo.flight_delay.parts import Part
     from services.cli.supervision.topology import TopologyName
     from services.cli.triton.choice import TritonMode
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 60_000),
     default=7_000,
     show_default=True,
-    help="Departures to compare, from the first of October on; the default is about a week. The releases follow.",
+    help="Departures to compare, from the first of October on; the default is about a week. What follows takes its own.",
 )
 @click.option(
     "--topology",
@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 @click.option("--port-base", type=click.IntRange(1_024, 65_510), help="First of 26 ports to use. Default: free ones.")
 @click.option("--keep", is_flag=True, help="Leave the services running until Ctrl-C, and tell what to try.")
 @triton_option
-@click.option("--chaos", is_flag=True, help="Kill Triton once in mid-replay; nothing may fail, and it must come back.")
+@click.option(
+    "--chaos",
+    is_flag=True,
+    help="Kill Triton in mid-replay, and in the end the model process; nothing may fail, and both come back.",
+)
 @json_option
 @data_option
 def command(
@@ -56,20 +60,21 @@ def command(
     as_json: bool,
     data: Path,
 ) -> int:
-    """Train on real flights, serve, replay the test window, and release versions on it.
+    """Train on real flights, serve, replay the test window, release versions on it, and compose them.
 
     Three models learn from January to August 2013 who leaves New York late (once; later runs find them trained). Then
     services of the demo's own start under DATA/demo with an empty store, and are asked about real departures in the
     order of time, one hour before each is due, while the features follow what becomes known. The widest model runs on
     Triton where this machine has one. Then 1.1.0 is released in place of 1.0.0, step by step, and so is a broken 1.2.0,
-    while outcomes are told as the flights leave. Exit code 1 unless the answers are as good as offline, none fails and
-    none has seen the future, 1.1.0 wins and 1.2.0 is taken back on quality alone.
+    while outcomes are told as the flights leave. At last a cascade and an ensemble of two of them answer beside each
+    alone. Exit code 1 unless the answers are as good as offline, none fails and none has seen the future, 1.1.0 wins and
+    1.2.0 is taken back on quality alone.
     """
     from deploy.demo.flight_delay.online.comparison import compare
     from deploy.demo.flight_delay.online.running import reset, running
     from deploy.demo.flight_delay.online.steps import Steps
     from deploy.demo.flight_delay.online.triton import chosen, require_for_chaos
-    from deploy.demo.flight_delay.release.course import play_releases
+    from deploy.demo.flight_delay.parts import play
 
     if chaos:
         require_for_chaos(triton_mode)
@@ -84,8 +89,10 @@ def command(
         services, triton = Services({}, data), chosen(triton_mode, up.line)
         comparison = compare(services, trained, departures, step, triton, chaos=chaos)
         sample, shown = _show(services, comparison, as_json)
-        releases = play_releases(services, trained, comparison.summary.departures, step)
-        found = _conclude(comparison, releases, shown, as_json)
+        # In a monolith there is no model process that could end alone.
+        outage, start = chaos and topology == "mesh", comparison.summary.departures
+        parts = play(services, trained, start, step, outage=outage, quiet=as_json)
+        found = _conclude(comparison, parts, shown, as_json)
         if keep:
             _keep(up, sample, as_json)
     return 1 if found else 0
@@ -117,29 +124,30 @@ def _show(services: Services, comparison: Comparison, as_json: bool) -> tuple[Sa
     return sample, {**asdict(comparison.summary), "prediction": plain(sample.response), "trace": sample.trace.spans()}
 
 
-def _conclude(comparison: Comparison, releases: Releases, shown: Mapping[str, object], as_json: bool) -> Sequence[str]:
-    """Print what came of the releases and the verdict, or everything as JSON; return what is not as it must be."""
+def _conclude(
+    comparison: Comparison, parts: Sequence[Part], shown: Mapping[str, object], as_json: bool
+) -> Sequence[str]:
+    """Print the verdict, or everything as JSON; return what is not as it must be."""
     from deploy.demo.flight_delay.online import report, summary
-    from deploy.demo.flight_delay.release import summary as release_summary
-    from deploy.demo.flight_delay.release.report import passed, print_releases
 
-    found = [*summary.problems(comparison.summary), *release_summary.problems(releases)]
+    found = [*summary.problems(comparison.summary), *(problem for part in parts for problem in part.problems)]
     if as_json:
-        print_json({**shown, "releases": asdict(releases), "problems": found})
+        print_json({**shown, **{part.name: asdict(part.found) for part in parts}, "problems": found})
     else:
-        print_releases(releases)
-        report.print_verdict(comparison.summary, found, passed(releases))
+        report.print_verdict(comparison.summary, found, [part.passed for part in parts])
     return found
 
 
 def _keep(up: Running, sample: Sample, as_json: bool) -> None:
     """Return at Ctrl-C. Failure if the services end before."""
+    from deploy.demo.flight_delay.composition import report as composition
     from deploy.demo.flight_delay.online.sample import commands_to_try
-    from deploy.demo.flight_delay.release import report
+    from deploy.demo.flight_delay.release import report as release
 
     program = "predictmesh" if shutil.which("predictmesh") else ".venv/bin/predictmesh"
     click.echo("\nThe services run until Ctrl-C. In another terminal:\n", err=as_json)
-    for line in [*commands_to_try(program, up.data, sample), *report.commands_to_try(program)]:
+    own = commands_to_try(program, up.data, sample)
+    for line in [*own, *release.commands_to_try(program), *composition.commands_to_try(program)]:
         click.echo(f"  {line}", err=as_json)
     try:
         up.process.wait()

@@ -30,8 +30,8 @@ from services.cli.options import Services
 from services.cli.progress import Progress
 from services.mesh.status import from_rpc_error
 
-DEPARTURES = 800
-"""Most of a day."""
+DEPARTURES = 600
+"""Two thirds of a day."""
 CALLERS = 4
 """So many ask about each departure at the same time: a step of time has few departures, an application many callers."""
 

@@ -63,15 +63,15 @@ def print_sample(sample: Sample) -> None:
     sample.trace.show()
 
 
-def print_verdict(summary: Summary, problems: Sequence[str], further: str) -> None:
+def print_verdict(summary: Summary, problems: Sequence[str], further: Sequence[str]) -> None:
     """Print whether all checks hold; `further` names those beside the summary's."""
     click.echo()
     for problem in problems:
         click.secho(f"FAILED  {problem}", fg="red")
     if not problems:
         click.secho(
-            f"PASSED  AUC online and offline within {AUC_TOLERANCE:g}, no failure, no value from the future, "
-            f"every row stored{', Triton killed and back' if summary.chaos else ''}, {further}",
+            f"PASSED  AUC online and offline within {AUC_TOLERANCE:g}, no failure, no value from the future, every row stored"
+            + "".join(f", {each}" for each in [*(["Triton killed and back"] if summary.chaos else []), *further]),
             fg="green",
         )
 

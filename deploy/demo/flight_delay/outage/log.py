@@ -21,7 +21,8 @@ Key = tuple[object, ...]
 class Log:
     """Answers of the endpoint, one departure each.
 
-    `answered` counts them by step, `left` those that a step left to the next, by reason; `scores` are the route's by
+    `answered` counts them by step, `left` those that a step left to the next, by reason, of which `messages` has the first
+    for people; `scores` are the route's by
     departure; `repeated` and `fixed` are what last answers and the static one said, with the departure. `silent` ones came
     from a step and do not say so. `took_us` is the time of each step, where the route did not answer, and `latencies_s` that
     of the answers that another step gave.
@@ -30,6 +31,7 @@ class Log:
     def __init__(self) -> None:
         self.answered: Counter[Step] = Counter()
         self.left: defaultdict[Step, Counter[str]] = defaultdict(Counter)
+        self.messages: dict[str, str] = {}
         self.took_us: defaultdict[Step, list[int]] = defaultdict(list)
         self.scores: dict[Key, float] = {}
         self.repeated: list[tuple[Key, float]] = []
@@ -50,6 +52,7 @@ class Log:
             self.took_us[_step(step)].append(step.duration_us)
         for step in ladder[:-1]:
             self.left[_step(step)][step.reason] += 1
+            self.messages.setdefault(step.reason, step.message)
         self._note(ladder[-1], key, score)
         self.latencies_s.append(latency_s)
         reasons = {item.reason for item in response.provenance.degradations}

@@ -8,7 +8,8 @@ import click
 
 from deploy.demo.flight_delay.online.messages import ENDPOINT
 from deploy.demo.flight_delay.outage.summary import Outage
-from services.cli.output import print_table
+from services.cli import durations
+from services.cli.output import print_pairs, print_table
 
 
 def print_outage(outage: Outage) -> None:
@@ -17,10 +18,11 @@ def print_outage(outage: Outage) -> None:
     print_table(
         ["ladder", "version", "answered", "took", "left to the next step, and why"],
         [
-            (each.step, each.version, f"{each.answered:,}", f"{each.p50_ms:.2f} ms", _left(each.left))
+            (each.step, each.version, f"{each.answered:,}", durations.rounded(each.p50_ms * 1e3), _left(each.left))
             for each in outage.steps
         ],
     )
+    print_pairs(outage.messages)
     click.echo(
         f"{ENDPOINT} without a model process: {sum(outage.failures.values())} failures; the ladder's answers took "
         f"{outage.p50_ms:.1f} ms (p50) and {outage.p99_ms:.1f} ms (p99), last answers were at most "

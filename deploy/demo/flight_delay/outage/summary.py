@@ -30,12 +30,13 @@ class StepSummary:
 class Outage:
     """From the kill until the route's version answered everything again, `back_s` later.
 
-    `silent` answers came from the ladder and do not say so, `changed` last answers are not what the route's version had
+    `messages` has for each reason why a step was left what people are told, the first time. `silent` answers came from the ladder and do not say so, `changed` last answers are not what the route's version had
     said. `oldest_ms` is the greatest age of a last answer. Percentiles are of the latency of answers from the ladder.
     """
 
     back_s: float
     steps: tuple[StepSummary, ...]
+    messages: dict[str, str]
     last_answers: int
     oldest_ms: int
     changed: int
@@ -53,6 +54,7 @@ def summarize(before: Log, during: Log, back_s: float) -> Outage:
     return Outage(
         back_s=back_s,
         steps=tuple(_summarize(during, step) for step in sorted({*during.answered, *during.left})),
+        messages=dict(during.messages),
         last_answers=len(during.repeated),
         oldest_ms=during.oldest_ms,
         changed=sum(said.get(key) != score for key, score in during.repeated),

@@ -42,7 +42,10 @@ class Tally:
 
 
 class Board:
-    """Asks about one departure a call, without a pin; all calls of a slice are under way at the same time."""
+    """Asks about one departure a call, without a pin; all calls of a slice are under way at the same time.
+
+    `asked` counts the departures.
+    """
 
     def __init__(self, gateway: PredictionServiceStub, writer: FeatureWriter) -> None:
         self._predict: Any = gateway.Predict
@@ -50,7 +53,7 @@ class Board:
         self._writer = writer
         self._awaited = Awaited()
         self._answered_by: dict[str, Arm] = {}
-        self._asked = 0
+        self.asked = 0
         self.tally = Tally()
 
     @property
@@ -63,18 +66,18 @@ class Board:
 
         Returns the departures once everything is answered. Nobody waits for what is told before that.
         """
-        before = self._asked
+        before = self.asked
         async with asyncio.TaskGroup() as telling:
             for part in parts:
                 await self._writer.apply(part.updates)
                 for outcome in self._awaited.departed(part.departures[0].as_of):
                     telling.create_task(self._tell(*outcome))
                 await asyncio.gather(*map(self._ask, part.departures))
-        return self._asked - before
+        return self.asked - before
 
     async def _ask(self, departure: Departure) -> None:
-        prediction_id = f"{BOARD}-{self._asked}"
-        self._asked += 1
+        prediction_id = f"{BOARD}-{self.asked}"
+        self.asked += 1
         request = predict_request([departure], endpoint=BOARD, prediction_id=prediction_id)
         try:
             response: PredictResponse = await self._predict(request, timeout=TIMEOUT_S)

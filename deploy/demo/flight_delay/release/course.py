@@ -147,6 +147,7 @@ class Course:
             rolled_back=rolled_back,
             quality=summarize_quality(quality.versions),
             answered_by=await self._control.answering(),
+            departures=self._board.asked,
             requests=tally.answers.total(),
             outcomes=tally.outcomes.total(),
             awaited=self._board.awaited,

@@ -86,7 +86,7 @@ class QualitySummary:
 class Releases:
     """All of it: releases in their order, and at the end the version that answers without a pin.
 
-    `metric` is that of the quality guard; `awaited` predictions are of flights that had not left at the end.
+    `metric` is that of the quality guard; of all `departures` that were asked about, `awaited` ones had not left at the end.
     """
 
     metric: str
@@ -95,6 +95,7 @@ class Releases:
     rolled_back: ReleaseSummary
     quality: tuple[QualitySummary, ...]
     answered_by: str
+    departures: int
     requests: int
     outcomes: int
     awaited: int

@@ -14,7 +14,9 @@ from predictmesh.gateway.v1.prediction_service_pb2 import PredictResponse
 from predictmesh.gateway.v1.provenance_pb2 import Degradation, DegradationReason, LadderStep, LadderStepKind, Provenance
 from predictmesh.types.v1.tensor_pb2 import Tensor
 
-ROUTE = LadderStep(kind=LadderStepKind.LADDER_STEP_KIND_ROUTE, version="1.1.0", reason="UNREACHABLE", duration_us=2_000)
+ROUTE = LadderStep(
+    kind=LadderStepKind.LADDER_STEP_KIND_ROUTE, version="1.1.0", reason="UNREACHABLE", message="gone", duration_us=2_000
+)
 SIMPLER = LadderStep(
     kind=LadderStepKind.LADDER_STEP_KIND_VERSION, version="1.0.0", reason="BREAKER_OPEN", duration_us=100
 )
@@ -24,6 +26,7 @@ STATIC = LadderStep(kind=LadderStepKind.LADDER_STEP_KIND_ANSWER, answered_rows=[
 GOOD = Outage(
     back_s=2.5,
     steps=(StepSummary("route", "1.1.0", 4, {"UNREACHABLE": 3}, 2.0),),
+    messages={"UNREACHABLE": "gone"},
     last_answers=2,
     oldest_ms=1_500,
     changed=0,
@@ -114,6 +117,7 @@ def test_the_report_tells_why_each_step_was_left(logs: tuple[Log, Log], capsys: 
     """A line a step."""
     print_outage(summarize(*logs, back_s=2.5))
     text = capsys.readouterr().out
-    assert "version        1.0.0    0         0.10 ms  BREAKER_OPEN 2" in text
+    assert "version        1.0.0    0         100 us  BREAKER_OPEN 2" in text
+    assert "UNREACHABLE   gone" in text
     assert "0 failures" in text
     assert "everything again after 2.5 s" in text

@@ -60,6 +60,7 @@ GOOD = Releases(
     rolled_back=ROLLED_BACK,
     quality=(),
     answered_by="1.1.0",
+    departures=40,
     requests=250,
     outcomes=200,
     awaited=50,
