@@ -79,8 +79,8 @@ def naive(mesh: Rival, data: Path) -> Iterator[Rival]:
 
 
 @contextmanager
-def gateway(name: str, module: str, mesh: Rival, data: Path) -> Iterator[Rival]:
-    """Run another gateway in front of the services of `mesh`, whose `up` has its state in `data`."""
+def gateway(name: str, module: str, mesh: Rival, data: Path, *, model: str = "") -> Iterator[Rival]:
+    """Run another gateway before the services of `mesh`, whose `up` keeps its state in `data`; `model` is another model service."""
     up = json.loads((data / "up.json").read_text())
     grpc_port, http_port = _free_ports(), _free_ports()
     environment = (
@@ -93,7 +93,7 @@ def gateway(name: str, module: str, mesh: Rival, data: Path) -> Iterator[Rival]:
             "PREDICTMESH_GATEWAY_OBJECTS": f"file://{data / 'objects'}",
             "PREDICTMESH_GATEWAY_REGISTRY": up["registry"],
             "PREDICTMESH_GATEWAY_FEATURES": up["features"],
-            "PREDICTMESH_GATEWAY_MODEL": up["model"],
+            "PREDICTMESH_GATEWAY_MODEL": model or up["model"],
             "PREDICTMESH_GATEWAY_LOG_LEVEL": "error",
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{up['traces']['otlp']}",
         }

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench.composition import alternatives
+from tests.bench.composition import alternatives, steps
 from tests.bench.composition.definitions import make
+from tests.bench.composition.failing import failing
+from tests.bench.composition.steps import Taken
 from tests.bench.composition.world import world
-from tests.bench.report import Figure, Run, show, write
+from tests.bench.report import Run, show, write
 
 
 def main() -> None:
@@ -19,24 +21,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-composition", description=__doc__)
     parser.add_argument("--seconds", type=float, default=2, help="counted time of each run")
     parser.add_argument("--repeats", type=int, default=7, help="runs of each alternative")
+    parser.add_argument("--only", choices=["alternatives", "steps"], help="measure just this")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it works")
     parser.add_argument("--before", default="", metavar="REVISION", help="also measure a plain endpoint of other code")
     parser.add_argument("--out", type=Path, default=Path("tests/bench/results/latest_composition.json"))
     arguments = parser.parse_args()
     seconds, repeats = (0.5, 1) if arguments.quick else (arguments.seconds, arguments.repeats)
     with tempfile.TemporaryDirectory() as directory:
-        runs, figures = uvloop.run(_measure(Path(directory), seconds, repeats, arguments.before))
+        runs, taken = uvloop.run(_measure(Path(directory), seconds, repeats, arguments))
+    figures = [*alternatives.figures(runs), *steps.figures(taken)]
+    if taken:
+        steps.show(taken)
     show(runs, figures)
-    write(arguments.out, runs, figures)
+    write(arguments.out, [*runs, *taken], figures)
 
 
-async def _measure(directory: Path, seconds: float, repeats: int, before: str) -> tuple[list[Run], list[Figure]]:
+async def _measure(
+    directory: Path, seconds: float, repeats: int, arguments: argparse.Namespace
+) -> tuple[list[Run], list[Taken]]:
     definitions = make()
     runs: list[Run] = []
-    async with world(directory, definitions, before) as opened:
-        for _ in range(repeats):
+    taken: list[Taken] = []
+    async with world(directory, definitions, arguments.before) as opened:
+        for _ in range(repeats if arguments.only != "steps" else 0):
             runs += await alternatives.measure(opened, definitions, seconds)
-    return runs, list(alternatives.figures(runs))
+        if arguments.only != "alternatives":
+            async with failing(opened, definitions.rows) as gateway:
+                for _ in range(repeats):
+                    taken += await steps.measure(gateway, seconds)
+                for _ in range(repeats):
+                    taken += await steps.measure_open(gateway, seconds)
+    return runs, taken
 
 
 if __name__ == "__main__":

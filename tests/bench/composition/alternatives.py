@@ -49,7 +49,9 @@ async def _run(rival: Rival, endpoint: str, definitions: Definitions, seconds: f
 
 
 def figures(runs: Sequence[Run]) -> Iterator[Figure]:
-    """Compare what was measured in each round."""
+    """Compare what was measured in each round; nothing, if nothing was."""
+    if not runs:
+        return
 
     def cpu(name: str) -> list[float]:
         return [run.total_cpu_us for run in of(runs, name, CALLERS)]

@@ -39,7 +39,8 @@ class Definitions:
 
     def requests(self, endpoint: str) -> list[Request]:
         """Requests of one row for an endpoint, with their answers."""
-        return self.rows.requests(f"{NAMESPACE}/{endpoint}", self.answers[endpoint], self.given.get(endpoint))
+        given = self.given.get(endpoint)
+        return self.rows.requests(f"{NAMESPACE}/{endpoint}", self.answers[endpoint], given, stored=given is None)
 
 
 def make() -> Definitions:

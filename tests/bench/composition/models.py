@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from onnx import NodeProto, helper
 
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest
@@ -41,15 +43,20 @@ class Network:
     @property
     def onnx(self) -> OnnxModel:
         """The model of it."""
-        weights: dict[str, Floats] = {}
+        nodes, weights = self.nodes(SCORE.name)
+        return build(nodes, [FEATURES], [SCORE], weights)
+
+    def nodes(self, output: str) -> tuple[list[NodeProto], dict[str, npt.NDArray[Any]]]:
+        """What computes the output from the features, and its weights by name."""
+        weights: dict[str, npt.NDArray[Any]] = {}
         nodes, last = [], FEATURES.name
         for number, (matrix, bias) in enumerate(self.layers):
             weights |= {f"w{number}": matrix, f"b{number}": bias}
             nodes.append(helper.make_node("Gemm", [last, f"w{number}", f"b{number}"], [f"z{number}"]))
             final = number == len(self.layers) - 1
-            last = SCORE.name if final else f"a{number}"
+            last = output if final else f"a{number}"
             nodes.append(helper.make_node("Sigmoid" if final else "Relu", [f"z{number}"], [last]))
-        return build(nodes, [FEATURES], [SCORE], weights)
+        return nodes, weights
 
 
 def network(seed: int) -> Network:
@@ -110,12 +117,27 @@ class Rows:
     features: Floats
 
     def requests(
-        self, endpoint: str, answers: Floats, given: dict[str, Floats] | None = None
+        self,
+        endpoint: str,
+        answers: npt.NDArray[Any],
+        given: Mapping[str, npt.NDArray[Any]] | None = None,
+        *,
+        stored: bool = True,
     ) -> list[tuple[bytes, list[float]]]:
-        """A serialized request for each row, with its answer; `given` are request-time features in place of stored ones."""
+        """A serialized request for each row, with its answer.
+
+        `given` are request-time features [KEYS] or [KEYS, width]; without `stored` ones there are no entity keys.
+        """
+        columns = self.columns if stored else {}
         return [
-            (_request(self, endpoint, row, given or {}), np.atleast_1d(answers[row]).tolist()) for row in range(KEYS)
+            (_request(endpoint, columns, given or {}, slice(row, row + 1)), np.atleast_1d(answers[row]).tolist())
+            for row in range(KEYS)
         ]
+
+    def batches(self, endpoint: str, given: Mapping[str, npt.NDArray[Any]], size: int) -> Iterator[bytes]:
+        """Serialized requests of so many rows, for all of them."""
+        for start in range(0, KEYS, size):
+            yield _request(endpoint, self.columns, given, slice(start, start + size))
 
 
 def rows() -> Rows:
@@ -128,10 +150,16 @@ def rows() -> Rows:
     return Rows(values, columns, np.concatenate([values[view][order[view]] for view in WIDTHS], axis=1))
 
 
-def _request(rows: Rows, endpoint: str, row: int, given: dict[str, Floats]) -> bytes:
-    entities = [] if given else [Tensor(name=name, strings=[keys[row]]) for name, keys in rows.columns.items()]
-    features = [Tensor(name=name, floats=np.atleast_1d(values[row])) for name, values in given.items()]
+def _request(
+    endpoint: str, columns: Mapping[str, Sequence[str]], given: Mapping[str, npt.NDArray[Any]], rows: slice
+) -> bytes:
+    entities = [Tensor(name=name, strings=keys[rows]) for name, keys in columns.items()]
+    features = [_tensor(name, values[rows].ravel()) for name, values in given.items()]
     return PredictRequest(endpoint=endpoint, entities=entities, features=features).SerializeToString()
+
+
+def _tensor(name: str, values: npt.NDArray[Any]) -> Tensor:
+    return Tensor(name=name, ints=values) if values.dtype.kind == "i" else Tensor(name=name, floats=values)
 
 
 @dataclass(frozen=True)
