@@ -83,7 +83,7 @@ def _extreme(better: np.ufunc, members: Sequence[Array], counting: Flags | None)
         return reduce(better, members)
     best, known = members[0].copy(), counting[0]
     for member, flags in zip(members[1:], counting[1:], strict=True):
-        better(best, member, out=best, where=(known & flags)[:, np.newaxis])
+        better(best, member, out=best, where=flags[:, np.newaxis])
         np.copyto(best, member, where=(flags & ~known)[:, np.newaxis])
         known = known | flags
     return best

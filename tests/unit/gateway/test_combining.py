@@ -57,7 +57,7 @@ def ensembles(draw: st.DrawFn, elements: Callable[[int], st.SearchStrategy[Any]]
 
 def floats(number: int) -> st.SearchStrategy[float]:
     """Finite numbers of the type."""
-    return st.floats(width=list(FLOATS)[number], allow_nan=False, allow_infinity=False)  # type: ignore[call-overload]
+    return st.floats(width=list(FLOATS)[number], allow_nan=False, allow_infinity=False)  # type: ignore[arg-type]
 
 
 OF_FLOATS = ensembles(floats, list(FLOATS.values()))
@@ -81,11 +81,12 @@ def test_mean_is_exact_but_for_rounding(ensemble: Ensemble, weighted: bool) -> N
         if taken:
             counted = [ensemble.members[place][row, column] for place in taken]
             parts = [Fraction(ensemble.weights[place] if weighted else 1) for place in taken]
-            exact = sum(Fraction(float(x)) * part for x, part in zip(counted, parts, strict=True)) / sum(parts)
-            value = values[row, column]
-            size = max(abs(Fraction(float(x))) for x in counted)
-            spacing = Fraction(float(np.spacing(abs(value)))) if abs(value) < np.finfo(value.dtype).max else 0
-            assert abs(Fraction(float(value)) - exact) <= spacing + size * Fraction(1, 2**50)
+            products = (Fraction(float(x)) * part for x, part in zip(counted, parts, strict=True))
+            exact = sum(products, Fraction()) / sum(parts, Fraction())
+            value = float(values[row, column])
+            spacing = float(np.spacing(abs(values[row, column]))) if abs(value) < np.finfo(values.dtype).max else 0.0
+            rounding = max(abs(float(x)) for x in counted) * 2**-50
+            assert abs(Fraction(value) - exact) <= Fraction(spacing) + Fraction(rounding)
             assert min(counted) <= value <= max(counted)
 
 
@@ -166,10 +167,30 @@ def test_weights(values: list[float | None], weights: tuple[float, ...], expecte
     assert expected == combine(EnsembleMethod.WEIGHTED_MEAN, members, present, weights)[0].item()
 
 
-def test_mean_of_the_largest() -> None:
-    """Shares of 1 that are rounded up do not make it infinite."""
-    largest = np.array([[np.finfo(np.float64).max]])
-    assert largest == combine(EnsembleMethod.MEAN, [largest] * 5, [None] * 5)[0]
+@pytest.mark.parametrize("count", [6, 9, 11])
+def test_mean_of_what_is_alike_is_that(count: int) -> None:
+    """Shares of 1 do not add up to it for so many: ones would be more than a probability, and the largest infinite."""
+    for value in (1.0, np.finfo(np.float64).max):
+        alike = np.array([[value], [value]])
+        some_rows = np.array([True, False])
+        assert [[value], [value]] == combine(EnsembleMethod.MEAN, [alike] * count, [None] * count)[0].tolist()
+        present = [some_rows] * count
+        assert [[value], [0.0]] == combine(EnsembleMethod.MEAN, [alike] * count, present)[0].tolist()
+
+
+def test_rows_of_many_members_stand_alone() -> None:
+    """Sums are taken in the order of the members, however many there are."""
+    drawn = np.random.default_rng(7)
+    members = list(drawn.random((10, 50, 1)))
+    weights = tuple(drawn.random(10).tolist())
+    flags = [drawn.random(50) < 0.9 for _ in members]
+    values, _ = combine(EnsembleMethod.WEIGHTED_MEAN, members, flags, weights)
+    for row in range(50):
+        alone = Ensemble(members, list(flags), weights).row(row)
+        assert values[row] == combine(EnsembleMethod.WEIGHTED_MEAN, *alone)[0]
+        if all(each[row] for each in flags):
+            whole = combine(EnsembleMethod.WEIGHTED_MEAN, alone.members, [None] * 10, weights)
+            assert values[row] == whole[0]
 
 
 @pytest.mark.parametrize(
