@@ -42,6 +42,7 @@ def _endpoint_info(endpoint: Endpoint) -> gateway_pb.EndpointInfo:
             gateway_pb.VersionShare(version=route.target.version, percent=percent, reason=route.reason.value)  # type: ignore[arg-type]
             for route, percent in endpoint.split.shares()
         ],
+        fallbacks=[step.subject for step in endpoint.fallbacks.get(target, ())],
     )
 
 

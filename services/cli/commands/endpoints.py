@@ -118,6 +118,7 @@ def _print_one(info: EndpointInfo) -> None:
             "entity keys": keys,
             "features": ", ".join(map(_spec, info.request_features)),
             "outputs": ", ".join(map(_spec, info.outputs)),
+            "fallbacks": ", then ".join(info.fallbacks),
             "timeout": durations.exact(info.default_timeout_ms),
             "try": sample_command(info.name, info.sample),
         }

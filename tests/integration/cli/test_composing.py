@@ -94,6 +94,8 @@ def test_a_ladder_is_shown_as_it_was_written(world: World) -> None:
     assert "1 unchanged" in succeed("apply", "-f", file, *world.at)
     shown = succeed("endpoints", "show", "composed", "--yaml", *world.at)
     assert yaml.safe_load(LADDER) == yaml.safe_load(shown)
+    called = succeed("endpoints", "show", "composed", *world.at)
+    assert "version 1.0.0, then last_answer, then answer" in called
     changed = world.file("changed.yaml", LADDER.replace("0.1", "0.3").replace("10m", "1h"))
     assert [
         "~ Endpoint composed",

@@ -6,6 +6,8 @@ import asyncio
 
 from predictmesh.gateway.v1 import provenance_pb2
 from predictmesh.registry.v1 import feature_view_pb2
+from predictmesh.registry.v1.endpoint_pb2 import Fallback, StaticAnswer
+from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.gateway.convert import decode_predict
 from services.gateway.convert_listing import encode_endpoints
 from services.gateway.convert_snapshot import TableBuilder
@@ -50,6 +52,20 @@ def test_sample_can_be_sent() -> None:
         return member(table.endpoint("m").default.target, *request.entities, features=request.features).rows
 
     assert 1 == asyncio.run(rows())
+
+
+def test_fallbacks() -> None:
+    """What may answer in place of the version, in order and as provenance calls it."""
+    stored = view("n", "v:FP32", carrier="STRING")
+    versions = [version({"x:FP32": ["n:v"]}, number=number, digest=number) for number in ("1.0.0", "1.1.0")]
+    answer = StaticAnswer(outputs=[Tensor(name="y", floats=[0.5])])
+    steps = [Fallback(version="1.0.0"), Fallback(last_answer_max_age_ms=60_000), Fallback(answer=answer)]
+    laddered = endpoint({"version": "1.1.0"}, name="a", fallbacks=steps)
+    plain = endpoint({"version": "1.1.0"}, name="b")
+    table = TableBuilder().build(snapshot(stored, versions=versions, endpoints=[laddered, plain]))
+    assert [["version 1.0.0", "last_answer", "answer"], []] == [
+        list(info.fallbacks) for info in encode_endpoints(table).endpoints
+    ]
 
 
 def test_shares() -> None:

@@ -468,6 +468,7 @@ class EndpointInfo(_message.Message):
     DEFAULT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    FALLBACKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     description: _builtins.str
@@ -498,6 +499,12 @@ class EndpointInfo(_message.Message):
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionShare]:
         """Every version that answers requests without a pin, with its share."""
 
+    @_builtins.property
+    def fallbacks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What answers the rows that the version fails, step by step, as provenance calls it: `version 1.0.0`, `last_answer` or
+        `answer`. Empty: such rows fail.
+        """
+
     def __init__(
         self,
         *,
@@ -511,10 +518,11 @@ class EndpointInfo(_message.Message):
         default_timeout_ms: _builtins.int = ...,
         sample: Global___PredictRequest | None = ...,
         versions: _abc.Iterable[Global___VersionShare] | None = ...,
+        fallbacks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_timeout_ms", b"default_timeout_ms", "description", b"description", "entity_keys", b"entity_keys", "model", b"model", "name", b"name", "outputs", b"outputs", "request_features", b"request_features", "sample", b"sample", "version", b"version", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_timeout_ms", b"default_timeout_ms", "description", b"description", "entity_keys", b"entity_keys", "fallbacks", b"fallbacks", "model", b"model", "name", b"name", "outputs", b"outputs", "request_features", b"request_features", "sample", b"sample", "version", b"version", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
