@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -34,14 +35,11 @@ ROW_BYTES = 430
 TIDIED_ROWS = 64
 
 
-class _Answer(NamedTuple):
-    """A row's answer; `made` in seconds of the monotonic clock. Of each output the bytes, or for BYTES their elements."""
-
-    made: float
-    as_of_us: int
-    version: str
-    runtime: str
-    outputs: tuple[bytes | tuple[bytes, ...], ...]
+# Of each output of a row the bytes, or of BYTES the elements.
+Values = tuple[bytes | tuple[bytes, ...], ...]
+# A row's answer: when it was made in seconds of the monotonic clock, for which as_of in microseconds, by which version and
+# runtime, and what it is. Of all that is remembered the garbage collector leaves only plain tuples alone.
+Answer = tuple[float, int, str, str, Values]
 
 
 class _Kind(NamedTuple):
@@ -67,31 +65,49 @@ class Found:
 
 @dataclass(slots=True, eq=False)
 class _Shelf:
-    """The answers of one kind, the oldest first. `max_bytes` bounds them, and none is kept for longer than `max_age_s`."""
+    """The answers of one kind, the oldest first. `max_bytes` bounds them, and none is kept for longer than `max_age_s`.
+
+    `row_bytes` is what each takes beside its texts, which are in BYTES outputs if `has_texts`.
+    """
 
     kind: _Kind
+    row_bytes: int
+    has_texts: bool
     max_bytes: int = 0
     max_age_s: float = 0.0
     bytes: int = 0
-    answers: OrderedDict[Key, _Answer] = field(default_factory=OrderedDict)
+    answers: OrderedDict[Key, Answer] = field(default_factory=OrderedDict)
 
-    def put(self, key: Key, answer: _Answer) -> None:
+    def put(self, key: Key, answer: Answer) -> None:
         """Keep an answer in the place of the one before it."""
         before = self.answers.pop(key, None)
-        self.bytes += _size(key, answer) - (0 if before is None else _size(key, before))
         self.answers[key] = answer
+        if before is None:
+            self.bytes += self._size(key, answer)
+        elif self.has_texts:
+            self.bytes += self._size(key, answer) - self._size(key, before)
 
     def tidy(self, now: float) -> None:
         """Forget what is too much, and some of what is too old: nobody waits for all that has become so since."""
         while self.bytes > self.max_bytes:
             self._forget_oldest()
         for _ in range(TIDIED_ROWS):
-            if not self.answers or now - next(iter(self.answers.values())).made <= self.max_age_s:
+            if not self.answers or now - next(iter(self.answers.values()))[0] <= self.max_age_s:
                 return
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        self.bytes -= _size(*self.answers.popitem(last=False))
+        self.bytes -= self._size(*self.answers.popitem(last=False))
+
+    def _size(self, key: Key, answer: Answer) -> int:
+        size = self.row_bytes
+        if type(key) is str:
+            size += len(key)
+        elif type(key) is tuple:
+            size += sum(len(text) for text in key if type(text) is str)
+        if self.has_texts:
+            size += sum(len(text) for values in answer[4] if type(values) is tuple for text in values)
+        return size
 
 
 class _Place(NamedTuple):
@@ -132,7 +148,7 @@ class LastAnswers:
         known = {shelf.kind: shelf for shelf in self._shelves} if table.log_id == self._log_id else {}
         self._log_id = table.log_id
         wanted = {(name, target): (_kind(name, target), age) for name, target, age in _remembering(table)}
-        shelves = {kind: known.get(kind) or _Shelf(kind) for kind, _ in wanted.values()}
+        shelves = {kind: known.get(kind) or _shelf(kind, at[1]) for at, (kind, _) in wanted.items()}
         for kind, age in wanted.values():
             shelves[kind].max_age_s = age
             shelves[kind].max_bytes = self._max_bytes // len(shelves)
@@ -147,12 +163,12 @@ class LastAnswers:
         place = self._places.get((endpoint, target))
         if place is None:
             return
-        now = self._now()
+        shelf, now, errors = place.shelf, self._now(), outcome.row_errors
         rows = zip(*map(_by_row, outcome.outputs), strict=True)
-        for row, (key, outputs) in enumerate(zip(_keys(keys, place.columns), rows, strict=True)):
-            if row not in outcome.row_errors:
-                place.shelf.put(key, _Answer(now, as_of_us, target.version, outcome.runtime, outputs))
-        place.shelf.tidy(now)
+        for row, (key, values) in enumerate(zip(_keys(keys, place.columns), rows, strict=True)):
+            if row not in errors:
+                shelf.put(key, (now, as_of_us, target.version, outcome.runtime, values))
+        shelf.tidy(now)
 
     def find(
         self, endpoint: str, target: Target, keys: Keys, rows: Sequence[int], as_of_us: int, max_age_s: float
@@ -165,7 +181,7 @@ class LastAnswers:
         place = self._places.get((endpoint, target))
         by_row = list(_keys(keys, place.columns)) if place is not None else []
         now = self._now()
-        answers: list[_Answer] = []
+        answers: list[Answer] = []
         found: list[int] = []
         errors: dict[int, MeshError] = {}
         for index, row in enumerate(rows):
@@ -177,15 +193,15 @@ class LastAnswers:
                 found.append(index)
                 answers.append(answer)
         outputs = [
-            _array([answer.outputs[number] for answer in answers], spec, found, len(rows))
+            _array([answer[4][number] for answer in answers], spec, found, len(rows))
             for number, spec in enumerate(target.outputs)
         ]
-        outcome = Outcome(outputs, errors, [], [], answers[0].runtime if answers else "")
         if not answers:
-            return Found(outcome)
-        versions = {answer.version for answer in answers}
-        oldest_s = now - min(answer.made for answer in answers)
-        return Found(outcome, answers[0].version if len(versions) == 1 else "", int(oldest_s * 1000))
+            return Found(Outcome(outputs, errors, [], [], ""))
+        oldest, _, version, runtime, _ = min(answers, key=itemgetter(0))
+        outcome = Outcome(outputs, errors, [], [], runtime)
+        same = all(answer[2] == version for answer in answers)
+        return Found(outcome, version if same else "", int((now - oldest) * 1000))
 
 
 def _remembering(table: RoutingTable) -> Iterable[tuple[str, Target, float]]:
@@ -204,6 +220,11 @@ def _kind(endpoint: str, target: Target) -> _Kind:
         tuple(sorted((key.name, key.is_int) for key in target.keys)),
         tuple((output.name, output.dtype.name, output.shape) for output in target.outputs),
     )
+
+
+def _shelf(kind: _Kind, target: Target) -> _Shelf:
+    numbers = [np.dtype(spec.dtype.numpy).itemsize * spec.width for spec in target.outputs if spec.dtype.value]
+    return _Shelf(kind, ROW_BYTES + sum(numbers), len(numbers) < len(target.outputs))
 
 
 def _columns(target: Target) -> tuple[int, ...]:
@@ -226,22 +247,15 @@ def _by_row(output: Array) -> Sequence[bytes | tuple[bytes, ...]]:
     return [packed[start : start + size] for start in range(0, len(packed), size)]
 
 
-def _size(key: Key, answer: _Answer) -> int:
-    texts = key if isinstance(key, tuple) else (key,)
-    size = ROW_BYTES + sum(len(text) for text in texts if isinstance(text, str))
-    for values in answer.outputs:
-        size += len(values) if isinstance(values, bytes) else sum(map(len, values))
-    return size
-
-
-def _unusable(answer: _Answer | None, now: float, as_of_us: int, max_age_s: float) -> MeshError | None:
+def _unusable(answer: Answer | None, now: float, as_of_us: int, max_age_s: float) -> MeshError | None:
     """Return why an answer cannot stand in for another one."""
     if answer is None:
         return NoLastAnswer("no answer is remembered for these keys")
-    age_s = now - answer.made
+    made, made_for_us = answer[:2]
+    age_s = now - made
     if age_s > max_age_s:
         return NoLastAnswer(f"the last answer is {age_s:.0f} s old, more than {max_age_s:g} s")
-    if abs(as_of_us - answer.as_of_us) > max_age_s * 1e6:
+    if abs(as_of_us - made_for_us) > max_age_s * 1e6:
         return NoLastAnswer(f"the last answer was made for an as_of more than {max_age_s:g} s off")
     return None
 
