@@ -27,7 +27,8 @@ OVERHEAD_US, CASCADE_SHARE, UNUSED = 60.0, (1.3, 1 - SURE), 1.05
 
 async def measure(world: World, definitions: Definitions, seconds: float) -> list[Run]:
     """Ask for everything once, what is compared one after the other."""
-    found = [await _run(world.mesh, name, definitions, seconds) for name in (PLAIN, LADDERED, REMEMBERED)]
+    names = (SECOND_STAGE, CASCADE, PLAIN, LADDERED, REMEMBERED)
+    found = [await _run(world.mesh, name, definitions, seconds) for name in names]
     if world.before is not None:
         found.append(await _run(world.before, PLAIN, definitions, seconds, BEFORE))
     for name, nodes in NODES.items():
@@ -36,7 +37,7 @@ async def measure(world: World, definitions: Definitions, seconds: float) -> lis
                 found.append(await _run(world.mesh, node, definitions, seconds))
         found.append(await _run(world.mesh, name, definitions, seconds))
         found.append(await _run(world.by_hand, name + _BY_HAND, definitions, seconds))
-    return found + [await _run(world.mesh, name, definitions, seconds) for name in (CASCADE, SECOND_STAGE)]
+    return found
 
 
 async def _run(rival: Rival, endpoint: str, definitions: Definitions, seconds: float, name: str = "") -> Run:
