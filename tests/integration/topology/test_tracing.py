@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
 import pytest_asyncio
 
-from tests.worlds.collector import Collector, Span, collector
+from tests.integration.topology.conftest import arrived
+from tests.worlds.collector import Collector, Span
 from tests.worlds.mesh import connect
 from tests.worlds.models import echo
 from tests.worlds.resources import field, values, view
@@ -21,21 +22,6 @@ from tests.worlds.up import Up, up
 CALLER = "00f067aa0ba902b7"
 GATEWAY, FEATURES, MODEL = (f"predictmesh-{service}" for service in ("gateway", "features", "model"))
 PREDICT = "predictmesh.gateway.v1.PredictionService/Predict"
-
-
-@pytest.fixture(scope="module")
-def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    """The collector."""
-    with collector(tmp_path_factory.mktemp("collector")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(receiver: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """Four processes that send their spans there, and sample only what their callers have sampled."""
-    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
-    with up(tmp_path_factory.mktemp("up"), "--trace-sample-ratio", "0", env=environment) as started:
-        yield started
 
 
 @pytest_asyncio.fixture
@@ -56,16 +42,6 @@ async def call(own: Sandbox, trace_id: str, *, sampled: bool = True, endpoint: s
     request = own.request(endpoint, {"rider_id": ["a"]})
     answer = await own.mesh.gateway.Predict(request, metadata=(header,), timeout=TIMEOUT_S)
     assert ([1.0], trace_id) == (values(answer.outputs[0]), answer.provenance.trace_id)
-
-
-async def arrived(receiver: Collector, trace_id: str, service: str) -> list[Span]:
-    """Wait for a trace's span of a service; return the trace."""
-
-    async def there() -> bool:
-        return any(span.service == service for span in receiver.trace(trace_id))
-
-    await eventually(there, f"a span of {service}")
-    return receiver.trace(trace_id)
 
 
 async def whole(receiver: Collector, trace_id: str) -> list[Span]:
