@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from services.gateway.routing import Endpoint
     from services.gateway.target import Target
 
-# What is left for steps that need no call, and for the answer on its way to the caller: at most this share of the time.
+# What is left for steps that need no call, and for the answer on its way to the caller: so many seconds, within these
+# shares of a request's time.
 MEMORY_S = 0.005
-MEMORY_SHARE = 0.1
+MEMORY_SHARE, MOST_MEMORY_SHARE = 0.05, 0.1
 # What is left for later steps at most, if versions are among them, and for each version at least.
 LATER_SHARE = 0.5
 LEAST_VERSION_S = 0.005
@@ -44,13 +45,17 @@ BATCHES = 2
 
 
 class _Request(NamedTuple):
-    """A request on its way: as it came, as its route's `target` takes it, and until when it must be answered."""
+    """A request on its way: as it came, as its route's `target` takes it, and until when it must be answered.
+
+    `kept_s` are left at the end, in seconds.
+    """
 
     call: PredictCall
     endpoint: Endpoint
     target: Target
     member: Member
     deadline: Deadline
+    kept_s: float
 
 
 class Ladder:
@@ -77,7 +82,8 @@ class Ladder:
         start, left = time.perf_counter_ns(), deadline.remaining()
         if left <= 0:
             return await self._lanes.of(target).answer(member), ()
-        share = self._share(left, steps)
+        kept_s = min(max(MEMORY_S, left * MEMORY_SHARE), left * MOST_MEMORY_SHARE)
+        share = self._share(left, steps, kept_s)
         member.deadline = Deadline(deadline.at - left + share)
         outcome: Outcome | None = None
         try:
@@ -93,7 +99,7 @@ class Ladder:
         merging = Merging(target, member.rows, outcome, errors, step)
         if outcome is not None and not merging.open:
             return outcome, ()
-        await self._descend(steps, _Request(call, endpoint, target, member, deadline), merging)
+        await self._descend(steps, _Request(call, endpoint, target, member, deadline, kept_s), merging)
         return merging.outcome(), merging.steps
 
     async def _descend(self, steps: Sequence[Fallback], request: _Request, merging: Merging) -> None:
@@ -138,7 +144,7 @@ class Ladder:
         left = request.deadline.remaining()
         if left < LEAST_S:
             return DeadlineExceeded("no time was left for it")
-        share = self._share(left, later)
+        share = self._share(left, later, request.kept_s)
         try:
             call = rows_of(request.call, rows, request.member.rows)
             member = member_of(call, target, Deadline(request.deadline.at - left + share), calls.current())
@@ -148,7 +154,7 @@ class Ladder:
         except MeshError as error:
             return _told(error, share, request.deadline)
 
-    def _share(self, left: float, later: Sequence[Fallback]) -> float:
+    def _share(self, left: float, later: Sequence[Fallback], kept_s: float) -> float:
         """Return how much of the time that is left a version may take, in seconds, before `later` steps are taken."""
         if not later:
             return left
@@ -156,7 +162,7 @@ class Ladder:
         for step in later:
             if type(step) is VersionStep:
                 needs += max(BATCHES * self._lanes.p99_s(step.target), LEAST_VERSION_S)
-        return left - min(needs + MEMORY_S, left * (LATER_SHARE if needs else MEMORY_SHARE))
+        return left - min(needs + kept_s, left * LATER_SHARE)
 
 
 def _us_since(start_ns: int) -> int:

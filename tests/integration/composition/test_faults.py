@@ -22,7 +22,7 @@ from tests.worlds.graphs import cascade, ensemble, graph, node
 from tests.worlds.sandbox import Sandbox
 
 GOOD, OTHER = (1.0, 2.0, 3.0), (10.0, 20.0, 60.0)
-BROUGHT_S = 1.0
+BROUGHT_S = 1.5
 # How much later than at its deadline a call may end here, on a machine that is busy otherwise.
 LATE_S = 1.0
 
