@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.gateway.combining import combine, confidence
@@ -20,6 +20,7 @@ from services.gateway.graphs import ConfidenceMeasure, EnsembleMethod
 Array = npt.NDArray[Any]
 FLOATS = {16: np.dtype("<f2"), 32: np.dtype("<f4"), 64: np.dtype("<f8")}
 NAN = math.nan
+examples = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Ensemble(NamedTuple):
@@ -70,6 +71,7 @@ COMBINED = [
 ]
 
 
+@examples
 @given(OF_FLOATS, st.booleans())
 def test_mean_is_exact_but_for_rounding(ensemble: Ensemble, weighted: bool) -> None:
     """The mean by weight of the members that count, rounded to their type once; never outside of them."""
@@ -90,6 +92,7 @@ def test_mean_is_exact_but_for_rounding(ensemble: Ensemble, weighted: bool) -> N
             assert min(counted) <= value <= max(counted)
 
 
+@examples
 @given(OF_FLOATS | OF_INTS)
 def test_largest(ensemble: Ensemble) -> None:
     """The largest of the members that count, of each element."""
@@ -99,6 +102,7 @@ def test_largest(ensemble: Ensemble) -> None:
         assert not counted or max(counted) == values[row, column]
 
 
+@examples
 @given(OF_INTS | OF_TEXTS)
 def test_vote(ensemble: Ensemble) -> None:
     """The most frequent value of the members that count; of equally many the one that the first member has."""
@@ -109,6 +113,7 @@ def test_vote(ensemble: Ensemble) -> None:
         assert not counted or Counter(counted).most_common(1)[0][0] == values[row, column]
 
 
+@examples
 @given(st.data())
 @pytest.mark.parametrize(("strategy", "methods"), COMBINED)
 def test_rows_stand_alone(
@@ -123,6 +128,7 @@ def test_rows_stand_alone(
         assert (present is None or present[row]) == (there is None)
 
 
+@examples
 @given(st.data())
 @pytest.mark.parametrize(("strategy", "methods"), COMBINED)
 def test_flags_of_all_are_as_none(
@@ -137,6 +143,7 @@ def test_flags_of_all_are_as_none(
             assert combine(method, *whole)[0].tolist() == values[row : row + 1].tolist()
 
 
+@examples
 @given(st.data())
 @pytest.mark.parametrize(("strategy", "methods"), COMBINED)
 def test_presence(strategy: st.SearchStrategy[Ensemble], methods: list[EnsembleMethod], data: st.DataObject) -> None:

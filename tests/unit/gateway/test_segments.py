@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.gateway.segments import segments_of
@@ -71,6 +71,7 @@ def _some(names: list[str]) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(st.sampled_from(names), max_size=2, unique=True).map(tuple) if names else st.just(())
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(graphs())
 def test_whatever_is_taken_from_is_there(
     graph: tuple[dict[str, tuple[str, ...]], list[str], list[list[str]]],
