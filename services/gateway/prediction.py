@@ -202,4 +202,6 @@ class Prediction:
     @property
     def answered_by(self) -> LadderStep | None:
         """The step of the ladder that answered every row; None if the route's version answered any."""
+        if not self.ladder:
+            return None
         return next((step for step in self.ladder[1:] if len(step.answered) == self.rows), None)

@@ -42,14 +42,15 @@ class Record:
 def record_of(endpoint: Endpoint, policy: OutcomePolicy, prediction: Prediction, now_us: int) -> Record | None:
     """Return what is kept of a prediction; None if the version that answered has no such score.
 
-    If a version of the fallback ladder has answered every row, it is that version's, and no release's. Outcomes may come until `expire_ms` after `now_us`, not after as_of, which may be long ago.
+    If a version of the fallback ladder has answered every row, it is that version's, and no release's. Outcomes may come
+    until `expire_ms` after `now_us`, not after as_of, which may be long ago.
     """
-    if prediction.target is not prediction.route.target:
-        prediction = replace(prediction, route=Route(prediction.target, RouteReason.FALLBACK), ladder=())
-    route = prediction.route
     scores = _scores(prediction, policy)
     if scores is None:
         return None
+    if _stands_in(prediction):
+        prediction = replace(prediction, route=Route(prediction.target, RouteReason.FALLBACK), ladder=())
+    route = prediction.route
     explanation = prediction.outcome.explanation
     return Record(
         prediction_id=prediction.prediction_id,
@@ -77,9 +78,15 @@ def _scores(prediction: Prediction, policy: OutcomePolicy) -> list[float] | None
     if place is None:
         return None
     scores = [float(score) for score in prediction.outcome.outputs[place][:, policy.element].tolist()]
-    for row in prediction.outcome.row_errors.keys() | prediction.fallback_rows:
+    elsewhere = set() if _stands_in(prediction) else prediction.fallback_rows
+    for row in prediction.outcome.row_errors.keys() | elsewhere:
         scores[row] = math.nan
     return scores
+
+
+def _stands_in(prediction: Prediction) -> bool:
+    """Whether another version has answered every row in place of the route's."""
+    return prediction.target is not prediction.route.target
 
 
 def _place(target: Target, policy: OutcomePolicy) -> int | None:
