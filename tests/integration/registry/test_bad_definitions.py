@@ -14,11 +14,13 @@ from services.mesh.errors import Code, MeshError, Reason
 from services.registry.definitions import (
     DataType,
     Entity,
+    Fallback,
     KeyType,
     MetricGate,
     Resource,
     Route,
     StalePolicy,
+    StaticAnswer,
     Tensor,
 )
 from tests.support.definitions import column, endpoint, entity, field, model, view
@@ -190,6 +192,27 @@ BAD_ENDPOINTS: dict[str, tuple[Resource, Reason, str]] = {
     "an unknown alias": (endpoint("e", route=Route(alias="best")), Reason.UNKNOWN_ALIAS, "route.alias"),
     "a negative timeout": (endpoint("e", default_timeout_ms=-1), Reason.INVALID_DEFINITION, "default_timeout_ms"),
     "an endless timeout": (endpoint("e", default_timeout_ms=2**40), Reason.INVALID_DEFINITION, "default_timeout_ms"),
+    "a ladder of nothing": (endpoint("e", fallbacks=(Fallback(),)), Reason.INVALID_DEFINITION, "fallbacks[0]"),
+    "a ladder to an unknown version": (
+        endpoint("e", fallbacks=(Fallback(version="2.0.0"),)),
+        Reason.UNKNOWN_VERSION,
+        "fallbacks[0].version",
+    ),
+    "a last answer of last month": (
+        endpoint("e", fallbacks=(Fallback(last_answer_max_age_ms=31 * 86_400_000),)),
+        Reason.INVALID_DEFINITION,
+        "fallbacks[0].last_answer_max_age_ms",
+    ),
+    "a static answer of another type": (
+        endpoint("e", fallbacks=(Fallback(answer=StaticAnswer((column("y", strings=("late",)),))),)),
+        Reason.INVALID_DEFINITION,
+        "fallbacks[0].answer.outputs[0]",
+    ),
+    "a static answer of nothing": (
+        endpoint("e", fallbacks=(Fallback(answer=StaticAnswer(())),)),
+        Reason.INVALID_DEFINITION,
+        "fallbacks[0].answer.outputs",
+    ),
     "a sample with another column": (
         endpoint("e", sample_entities=(*RIDER, column("driver", strings=("d",)))),
         Reason.INVALID_DEFINITION,

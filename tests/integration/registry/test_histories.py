@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ from services.mesh.telemetry.tracing import open_tracing
 from services.registry.catalog import Catalog
 from services.registry.changes import decode
 from services.registry.convert import decode_event, encode
-from services.registry.definitions import Endpoint, Route, WeightedVersion
+from services.registry.definitions import Endpoint, Fallback, Route, StaticAnswer, WeightedVersion
 from services.registry.server import build
 from tests.integration.registry.conftest import fill
 from tests.support import registry as support
-from tests.support.definitions import endpoint, field, model, version, view
+from tests.support.definitions import column, endpoint, field, model, spec, version, view
 from tests.support.waiting import eventually
 
 NUMBERS = ["1.0.0", "1.1.0", "2.0.0"]
@@ -76,8 +77,10 @@ class World:
     async def apply(self, resource: Any) -> None:
         await self.client.apply(resource)
 
-    async def register(self, number: str) -> None:
-        await self.client.register(version(number))
+    async def register(self, number: str, output: str = "y") -> None:
+        """One with another output can neither stand in for the others nor have their static answers."""
+        signature = replace(version().signature, outputs=(spec(output),))
+        await self.client.register(version(number, signature=signature))
 
     async def delete(self, target: dict[str, Any]) -> None:
         await self.client.stub.Delete(pb.DeleteRequest(**target))
@@ -132,11 +135,19 @@ class World:
 
 
 def endpoints() -> st.SearchStrategy[Endpoint]:
-    """Endpoints that lead to versions in each way, which may not be there."""
+    """Endpoints that lead and fall back to versions in each way, which may not be there."""
     halves = tuple(WeightedVersion(number, 50) for number in NUMBERS[:2])
     routes = [Route(version=number) for number in NUMBERS]
     routes += [Route(alias="champion"), Route(range="1.x"), Route(weights=halves)]
-    return st.builds(lambda name, route: endpoint(name, route=route), st.sampled_from(NAMES), st.sampled_from(routes))
+    answer = Fallback(answer=StaticAnswer((column("y", doubles=(1 / 3,)),)))
+    fallbacks = [Fallback(version=selector) for selector in (*NUMBERS, "champion", "1.x", "2.x")]
+    ladders = st.lists(st.sampled_from([*fallbacks, Fallback(last_answer_max_age_ms=60_000), answer]), max_size=3)
+    return st.builds(
+        lambda name, route, ladder: endpoint(name, route=route, fallbacks=tuple(ladder)),
+        st.sampled_from(NAMES),
+        st.sampled_from(routes),
+        st.one_of(st.just([]), ladders),
+    )
 
 
 def steps() -> st.SearchStrategy[Step]:
@@ -153,7 +164,7 @@ def steps() -> st.SearchStrategy[Step]:
     )
     kinds: list[st.SearchStrategy[Step]] = [
         st.one_of(views, st.just(wider), models, endpoints()).map(lambda each: ("apply", each)),
-        number.map(lambda each: ("register", each)),
+        st.tuples(st.just("register"), number, st.sampled_from(["y", "z"])),
         st.tuples(st.just("start"), name, number),
         name.map(lambda each: ("start", each, "1.1.0")),
         st.tuples(st.sampled_from(["hold", "resume", "promote", "roll_back"]), name),
