@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from predictmesh.registry.v1.graph_pb2 import ConfidenceMeasure
 from services.cli.errors import Mistake
-from services.cli.graphs.diagram import Diagram
+from services.cli.graphs.diagram import Block, Diagram, Edge, Kind, Output, Port
 from services.cli.graphs.drawing import draw
 from services.cli.graphs.reading import read_diagram
 from tests.unit.cli.graphs.samples import composed, models
@@ -113,3 +117,39 @@ def test_version_that_is_gone() -> None:
     del found["tools/calibrate"]
     with pytest.raises(Mistake, match=r"no version 1\.0\.0 of model 'tools/calibrate'"):
         read_diagram("delay", composed(), found)
+
+
+@st.composite
+def diagrams(drawn: st.DrawFn) -> Diagram:
+    """Blocks that take any outputs of any blocks before them, some twice and some never."""
+    blocks: list[Block] = []
+    for number in range(drawn(st.integers(1, 8))):
+        ports = [Port(block.name, output.name) for block in blocks for output in block.gives]
+        taken = drawn(st.lists(st.sampled_from([None, *ports]), max_size=5))
+        edges = [Edge(port, f"n{number}", str(port), "FP32") for port in taken]
+        gives = [Output(f"o{index}", "FP32") for index in range(drawn(st.integers(0, 3)))]
+        blocks.append(Block(Kind.MODEL, f"n{number}", "", tuple(edges), tuple(gives)))
+    return Diagram(tuple(blocks))
+
+
+def origin(lines: list[str], number: int) -> str:
+    """Follow the line of an edge back to where it begins: the output there, as `block.output`."""
+    corner = re.search("[├╰]", lines[number])
+    if corner is None:
+        return "None"
+    while lines[number][corner.start()] != "╭":
+        number -= 1
+        assert lines[number][corner.start()] in "│├┼╭"
+    output = re.search(r"[┤┴]─? +(o\d)", lines[number])
+    head = next(found for line in reversed(lines[:number]) if (found := re.search(r"┌─ (n\d)", line)))
+    assert output is not None
+    return f"{head[1]}.{output[1]}"
+
+
+@given(diagrams())
+def test_lines_lead_from_outputs_to_those_that_take_them(diagram: Diagram) -> None:
+    """Whoever follows an edge back from its arrow comes to the output that its label names."""
+    lines = draw(diagram, 120, {})
+    edges = [(number, line.split("▸│  ")[1].split()[0]) for number, line in enumerate(lines) if "▸│" in line]
+    assert sum(len(block.takes) for block in diagram.blocks) == len(edges)
+    assert [label for _, label in edges] == [origin(lines, number) for number, _ in edges]
