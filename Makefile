@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help setup demo up mlserver perf-analyzer test check lint types boundaries contract stubs bench bench-model bench-release bench-composition protos release-protos lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with every dependency and an editable install
 
@@ -99,8 +99,8 @@ bench-model: setup ## Measure batching by deadline and learnt cost in front of T
 bench-release: setup ## Simulate releases, and measure what many definitions cost
 	@$(BIN)/python -m tests.bench.release
 
-bench-composition: setup ## Measure what compositions and fallback ladders cost
-	@$(BIN)/python -m tests.bench.composition
+bench-composition: setup ## Measure what compositions and fallback ladders cost (ARGS=--before=REVISION: beside other code, too)
+	@$(BIN)/python -m tests.bench.composition $(ARGS)
 
 protos: setup $(GOOGLEAPIS) ## Format the protos and write their stubs
 	$(BIN)/buf format protos --write

@@ -14,7 +14,7 @@ from tests.bench.rivals import Rival
 
 CALLERS = 32
 FIRST_STAGE, SECOND_STAGE, CASCADE = PLAIN, "trees", "cascade"
-BEFORE = "one, before"
+ONE_COMPOSED, BEFORE = "one-composed", "one, before"
 NODES = {
     "mean-of-2": ("one", "two"),
     "mean-of-4": ("one", "two", "three", "four"),
@@ -27,7 +27,7 @@ OVERHEAD_US, CASCADE_SHARE, UNUSED = 60.0, (1.3, 1 - SURE), 1.05
 
 async def measure(world: World, definitions: Definitions, seconds: float) -> list[Run]:
     """Ask for everything once, what is compared one after the other."""
-    names = (SECOND_STAGE, CASCADE, PLAIN, LADDERED, REMEMBERED)
+    names = (SECOND_STAGE, CASCADE, PLAIN, ONE_COMPOSED, LADDERED, REMEMBERED)
     found = [await _run(world.mesh, name, definitions, seconds) for name in names]
     if world.before is not None:
         found.append(await _run(world.before, PLAIN, definitions, seconds, BEFORE))
@@ -57,6 +57,8 @@ def figures(runs: Sequence[Run]) -> Iterator[Figure]:
     def cpu(name: str) -> list[float]:
         return [run.total_cpu_us for run in of(runs, name, CALLERS)]
 
+    single = [composed - plain for composed, plain in zip(cpu(ONE_COMPOSED), cpu(PLAIN), strict=True)]
+    yield Figure("a composition of one node, CPU a row beyond the node's own endpoint", single, "us", OVERHEAD_US)
     for name, nodes in NODES.items():
         count = len(nodes)
         by_client = map(sum, zip(*map(cpu, nodes), strict=True))

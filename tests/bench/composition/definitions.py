@@ -67,6 +67,7 @@ def make() -> Definitions:
         }
         | by_hand,
         graphs={
+            "one-composed": graph(_node("one"), score="one"),
             "mean-of-2": _ensemble("one", "two"),
             "mean-of-4": _ensemble("one", "two", "three", "four"),
             "pipeline": _pipeline(),
@@ -77,7 +78,7 @@ def make() -> Definitions:
         | {"cascade": staged.answers}
         | {"mean-of-2": pair, "mean-of-4": four, "pipeline": chain}
         | {"mean-of-2-by-hand": pair, "mean-of-4-by-hand": four, "pipeline-by-hand": chain}
-        | {LADDERED: scores["one"], REMEMBERED: scores["one"]},
+        | dict.fromkeys(("one-composed", LADDERED, REMEMBERED), scores["one"]),
         given={"scorer": {FEATURES.name: scaled}, "after": {"raw_score": raw}},
     )
 
