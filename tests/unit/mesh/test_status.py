@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Iterator
@@ -127,6 +128,15 @@ def test_plain_error_has_no_details_but_its_reason() -> None:
         from_status(status).retry_after_s,
         from_status(status).metadata,
     )
+
+
+@pytest.mark.parametrize("error", [detailed(Overloaded), RemoteError(Code.INTERNAL, Reason.RUNTIME_FAILED, "it broke")])
+def test_copy_says_the_same(error: MeshError) -> None:
+    """However the error was made; what is changed of a copy is not changed for others who have the error."""
+    copied = copy.copy(error)
+    assert (type(error), error.args, seen(error)) == (type(copied), copied.args, seen(copied))
+    copied.message = "something else"
+    assert "something else" != error.message
 
 
 def test_single_field_becomes_a_violation() -> None:
