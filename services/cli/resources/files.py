@@ -51,9 +51,9 @@ def read_resources(paths: Sequence[Path]) -> list[tuple[Document, Resource]]:
     found = []
     for document, kind in _documents(paths):
         if kind == "Version":
+            options = "" if "graph" in document.members() else " --artifact onnx=FILE"
             document.fail(
-                f"a version is registered with its artifacts, not applied: "
-                f"predictmesh models register -f {document.document.file} --artifact onnx=FILE"
+                f"a version is registered, not applied: predictmesh models register -f {document.document.file}{options}"
             )
         found.append((document.document, _READERS[kind](document)))
     if not found:

@@ -10,7 +10,7 @@ import yaml
 from predictmesh.registry.v1.graph_pb2 import ConfidenceMeasure, EnsembleMethod
 from predictmesh.registry.v1.model_pb2 import Version
 from services.cli.errors import Mistake
-from services.cli.resources.files import read_version_file
+from services.cli.resources.files import read_resources, read_version_file
 from services.cli.resources.versions import show_version
 
 VERSION = """\
@@ -84,6 +84,14 @@ def test_defaults_keep_their_type_open(tmp_path: Path) -> None:
     assert ([0.2], [1, 1]) == (list(late.doubles), list(late.shape))
     assert ([1, 2, 3, 4], [1, 2, 2]) == (list(grid.ints), list(grid.shape))
     assert (["late"], []) == (list(label.strings), list(label.shape))
+
+
+def test_it_is_not_applied(tmp_path: Path) -> None:
+    """The mistake says what does register it: nothing but the file."""
+    file = tmp_path / "version.yaml"
+    file.write_text(VERSION)
+    with pytest.raises(Mistake, match=f"predictmesh models register -f {file}$"):
+        read_resources([file])
 
 
 @pytest.mark.parametrize(

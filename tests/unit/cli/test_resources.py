@@ -206,7 +206,7 @@ BAD_RESOURCES = [
     (f"{MODEL}---\n{change(MODEL, 'delay', '[delay]')}", r"document 2, name: must be text, not a list"),
     ("kind: Model\nname: a\nname: b\n", r"line 1: a key stands twice in one mapping"),
     ("kind: [\n", r"line 2: "),
-    (VERSION, "registered with its artifacts, not applied: predictmesh models register -f"),
+    (VERSION, "registered, not applied: predictmesh models register -f .* --artifact onnx=FILE"),
 ]
 
 
