@@ -31,7 +31,7 @@ $(READY): requirements.lock pyproject.toml services/cli/triton/requirements.txt
 	@$(BIN)/predictmesh triton install || echo "Models run without Triton, then." >&2
 	@touch $@
 
-demo: setup ## Train on real flights, serve, and replay the test window (ARGS=--chaos: and kill Triton meanwhile)
+demo: setup ## Train on real flights, serve, replay the test window, release and compose versions (ARGS=--chaos: and kill processes)
 	@$(BIN)/predictmesh demo $(ARGS)
 
 up: setup ## Run all services in the foreground
