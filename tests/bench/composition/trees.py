@@ -15,7 +15,7 @@ from services.model.versions import TensorSpec
 from tests.bench.workload import Floats
 from tests.support.onnx_models import OnnxModel, build
 
-TREES, DEPTH = 3000, 6
+TREES, DEPTH = 2000, 6
 _SPLITS, _LEAVES = 2**DEPTH - 1, 2**DEPTH
 
 
