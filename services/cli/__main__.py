@@ -14,7 +14,7 @@ from services.cli.errors import one_line
 COMMANDS = {
     "apply": "Create or update views, models and endpoints from YAML files.",
     "artifacts": "Delete artifacts that no version names any more.",
-    "demo": "Train on real flights, serve, replay the test window, and release versions on it.",
+    "demo": "Train on real flights, serve, replay the test window, release versions on it, and compose them.",
     "endpoints": "List the endpoints and how to call them.",
     "events": "Show what has happened to the definitions, and who did it.",
     "explain": "Show every model input of a prediction and where it came from.",
