@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from services.gateway.assembly import input_errors, unpacked, zeros
-from services.gateway.combining import combine, confidence
+from services.gateway.combining import combine
 from services.gateway.errors import InvalidOutput
 from services.gateway.graph_outcome import outcome_at
-from services.gateway.graphs import CascadeNode, EnsembleNode, ModelNode, Port
+from services.gateway.graphs import EnsembleNode, ModelNode, Port
 from services.gateway.prediction import Inference, NodeState, RuntimeSource
 from services.gateway.slices import row_error, starts
 from services.mesh.errors import MeshError, RemoteError
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 # Places of rows in the batch, ascending.
 Index = npt.NDArray[np.intp]
-# Of rows that a node has not been asked about; the others are NodeState's.
-UNASKED = 0
+# Of rows that a node has not been asked about, or that it has failed; the other states are NodeState's.
+UNASKED, FAILED = 0, 255
 # A cascade's stage before any has answered.
 NO_STAGE = -1
 # Hears of a node's place, what became of rows there, and of how many.
@@ -62,6 +62,8 @@ class GraphBatch:
         self._open = np.ones(batch.rows, np.bool_)
         self._open_rows = counts
         self._inputs: dict[int, Array] = {}
+        # Whether any node has no answer for any row.
+        self._any_left_out = False
         self._lacking = self._errors_by_input()
 
     @property
@@ -98,6 +100,8 @@ class GraphBatch:
 
     def askable(self, place: int, node: ModelNode, index: Index) -> Index:
         """Return the open rows that have all that a node takes; the others are failures of the node."""
+        if not self._lacking and not self._any_left_out:
+            return self.opened(index)
         for feed in node.feeds:
             lacking = self._lacking.get(feed, {}) if isinstance(feed, int) else self._absent(feed, index)
             for row in index.tolist() if lacking else ():
@@ -109,24 +113,35 @@ class GraphBatch:
 
     def take(self, place: int, index: Index, inference: Inference, first: int) -> None:
         """Take a node's answer for rows, which begins at row `first` of the inference."""
-        node = self._model_node(place)
         end = first + len(index)
         outputs = [output[first:end] for output in inference.outputs]
-        self._put(place, index, outputs, NodeState.COMPUTED)
+        self.put(place, index, outputs, NodeState.COMPUTED)
         self.source[place, index] = len(self.sources)
         if inference.row_source is not None:
             self.source[place, index] += inference.row_source[first:end]
         self.sources += inference.sources
-        failed = {index[row - first]: code for row, code in inference.failed_rows.items() if first <= row < end}
-        for row, code in failed.items():
-            self.fail_node(place, np.array([row]), row_error(code))
+        failed = 0
+        for row, code in inference.failed_rows.items():
+            if first <= row < end:
+                failed += 1
+                self.fail_node(place, index[row - first : row - first + 1], row_error(code))
+        failed += self._fail_broken(place, index, outputs)
+        self._counted(place, "computed", len(index) - failed)
+
+    def _fail_broken(self, place: int, index: Index, outputs: Sequence[Array]) -> int:
+        """Fail the node in rows that it has answered with NaN or infinity where numbers are needed; return how many."""
+        node, count = self._model_node(place), 0
         for output in node.finite_outputs:
-            broken = index[~np.isfinite(outputs[output]).all(axis=1)]
-            broken = broken[[row not in failed for row in broken]]
+            finite = np.isfinite(outputs[output])
+            if finite.all():
+                continue
+            broken = index[~finite.all(axis=1)]
+            broken = broken[self.state[place, broken] == NodeState.COMPUTED.value]
             if len(broken):
                 name = node.outputs[output].name
+                count += len(broken)
                 self.fail_node(place, broken, InvalidOutput(f"answered NaN or infinity as {name}", output=name))
-        self._counted(place, "computed", int((self.state[place, index] == NodeState.COMPUTED.value).sum()))
+        return count
 
     def note_call(self, place: int, index: Index, duration_us: int, rows: int) -> None:
         """Note how long a node's call took, and how many rows travelled in it."""
@@ -139,59 +154,30 @@ class GraphBatch:
         error = _at_node(error, node.name)
         if not node.optional:
             self._counted(place, "failed", len(index))
+            self.state[place, index] = FAILED
             self.fail(index, error)
             return
         for row in index.tolist():
             self.causes[place, row] = error
         state = NodeState.LEFT_OUT if node.defaults is None else NodeState.DEFAULTED
+        self._any_left_out |= state is NodeState.LEFT_OUT
         self._counted(place, state.name.lower(), len(index))
-        self._put(place, index, node.defaults, state)
+        self.put(place, index, node.defaults, state)
 
     def combine(self, place: int, node: EnsembleNode, index: Index) -> None:
         """Compute an ensemble's rows."""
         if not len(index):
             return
-        present = [self._present(port.node, index) for port in node.members]
+        present = [self.present(port.node, index) for port in node.members]
         values, anybody = combine(node.method, [self.port(port, index) for port in node.members], present, node.weights)
-        self._put(place, index, [values], NodeState.COMPUTED)
+        self.put(place, index, [values], NodeState.COMPUTED)
         if anybody is not None:
             self.state[place, index[~anybody]] = NodeState.LEFT_OUT.value
 
-    def judge(self, number: int, index: Index) -> tuple[Index, Index]:
-        """Look at the answers of a cascade's stage: return the rows whose answer stands, and those for the next stage."""
-        stage = self._cascade.stages[number]
-        answered = self._present(stage.node, index)
-        self.chosen[index if answered is None else index[answered]] = number
-        if stage.confidence is None:
-            return index, index[:0]
-        sure = confidence(self.port(stage.confidence, index), stage.measure) >= stage.threshold
-        for present in (answered, self._present(stage.confidence.node, index)):
-            if present is not None:
-                sure &= present
-        return index[sure], index[~sure]
-
-    def choose(self, index: Index) -> Index:
-        """Take the answers of the chosen stages for the cascade's; return the rows that have one, the others fail."""
-        place, cascade = self.graph.cascade, self._cascade
-        assert place is not None
-        chosen = self.chosen[index]
-        for number in np.unique(chosen).tolist():
-            rows = index[chosen == number]
-            if number == NO_STAGE:
-                for row in rows.tolist():
-                    self.fail(np.array([row]), self._cause(cascade.stages[-1].node, row))
-            else:
-                self._put(
-                    place, rows, [self.port(port, rows) for port in cascade.stages[number].ports], NodeState.CHOSEN
-                )
-        return self.opened(index)
-
     def finish(self, index: Index) -> None:
         """Answer rows for which everything has been computed."""
-        for port in self.graph.outputs:
-            if self.state[port.node, index].min(initial=NodeState.COMPUTED.value) == NodeState.LEFT_OUT.value:
-                for row in index[self.state[port.node, index] == NodeState.LEFT_OUT.value].tolist():
-                    self.fail(np.array([row]), self._cause(port.node, row))
+        if self._any_left_out:
+            self._fail_left_out(index)
         index = self.opened(index)
         for place, node in enumerate(self.graph.nodes):
             if node.segment and isinstance(node, ModelNode):
@@ -201,6 +187,11 @@ class GraphBatch:
                     self._counted(place, "skipped", len(skipped))
         self._close(index)
 
+    def _fail_left_out(self, index: Index) -> None:
+        """Fail rows of which an output has no value."""
+        for row, error in self._absent(self.graph.outputs, index).items():
+            self.fail(np.array([row]), error)
+
     def fail(self, index: Index, error: MeshError) -> None:
         """Fail rows."""
         index = self.opened(index)
@@ -208,12 +199,34 @@ class GraphBatch:
             self.errors[row] = error
         self._close(index)
 
-    @property
-    def _cascade(self) -> CascadeNode:
-        assert self.graph.cascade is not None
-        node = self.graph.nodes[self.graph.cascade]
-        assert isinstance(node, CascadeNode)
-        return node
+    def put(self, place: int, index: Index, outputs: Sequence[Array] | None, state: NodeState) -> None:
+        """Set rows of a node's outputs, of `outputs` None to zero; an output of one row stands for all."""
+        self.state[place, index] = state.value
+        values = self.values[place]
+        if values is None and outputs and len(index) == self.batch.rows and state is not NodeState.DEFAULTED:
+            self.values[place] = list(outputs)
+            return
+        if values is None:
+            values = self.values[place] = [
+                zeros(spec.dtype, self.batch.rows * spec.width).reshape(self.batch.rows, spec.width)
+                for spec in self.graph.nodes[place].outputs
+            ]
+        for known, output in zip(values, outputs or (), strict=False):
+            known[index] = output
+
+    def present(self, place: int, index: Index) -> npt.NDArray[np.bool_] | None:
+        """Return which rows a node has an answer for; None: all."""
+        if not self._any_left_out:
+            return None
+        present: npt.NDArray[np.bool_] = self.state[place, index] != NodeState.LEFT_OUT.value
+        return None if present.all() else present
+
+    def cause(self, place: int, row: int) -> MeshError:
+        """Return why a node has no answer for a row: an ensemble has none as its members have none."""
+        node = self.graph.nodes[place]
+        if isinstance(node, EnsembleNode):
+            return self.cause(node.members[0].node, row)
+        return self.causes[place, row]
 
     def _model_node(self, place: int) -> ModelNode:
         node = self.graph.nodes[place]
@@ -242,38 +255,11 @@ class GraphBatch:
     def _absent(self, ports: Iterable[Port], index: Index) -> dict[int, MeshError]:
         """Return by row the cause for which one of the ports has no value."""
         return {
-            row: self._cause(port.node, row)
+            row: self.cause(port.node, row)
             for port in ports
-            if (present := self._present(port.node, index)) is not None
+            if (present := self.present(port.node, index)) is not None
             for row in index[~present].tolist()
         }
-
-    def _present(self, place: int, index: Index) -> npt.NDArray[np.bool_] | None:
-        """Return which rows a node has an answer for; None: all."""
-        present: npt.NDArray[np.bool_] = self.state[place, index] != NodeState.LEFT_OUT.value
-        return None if present.all() else present
-
-    def _cause(self, place: int, row: int) -> MeshError:
-        """Return why a node has no answer for a row: an ensemble has none as its members have none."""
-        node = self.graph.nodes[place]
-        if isinstance(node, EnsembleNode):
-            return self._cause(node.members[0].node, row)
-        return self.causes[place, row]
-
-    def _put(self, place: int, index: Index, outputs: Sequence[Array] | None, state: NodeState) -> None:
-        """Set rows of a node's outputs, of `outputs` None to zero; an output of one row stands for all."""
-        self.state[place, index] = state.value
-        values = self.values[place]
-        if values is None and outputs and len(index) == self.batch.rows and state is not NodeState.DEFAULTED:
-            self.values[place] = list(outputs)
-            return
-        if values is None:
-            values = self.values[place] = [
-                zeros(spec.dtype, self.batch.rows * spec.width).reshape(self.batch.rows, spec.width)
-                for spec in self.graph.nodes[place].outputs
-            ]
-        for known, output in zip(values, outputs or (), strict=False):
-            known[index] = output
 
     def _close(self, index: Index) -> None:
         """Take rows for done, and answer the members that have no other open."""

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from opentelemetry.trace import SpanKind
 
 from services.gateway.graph_batch import GraphBatch
+from services.gateway.graph_cascade import cascade_of, choose, judge
 from services.gateway.graph_parts import Part, by_member, packed
+from services.gateway.graph_spans import node_span, note_skipped
 from services.gateway.graphs import CascadeNode, EnsembleNode, ModelNode
 from services.gateway.lane import OF_SOME_ROW, Batch, Features, Lane, Model
-from services.mesh import context as calls
 from services.mesh.coalescing import Coalescer, Quantile
 from services.mesh.deadline import Deadline
 from services.mesh.errors import MeshError, Overloaded
 from services.mesh.telemetry import names
-from services.mesh.telemetry.tracing import record_span, span
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from opentelemetry.util.types import AttributeValue
     from prometheus_client import Counter
 
     from services.gateway.graphs import Graph
@@ -182,7 +180,7 @@ class GraphLane(Lane):
         if not rows:
             return
         start = time.perf_counter()
-        with _node_span(node, rows):
+        with node_span(node, rows):
             answers = await self._infer_parts(place, node, asked)
         seconds = time.perf_counter() - start
         self._durations[place].observe(seconds)
@@ -210,8 +208,8 @@ class GraphLane(Lane):
 
     async def _infer_together(self, place: int, node: ModelNode, parts: Sequence[Part]) -> list[_Answer]:
         now = time.monotonic()
-        until = self._until(place, node, np.concatenate([part.batch.until[part.index] for part in parts]), now)
-        remaining_ms = ((until - now) * 1000).clip(0).astype(np.int64).tolist()
+        until = self._until(place, node, _joined([part.batch.until[part.index] for part in parts]), now)
+        remaining_ms = np.maximum((until - now) * 1000, 0).astype(np.int64).tolist()
         result: Inference | MeshError
         try:
             tensors = [
@@ -221,7 +219,7 @@ class GraphLane(Lane):
             result = await self._model.infer(node.target, tensors, remaining_ms, Deadline(float(until.max())))
         except MeshError as error:
             result = error
-        firsts = np.cumsum([0, *(part.rows for part in parts)]).tolist()
+        firsts = accumulate((part.rows for part in parts), initial=0)
         return [_Answer(part, result, first) for part, first in zip(parts, firsts, strict=False)]
 
     def _until(
@@ -249,21 +247,18 @@ class GraphLane(Lane):
         if place is None or number == self._after_cascade:
             batch.finish(index)
             return
-        leaving, going = batch.judge(number, index)
-        _note_skipped(self._graph, number, len(leaving))
+        leaving, going = judge(batch, number, index)
+        note_skipped(self._graph, number, len(leaving))
         if len(going):
             self._enter(number + 1, Part(batch, going))
-        leaving = batch.choose(leaving)
+        leaving = choose(batch, leaving)
         if len(leaving):
             self._enter(self._after_cascade, Part(batch, leaving))
 
     @property
     def _after_cascade(self) -> int:
         """The segment of what takes from the cascade."""
-        assert self._graph.cascade is not None
-        cascade = self._graph.nodes[self._graph.cascade]
-        assert isinstance(cascade, CascadeNode)
-        return len(cascade.stages)
+        return len(cascade_of(self._graph).stages)
 
     def _enter(self, number: int, part: Part) -> None:
         """Have rows go through a segment: with others, unless nothing is to be asked there."""
@@ -300,28 +295,5 @@ class GraphLane(Lane):
         counter.inc(rows)
 
 
-@contextmanager
-def _node_span(node: ModelNode, rows: int) -> Iterator[None]:
-    """Leave a span of a node's call, if the batch is traced."""
-    running = calls.current()
-    if running is None or not running.sampled or running.tracer is None:
-        yield
-        return
-    attributes: dict[str, AttributeValue] = {"model": node.target.model, "version": node.target.version, "rows": rows}
-    with span(f"node {node.name}", running, SpanKind.INTERNAL, attributes=attributes):
-        yield
-
-
-def _note_skipped(graph: Graph, number: int, rows: int) -> None:
-    """Leave an empty span of each node that rows need not be asked at, as a stage was sure, if the batch is traced."""
-    running = calls.current()
-    if not rows or graph.cascade is None or running is None or not running.sampled:
-        return
-    cascade = graph.nodes[graph.cascade]
-    assert isinstance(cascade, CascadeNode)
-    sure = graph.nodes[cascade.stages[number].node].name
-    now = time.time_ns()
-    for node in graph.nodes:
-        if isinstance(node, ModelNode) and number < node.segment < len(cascade.stages):
-            attributes: dict[str, AttributeValue] = {"state": "skipped", "cause": sure, "rows": rows}
-            record_span(f"node {node.name}", running, start_ns=now, end_ns=now, attributes=attributes)
+def _joined(arrays: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

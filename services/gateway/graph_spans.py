@@ -1,0 +1,46 @@
+"""The path through a graph as a trace shows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry.trace import SpanKind
+
+from services.gateway.graph_cascade import cascade_of
+from services.gateway.graphs import ModelNode
+from services.mesh import context as calls
+from services.mesh.telemetry.tracing import record_span, span
+
+if TYPE_CHECKING:
+    from opentelemetry.util.types import AttributeValue
+
+    from services.gateway.graphs import Graph
+
+
+@contextmanager
+def node_span(node: ModelNode, rows: int) -> Iterator[None]:
+    """Leave a span of a node's call, if the batch is traced."""
+    running = calls.current()
+    if running is None or not running.sampled or running.tracer is None:
+        yield
+        return
+    attributes: dict[str, AttributeValue] = {"model": node.target.model, "version": node.target.version, "rows": rows}
+    with span(f"node {node.name}", running, SpanKind.INTERNAL, attributes=attributes):
+        yield
+
+
+def note_skipped(graph: Graph, number: int, rows: int) -> None:
+    """Leave an empty span of each node that rows need not be asked at, as a stage was sure, if the batch is traced."""
+    running = calls.current()
+    if not rows or running is None or not running.sampled:
+        return
+    cascade = cascade_of(graph)
+    sure = graph.nodes[cascade.stages[number].node].name
+    now = time.time_ns()
+    for node in graph.nodes:
+        if isinstance(node, ModelNode) and number < node.segment < len(cascade.stages):
+            attributes: dict[str, AttributeValue] = {"state": "skipped", "cause": sure, "rows": rows}
+            record_span(f"node {node.name}", running, start_ns=now, end_ns=now, attributes=attributes)
