@@ -13,14 +13,16 @@ def print_trial(trial: Trial) -> None:
     """Print the alternatives in one table."""
     click.echo()
     services = list(trial.alternatives[0].cpu_us)
+    # One that is all of them has nothing to add.
+    parts = services if len(services) > 1 else []
     print_table(
-        ["alternative", "version", "AUC", "offline", "whole", "at stage one", "CPU", *services, "p50", "p99"],
-        [_row(each, services) for each in trial.alternatives],
+        ["alternative", "version", "AUC", "offline", "whole", "at stage one", "CPU", *parts, "p50", "p99"],
+        [_row(each, parts) for each in trial.alternatives],
     )
     click.echo(
         f"{trial.departures:,} departures, {trial.callers} callers about each at the same time, one alternative after another "
         f"at each step of time: {trial.seconds:.1f} s\n"
-        f"CPU: user and system time a prediction, of {', '.join(services)} together, then of each\n"
+        f"CPU: user and system time a prediction of {' + '.join(parts) or 'the process that is all services'}\n"
         "offline: AUC of what the recorded scores of both models make of these departures; whole: of the whole window"
     )
 

@@ -49,8 +49,7 @@ def test_each_service_is_read_for_itself(tmp_path: Path, idle: subprocess.Popen[
     before = cpu.read()
     work(0.005)
     gateway, features, model = (after - start for start, after in zip(before, cpu.read(), strict=True))
-    assert 5e6 <= gateway < 100e6
-    assert 0 == features == model
+    assert max(features, model) < 5e6 <= gateway
 
 
 def test_one_process_that_is_all_of_them_counts_once(tmp_path: Path) -> None:

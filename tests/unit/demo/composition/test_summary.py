@@ -95,3 +95,12 @@ def test_the_table_has_a_line_for_each_alternative(capsys: pytest.CaptureFixture
     assert ["MLP", "alone", "1.0.0", "0.7600", "0.7600", "0.7700", "750", "us", "400", "us"] == alone.split()[:10]
     assert ["cascade", "3.0.0", "0.7600", "0.7600", "0.7700", "60%", "750", "us"] == cascade.split()[:8]
     assert "60% answered at stage one" in passed(GOOD)
+
+
+def test_the_table_of_a_monolith_has_one_column_of_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its process cannot be parted."""
+    print_trial(replace(GOOD, alternatives=(replace(ALONE, cpu_us={"services": 700.0}),)))
+    _, head, alone, *_, cpu, _ = capsys.readouterr().out.splitlines()
+    assert ["CPU", "p50", "p99"] == head.split()[-3:]
+    assert ["700", "us", "2.0", "ms"] == alone.split()[-6:-2]
+    assert "the process that is all services" in cpu
