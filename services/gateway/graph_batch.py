@@ -16,7 +16,7 @@ from services.gateway.graph_outcome import outcome_at
 from services.gateway.graphs import EnsembleNode, ModelNode, Port
 from services.gateway.prediction import Inference, NodeState, RuntimeSource
 from services.gateway.slices import row_error, starts
-from services.mesh.errors import MeshError, RemoteError
+from services.mesh.errors import MeshError
 
 if TYPE_CHECKING:
     from services.gateway.lane import Batch
@@ -151,7 +151,7 @@ class GraphBatch:
     def fail_node(self, place: int, index: Index, error: MeshError) -> None:
         """Do what is declared for the failure of a node in some rows."""
         node = self._model_node(place)
-        error = _at_node(error, node.name)
+        error = error.reworded(f"node {node.name}: {error.message}", node=node.name)
         if not node.optional:
             self._counted(place, "failed", len(index))
             self.state[place, index] = FAILED
@@ -279,9 +279,3 @@ class GraphBatch:
             member.answer.set_exception(errors[0])
         else:
             self.batch.hand_over(member, outcome_at(self, member, start, errors), time.perf_counter_ns())
-
-
-def _at_node(error: MeshError, name: str) -> MeshError:
-    """Return the error as one of a node."""
-    message, details = f"node {name}: {error.message}", {**error.metadata, "node": name}
-    return RemoteError(error.code, error.reason, message, retry_after_s=error.retry_after_s, **details)

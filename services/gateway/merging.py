@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -112,11 +111,8 @@ class Merging:
         error = self._errors[min(self._errors)]
         if not self._tried:
             return error
-        # A copy, since the error may be that of others too.
-        told = copy.copy(error)
-        told.message = f"{error.message}; no fallback has an answer either: {', '.join(self._tried)}"
-        told.args = (told.message,)
-        return told
+        message = f"{error.message}; no fallback has an answer either: {', '.join(self._tried)}"
+        return error.reworded(message)
 
     def _outputs(self) -> list[npt.NDArray[np.generic]]:
         outputs = []

@@ -119,10 +119,12 @@ class MeshError(Exception):
         self.retry_after_s = retry_after_s
         self.metadata = {key: str(value) for key, value in metadata.items()}
 
-    def __copy__(self) -> Self:
-        """Return an error of the same kind that says the same, however that kind is made."""
-        made = type(self).__new__(type(self), *self.args)
+    def reworded(self, message: str, **metadata: object) -> Self:
+        """Return an error of the same kind in other words; this one may be told to others, too."""
+        made = type(self).__new__(type(self), message)
         made.__dict__.update(self.__dict__)
+        made.args, made.message = (message,), message
+        made.metadata = {**self.metadata, **{key: str(value) for key, value in metadata.items()}}
         return made
 
 
