@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Attempt = Callable[[float], Awaitable[T]]
 RETRY_WAIT_S = (0.005, 0.025)
+# How long a probe goes on when its caller has gone.
+PROBE_ALONE_S = 1.0
 
 # UNAVAILABLE, but said by a hop that is there: one version is missing, the others answer.
 _OF_A_VERSION = frozenset({Reason.VERSION_NOT_LOADED, Reason.VERSION_NOT_READY})
@@ -120,6 +122,8 @@ class Hop:
         self.name = name
         self.breaker = Breaker(name)
         self._budget = RetryBudget()
+        # The event loop alone does not keep a task alive.
+        self._probe: asyncio.Task[object] | None = None
 
     async def call(self, attempt: Attempt[T], deadline: Deadline) -> T:
         """Run `attempt`, which takes its timeout in seconds; once more if it was UNAVAILABLE and the budgets allow."""
@@ -145,7 +149,20 @@ class Hop:
         remaining = deadline.remaining()
         if remaining <= 0:
             raise DeadlineExceeded(f"no time was left for {self.name}")
-        probe = self.breaker.admit()
+        if self.breaker.admit():
+            return await self._probed(attempt, remaining)
+        return await self._attempt(attempt, remaining, probe=False)
+
+    async def _probed(self, attempt: Attempt[T], remaining: float) -> T:
+        """Run the probe, and for a while even if its caller goes: callers who never stay would keep the breaker open."""
+        task = self._probe = asyncio.create_task(self._attempt(attempt, remaining, probe=True))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            asyncio.get_running_loop().call_later(PROBE_ALONE_S, task.cancel)
+            raise
+
+    async def _attempt(self, attempt: Attempt[T], remaining: float, *, probe: bool) -> T:
         try:
             answer = await attempt(remaining)
         except BaseException as error:

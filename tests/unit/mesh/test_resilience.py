@@ -21,6 +21,7 @@ from services.mesh.errors import (
     UpstreamUnavailable,
 )
 from services.mesh.resilience import Breaker, CircuitOpen, Hop, RetryBudget
+from tests.support.waiting import eventually
 
 
 class Clock:
@@ -221,14 +222,32 @@ async def test_failed_probe_opens_the_breaker_for_another_cooldown(clock: Clock)
     assert "answer" == await hop.call(Answers("answer"), soon())
 
 
-async def test_cancelled_probe_leaves_its_place_to_the_next_call(clock: Clock) -> None:
-    """A probe that told nothing does not wedge the breaker."""
+async def test_probe_goes_on_when_its_caller_leaves(clock: Clock) -> None:
+    """So a hop whose callers never stay for the answer is found to be back all the same."""
+    hop = await opened(clock)
+    gate = asyncio.get_running_loop().create_future()
+    probe = under_way(hop, gate)
+    await asyncio.sleep(0)
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
+    with pytest.raises(CircuitOpen):
+        await hop.call(Answers("answer"), soon())
+    gate.set_result("answer")
+    await eventually(lambda: hop.breaker.state == "closed")
+    assert "answer" == await hop.call(Answers("answer"), soon())
+
+
+async def test_probe_without_a_caller_leaves_its_place_to_the_next_call(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that tells nothing does not wedge the breaker."""
+    monkeypatch.setattr(resilience, "PROBE_ALONE_S", 0.01)
     hop = await opened(clock)
     probe = under_way(hop, asyncio.get_running_loop().create_future())
     await asyncio.sleep(0)
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
-    assert "open" == hop.breaker.state
+    await eventually(lambda: hop.breaker.state == "open")
     assert "answer" == await hop.call(Answers("answer"), soon())
     assert "closed" == hop.breaker.state
 
