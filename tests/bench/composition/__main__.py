@@ -51,9 +51,9 @@ async def _measure(directory: Path, seconds: float, repeats: int, arguments: arg
     definitions, found = make(), Measured()
     async with world(directory, definitions, arguments.before) as opened:
         if arguments.only != "steps":
-            found.remembered.append(await memory.measure(opened, definitions.rows))
             for _ in range(repeats):
                 found.runs += await alternatives.measure(opened, definitions, seconds)
+            found.remembered.append(await memory.measure(opened, definitions.rows))
         if arguments.only != "alternatives":
             async with failing(opened, definitions.rows) as gateway:
                 for _ in range(repeats):

@@ -15,9 +15,9 @@ from prometheus_client import Histogram
 
 from services.gateway import predict, server
 from services.gateway.clients import ModelClient
-from services.gateway.fallbacks import Fallback
-from services.gateway.ladder import Ladder
-from services.gateway.merging import Merging
+from services.gateway.ladder.descent import Ladder
+from services.gateway.ladder.merging import Merging
+from services.gateway.ladder.steps import Fallback
 from services.gateway.prediction import Inference
 from services.gateway.server import build
 from services.gateway.settings import Settings
