@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from predictmesh.registry.v1 import endpoint_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from services.gateway.fallbacks import Fallback, LastAnswerStep, StaticStep, VersionStep, places_of
+from services.gateway.ladder.steps import Fallback, LastAnswerStep, StaticStep, VersionStep, places_of
 from services.gateway.routing import Versions
 from services.gateway.target import Output, Target
 

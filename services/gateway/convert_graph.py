@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from predictmesh.registry.v1 import graph_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from services.gateway.graphs import (
+from services.gateway.graph.nodes import (
     CascadeNode,
     ConfidenceMeasure,
     EnsembleMethod,
@@ -24,7 +24,7 @@ from services.gateway.graphs import (
     Port,
     Stage,
 )
-from services.gateway.segments import segments_of
+from services.gateway.graph.segments import segments_of
 from services.gateway.target import Input, Output, Target
 
 Find = Callable[[str, str], Target]

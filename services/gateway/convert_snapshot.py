@@ -10,7 +10,7 @@ from predictmesh.registry.v1 import endpoint_pb2, model_pb2, release_pb2
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.gateway.convert_endpoint import endpoint_of
 from services.gateway.convert_target import View, Views, target_of
-from services.gateway.graphs import ModelNode
+from services.gateway.graph.nodes import ModelNode
 from services.gateway.routing import Endpoint, RoutingTable, Versions
 from services.gateway.target import Target
 from services.mesh.selectors import is_version

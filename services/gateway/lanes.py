@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from services.gateway.graph_lane import GraphLane
+from services.gateway.graph.lane import GraphLane
 from services.gateway.lane import Features, Lane, Model
 from services.mesh.coalescing import START_S
 

@@ -11,10 +11,10 @@ from opentelemetry.util.types import AttributeValue
 from prometheus_client import Histogram
 
 from services.gateway.checks import member_of
-from services.gateway.ladder import Ladder
+from services.gateway.ladder.descent import Ladder
+from services.gateway.ladder.last_answers import LastAnswers
 from services.gateway.lane import Features, Model
 from services.gateway.lanes import Lanes
-from services.gateway.last_answers import LastAnswers
 from services.gateway.observing import Observer, Observers
 from services.gateway.prediction import Degradation, DegradationReason, LadderStep, Outcome, Prediction
 from services.gateway.request import PredictCall

@@ -13,7 +13,7 @@ from services.gateway.errors import UnknownEndpoint, UnknownVersion
 from services.mesh.selectors import is_range, newest_in, ranges_of, resolve
 
 if TYPE_CHECKING:
-    from services.gateway.fallbacks import Fallback
+    from services.gateway.ladder.steps import Fallback
     from services.gateway.policies import OutcomePolicy, Shadow
     from services.gateway.splitting import Split
     from services.gateway.target import Target

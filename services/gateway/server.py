@@ -18,7 +18,7 @@ from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.gateway.agreement import Agreements
 from services.gateway.clients import FeatureClient, ModelClient, TrafficClient
 from services.gateway.convert_snapshot import TableBuilder
-from services.gateway.last_answers import LastAnswers
+from services.gateway.ladder.last_answers import LastAnswers
 from services.gateway.outcomes import OutcomeFlow
 from services.gateway.predict import PredictFlow
 from services.gateway.quality_client import QualityClient

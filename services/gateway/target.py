@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from services.gateway.graphs import Graph
+    from services.gateway.graph.nodes import Graph
 
 
 class DType(Enum):

@@ -9,7 +9,7 @@ import pytest
 
 from predictmesh.registry.v1.endpoint_pb2 import Fallback
 from services.gateway.convert_snapshot import TableBuilder
-from services.gateway.fallbacks import LastAnswerStep, StaticStep, VersionStep
+from services.gateway.ladder.steps import LastAnswerStep, StaticStep, VersionStep
 from services.gateway.routing import Endpoint
 from tests.support.predictions import endpoint, release, snapshot, version, view
 

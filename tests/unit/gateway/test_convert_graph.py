@@ -12,7 +12,15 @@ from predictmesh.registry.v1.graph_pb2 import Graph as WireGraph
 from predictmesh.registry.v1.graph_pb2 import Node as WireNode
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.gateway.convert_graph import Feeds, graph_of
-from services.gateway.graphs import CascadeNode, ConfidenceMeasure, EnsembleMethod, EnsembleNode, Graph, ModelNode, Port
+from services.gateway.graph.nodes import (
+    CascadeNode,
+    ConfidenceMeasure,
+    EnsembleMethod,
+    EnsembleNode,
+    Graph,
+    ModelNode,
+    Port,
+)
 from services.gateway.target import Input, Target
 from tests.support.predictions import target
 from tests.worlds.graphs import cascade, ensemble, graph, node

@@ -14,7 +14,7 @@ from predictmesh.features.v1.features_service_pb2 import FeaturePlan
 from predictmesh.registry.v1 import endpoint_pb2, model_pb2
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
 from services.gateway.convert_snapshot import TableBuilder
-from services.gateway.graphs import ModelNode
+from services.gateway.graph.nodes import ModelNode
 from services.gateway.routing import RoutingTable
 from services.gateway.target import Target
 from tests.support.predictions import endpoint, snapshot, version, view

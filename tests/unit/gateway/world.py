@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.gateway.convert_snapshot import TableBuilder
-from services.gateway.last_answers import LastAnswers
+from services.gateway.ladder.last_answers import LastAnswers
 from services.gateway.observing import Observer
 from services.gateway.predict import PredictFlow
 from tests.support.predictions import MemoryFeatures, MemoryModel, StoredRow

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from services.gateway.assembly import input_errors, unpacked, zeros
-from services.gateway.combining import combine
 from services.gateway.errors import InvalidOutput
-from services.gateway.graph_outcome import outcome_at
-from services.gateway.graphs import EnsembleNode, ModelNode, Port
+from services.gateway.graph.combining import combine
+from services.gateway.graph.nodes import EnsembleNode, ModelNode, Port
+from services.gateway.graph.outcome import outcome_at
 from services.gateway.prediction import Inference, NodeState, RuntimeSource
 from services.gateway.slices import row_error, starts
 from services.mesh.errors import MeshError

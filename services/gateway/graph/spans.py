@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanKind
 
-from services.gateway.graph_cascade import cascade_of
-from services.gateway.graphs import ModelNode
+from services.gateway.graph.cascade import cascade_of
+from services.gateway.graph.nodes import ModelNode
 from services.mesh import context as calls
 from services.mesh.telemetry.tracing import record_span, span
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
-    from services.gateway.graphs import Graph
+    from services.gateway.graph.nodes import Graph
 
 
 @contextmanager

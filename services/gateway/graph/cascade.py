@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.gateway.combining import confidence
-from services.gateway.graph_batch import NO_STAGE, GraphBatch, Index
-from services.gateway.graphs import CascadeNode
+from services.gateway.graph.batch import NO_STAGE, GraphBatch, Index
+from services.gateway.graph.combining import confidence
+from services.gateway.graph.nodes import CascadeNode
 from services.gateway.prediction import NodeState
 
 if TYPE_CHECKING:
-    from services.gateway.graphs import Graph
+    from services.gateway.graph.nodes import Graph
 
 
 def cascade_of(graph: Graph) -> CascadeNode:

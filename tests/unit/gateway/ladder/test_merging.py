@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.gateway.errors import InvalidOutput, VersionNotLoaded
-from services.gateway.merging import Merging
+from services.gateway.ladder.merging import Merging
 from services.gateway.prediction import LadderStep, LadderStepKind, Outcome
 from services.gateway.target import DType, Output, Target
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from services.gateway.assembly import zeros
 from services.gateway.errors import NoLastAnswer
-from services.gateway.fallbacks import LastAnswerStep
+from services.gateway.ladder.steps import LastAnswerStep
 from services.gateway.prediction import Outcome
 from services.mesh.telemetry import names
 

@@ -13,7 +13,7 @@ import pytest
 from predictmesh.registry.v1.endpoint_pb2 import Fallback
 from services.gateway.convert_snapshot import TableBuilder
 from services.gateway.errors import RuntimeFailed
-from services.gateway.last_answers import ROW_BYTES, TIDIED_ROWS, Found, LastAnswers
+from services.gateway.ladder.last_answers import ROW_BYTES, TIDIED_ROWS, Found, LastAnswers
 from services.gateway.prediction import Outcome
 from services.gateway.routing import RoutingTable
 from services.gateway.target import Target

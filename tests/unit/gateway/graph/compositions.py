@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from predictmesh.registry.v1.graph_pb2 import Graph
 from services.gateway.assembly import unpacked
 from services.gateway.convert_graph import Feeds, graph_of
-from services.gateway.graph_lane import GraphLane
+from services.gateway.graph.lane import GraphLane
 from services.gateway.prediction import Inference, Outcome, RuntimeSource
 from services.gateway.target import Target
 from services.mesh.deadline import Deadline

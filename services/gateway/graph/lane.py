@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from services.gateway.graph_batch import GraphBatch
-from services.gateway.graph_cascade import cascade_of, choose, judge
-from services.gateway.graph_parts import Part, by_member, packed
-from services.gateway.graph_spans import node_span, note_skipped
-from services.gateway.graphs import CascadeNode, EnsembleNode, ModelNode
+from services.gateway.graph.batch import GraphBatch
+from services.gateway.graph.cascade import cascade_of, choose, judge
+from services.gateway.graph.nodes import CascadeNode, EnsembleNode, ModelNode
+from services.gateway.graph.parts import Part, by_member, packed
+from services.gateway.graph.spans import node_span, note_skipped
 from services.gateway.lane import OF_SOME_ROW, Batch, Features, Lane, Model
 from services.mesh.coalescing import Coalescer, Quantile
 from services.mesh.deadline import Deadline
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from prometheus_client import Counter
 
-    from services.gateway.graphs import Graph
+    from services.gateway.graph.nodes import Graph
     from services.gateway.prediction import Inference, Outcome
     from services.gateway.request import Member
     from services.gateway.target import Target

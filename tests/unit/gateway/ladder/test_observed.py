@@ -17,7 +17,7 @@ from services.gateway.traffic import ArmTotals, Traffic, latency_bin
 from services.mesh.errors import Code, MeshError
 from tests.support.predictions import MemoryFeatures, MemoryModel, release, version
 from tests.support.waiting import eventually
-from tests.unit.gateway.ladders import FULL, LAST_ANSWER, ROWS, SIMPLE, LadderWorld, broken, static
+from tests.unit.gateway.ladder.ladders import FULL, LAST_ANSWER, ROWS, SIMPLE, LadderWorld, broken, static
 
 SIMPLER = Fallback(version="1.5.0")
 CANDIDATE = Arm("m", 7, 0, "2.0.0")

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.gateway.combining import combine, confidence
-from services.gateway.graphs import ConfidenceMeasure, EnsembleMethod
+from services.gateway.graph.combining import combine, confidence
+from services.gateway.graph.nodes import ConfidenceMeasure, EnsembleMethod
 
 Array = npt.NDArray[Any]
 FLOATS = {16: np.dtype("<f2"), 32: np.dtype("<f4"), 64: np.dtype("<f8")}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from services.gateway.graphs import ConfidenceMeasure, EnsembleMethod
+from services.gateway.graph.nodes import ConfidenceMeasure, EnsembleMethod
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

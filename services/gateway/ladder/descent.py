@@ -12,8 +12,8 @@ import numpy as np
 from opentelemetry.trace import SpanKind
 
 from services.gateway.checks import member_of
-from services.gateway.fallbacks import Fallback, LastAnswerStep, StaticStep, VersionStep
-from services.gateway.merging import Merging
+from services.gateway.ladder.merging import Merging
+from services.gateway.ladder.steps import Fallback, LastAnswerStep, StaticStep, VersionStep
 from services.gateway.prediction import LadderStep, LadderStepKind, Outcome
 from services.gateway.request import rows_of
 from services.mesh import context as calls
@@ -25,8 +25,8 @@ from services.mesh.telemetry.tracing import span
 if TYPE_CHECKING:
     from prometheus_client import Counter
 
+    from services.gateway.ladder.last_answers import LastAnswers
     from services.gateway.lanes import Lanes
-    from services.gateway.last_answers import LastAnswers
     from services.gateway.request import Member, PredictCall
     from services.gateway.routing import Endpoint
     from services.gateway.target import Target

@@ -11,8 +11,8 @@ import numpy as np
 from services.gateway.assembly import pack
 
 if TYPE_CHECKING:
-    from services.gateway.graph_batch import Array, GraphBatch, Index
-    from services.gateway.graphs import ModelNode
+    from services.gateway.graph.batch import Array, GraphBatch, Index
+    from services.gateway.graph.nodes import ModelNode
 
 
 @dataclass(slots=True, eq=False)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.gateway.prediction import DegradationReason
 from services.mesh.errors import MeshError, Reason
 from tests.support.waiting import eventually
-from tests.unit.gateway.compositions import (
+from tests.unit.gateway.graph.compositions import (
     AFTER,
     BROKEN,
     CASCADE,

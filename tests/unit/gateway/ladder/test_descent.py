@@ -14,8 +14,8 @@ from predictmesh.gateway.v1 import provenance_pb2
 from predictmesh.registry.v1.endpoint_pb2 import OUTCOME_KIND_REGRESSION, Fallback, OutcomePolicy
 from services.gateway.convert import encode_prediction
 from services.gateway.errors import FAILURES
-from services.gateway.fallbacks import VersionStep
-from services.gateway.ladder import LATER_SHARE, LEAST_VERSION_S, MEMORY_S, MEMORY_SHARE, MOST_MEMORY_SHARE
+from services.gateway.ladder.descent import LATER_SHARE, LEAST_VERSION_S, MEMORY_S, MEMORY_SHARE, MOST_MEMORY_SHARE
+from services.gateway.ladder.steps import VersionStep
 from services.gateway.prediction import DegradationReason, FeatureState, Prediction
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, DeadlineExceeded, MeshError, Reason
@@ -23,7 +23,7 @@ from services.mesh.resilience import CircuitOpen
 from tests.support.predictions import StoredRow, column, version
 from tests.support.virtual_time import run_virtually
 from tests.support.waiting import eventually
-from tests.unit.gateway.ladders import FULL, LAST_ANSWER, SIMPLE, VERSIONS, LadderWorld, broken, scores, static
+from tests.unit.gateway.ladder.ladders import FULL, LAST_ANSWER, SIMPLE, VERSIONS, LadderWorld, broken, scores, static
 
 SIMPLER, SIMPLEST = Fallback(version="1.5.0"), Fallback(version="1.0.0")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.gateway.segments import segments_of
+from services.gateway.graph.segments import segments_of
 
 # Nodes by what they take from: `dear` from `clean`, the cascade `sure` from both of its stages.
 STAGES = {"cheap": (), "clean": (), "dear": ("clean",), "sure": ("cheap", "dear")}

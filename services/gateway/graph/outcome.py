@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.gateway.graphs import CascadeNode, EnsembleNode, ModelNode
+from services.gateway.graph.nodes import CascadeNode, EnsembleNode, ModelNode
 from services.gateway.prediction import Degradation, DegradationReason, NodeState, NodeStep, Outcome
 from services.gateway.slices import blanked, degradations_of, explanation_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from services.gateway.graph_batch import GraphBatch
+    from services.gateway.graph.batch import GraphBatch
     from services.gateway.request import Member
     from services.mesh.errors import MeshError
 

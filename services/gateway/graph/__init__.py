@@ -1,0 +1,1 @@
+"""Composed versions: their graph, and how gateways compute it batch by batch."""

@@ -1,0 +1,1 @@
+"""The fallback ladder: what answers rows that the version of the route fails."""
