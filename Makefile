@@ -59,7 +59,8 @@ test: setup ## Run the unit, contract and integration tests, and those of predic
 	@$(MAKE) --no-print-directory perf-analyzer || echo "The tests with perf_analyzer are skipped, or fail with CI=true." >&2
 	@$(MAKE) --no-print-directory mlserver || echo "The tests of MLServer are skipped, or fail with CI=true." >&2
 	@$(BIN)/python -m pytest
-	@$(BIN)/python -m pytest --mesh=processes tests/integration/predict tests/integration/release tests/contract/wire
+	@$(BIN)/python -m pytest --mesh=processes tests/integration/predict tests/integration/composition tests/integration/release \
+	  tests/contract/wire
 
 check: setup ## Run every check that is not a test, all of them even when one fails
 	@$(MAKE) --no-print-directory --keep-going lint types boundaries contract stubs

@@ -195,6 +195,22 @@ async def test_everything_hangs(whole: Compositions, models: dict[str, ScriptedM
     assert ["ROUTE", "VERSION", "VERSION", "ANSWER"] == [step[0] for step in ladder(answer)]
 
 
+async def test_version_that_is_loaded_nowhere(whole: Compositions, models: dict[str, ScriptedModel]) -> None:
+    """It is left at once, plain or as a node of a composed one."""
+    own, target = whole.own, whole.server.target("nobody")
+    signature = models["score-1"].signature
+    await own.register_at(target, "score", "4.0.0", signature, {"x": ["rider:number"]})
+    nodes = (node("absent", "score@4.0.0"), node("there", "score@2.0.0"))
+    await own.compose("score", "5.0.0", graph(*nodes, ensemble("both", "MEAN", ["absent", "there"]), y="both"))
+    for route in ("4.0.0", "5.0.0"):
+        name = f"absent-{route[0]}"
+        await own.endpoint(name, "score", version=route, fallbacks=steps("1.0.0"), allow_unready=True)
+        answer = await ask(own, name)
+        assert near(list(SIMPLER)) == output(answer)
+        assert [("ROUTE", route, [], FAILED), ("VERSION", "1.0.0", ALL, "")] == ladder(answer)
+        assert answer.provenance.ladder[0].duration_us < BROUGHT_S * 1e5
+
+
 async def test_composed_version_stands_in(whole: Compositions, models: dict[str, ScriptedModel]) -> None:
     """With its own path, and its own optional answers."""
     own = whole.own
