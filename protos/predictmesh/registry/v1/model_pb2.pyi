@@ -347,7 +347,7 @@ class TensorSpec(_message.Message):
     data_type: _data_type_pb2.DataType.ValueType
     """Element type."""
     finite: _builtins.bool
-    """Whether NaN and infinity are refused: in request-time values of an input, and in an output."""
+    """Whether NaN and infinity are refused: in values of an input that requests or other nodes give, and in an output."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Dimensions of one row; the leading batch dimension is implied. Empty: the tensor is [rows]."""
