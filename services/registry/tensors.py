@@ -15,7 +15,8 @@ _RANGES: dict[DataType, tuple[int, int]] = {
     **{DataType(f"UINT{bits}"): (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
     **{DataType(f"INT{bits}"): (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
 }
-_LARGEST = {DataType.FP16: 65504.0, DataType.FP32: 3.4028234663852886e38, DataType.FP64: math.inf}
+# The shortest numbers that round to the largest ones, as which these are read from the log.
+_LARGEST = {DataType.FP16: 65504.0, DataType.FP32: 3.4028235e38, DataType.FP64: math.inf}
 _LISTS = ("bools", "ints", "uints", "floats", "doubles", "strings", "blobs")
 
 

@@ -143,6 +143,20 @@ def test_defaults_have_the_type_and_shape_of_the_outputs() -> None:
     ) == made.nodes[0].model.defaults
 
 
+def test_a_default_may_be_the_largest_number() -> None:
+    """Which is a little larger as the shortest number of single precision; it is read so from the log."""
+    given = graph(node("mlp", optional=True, defaults=(default("y", 3.4028234663852886e38),)), p="mlp")
+    made = composition(given)
+    assert made.graph
+    assert made == composition(made.graph)
+
+
+def test_a_default_is_none_that_rounds_to_infinity() -> None:
+    """In the output's type."""
+    with pytest.raises(MeshError, match="takes finite values of FP32"):
+        composition(graph(node("mlp", optional=True, defaults=(default("y", 3.403e38),)), p="mlp"))
+
+
 SPARE = node("spare", optional=True)
 GOOD = {
     "a stage of an ensemble with the first": graph(
