@@ -5,9 +5,12 @@ from __future__ import annotations
 from services.mesh.errors import Code, FieldViolation, MeshError
 from services.registry.errors import InvalidDefinition
 
+# More than anybody reads, and a request can break one rule a million times.
+MAX_FAULTS = 100
+
 
 class Faults:
-    """The faults found so far."""
+    """The faults found so far, up to MAX_FAULTS."""
 
     def __init__(self) -> None:
         self._found: list[tuple[type[MeshError], FieldViolation]] = []
@@ -23,14 +26,15 @@ class Faults:
 
     def add(self, error: type[MeshError], field: str, description: str) -> None:
         """Note that `field` (its path in the request) breaks a rule."""
-        self._found.append((error, FieldViolation(field, description)))
+        if len(self._found) < MAX_FAULTS:
+            self._found.append((error, FieldViolation(field, description)))
 
     def extend(self, others: Faults) -> None:
         """Note what others have found."""
-        self._found.extend(others._found)
+        self._found = (self._found + others._found)[:MAX_FAULTS]
 
     def check(self) -> None:
-        """Raise one error that names every fault; nothing if there is none.
+        """Raise one error that names the faults; nothing if there is none.
 
         Faults of one kind keep their reason. Of several kinds, those that no other state of the registry would cure
         come first: their reason is INVALID_DEFINITION.
