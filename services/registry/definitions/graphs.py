@@ -65,11 +65,12 @@ class Ensemble:
 
 
 class ConfidenceMeasure(enum.StrEnum):
-    """How sure a node is; UNSPECIFIED is as PROBABILITY."""
+    """How sure a node is; UNSPECIFIED is as PROBABILITY, UNKNOWN is one of a newer release."""
 
     UNSPECIFIED = ""
     PROBABILITY = "PROBABILITY"
     VALUE = "VALUE"
+    UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from functools import partial
 
 from services.registry.binding import Views, keys_of, requests_of
 from services.registry.definitions import Graph, ModelNode, Signature, Version
-from services.registry.errors import InvalidBinding
+from services.registry.errors import InvalidBinding, InvalidName
 from services.registry.faults import Faults
-from services.registry.names import check_tensor_name
+from services.registry.names import check_tensor_name, shown
 
 
 def unfed(name: str, node: ModelNode, version: Version) -> Version:
@@ -27,12 +27,22 @@ def unfed(name: str, node: ModelNode, version: Version) -> Version:
 
 def check_asking(graph: Graph, parts: Mapping[str, Version], views: Views, path: str, faults: Faults) -> None:
     """Key columns and request-time features of one name are one; `parts` are the unfed versions by their nodes."""
-    places = {node.name: f"{path}.nodes[{index}].model" for index, node in enumerate(graph.nodes)}
+    places = {node.name: f"{path}.nodes[{index}]" for index, node in enumerate(graph.nodes)}
     for name, part in parts.items():
-        for spec in part.signature.inputs:
-            check_tensor_name(spec.name, places[name], faults)
+        _check_names(part, f"{places[name]}.name", faults)
     _check_same("request-time feature", requests_of, parts, places, faults)
     _check_same("key column", partial(keys_of, views=views), parts, places, faults)
+
+
+def _check_names(part: Version, path: str, faults: Faults) -> None:
+    """Those of the inputs are good with that of the node before them."""
+    for spec in part.signature.inputs:
+        broken = Faults()
+        check_tensor_name(spec.name, path, broken)
+        for why in broken.descriptions:
+            faults.add(
+                InvalidName, path, f"{shown(spec.name)} is an input then, and {why}: give the node a shorter one"
+            )
 
 
 def _check_same(
@@ -48,4 +58,4 @@ def _check_same(
             other, wanted = first.setdefault(name, (node, kind))
             if kind != wanted:
                 why = f"{what} {name} is {kind} for {node} and {wanted} for {other}, and a request has it once"
-                faults.add(InvalidBinding, places[node], why)
+                faults.add(InvalidBinding, f"{places[node]}.model", why)

@@ -17,7 +17,7 @@ from services.registry.graphs.edges import edges_of
 from services.registry.graphs.members import Models, check_members
 from services.registry.graphs.outputs import Outputs, find_output
 from services.registry.graphs.stages import check_stages
-from services.registry.graphs.structure import MAX_NODES, check_structure
+from services.registry.graphs.structure import MAX_EDGES, MAX_NODES, check_structure
 from services.registry.graphs.types import check_types
 from services.registry.graphs.wiring import check_wiring
 
@@ -61,6 +61,9 @@ def _flowing(graph: Graph, versions: Mapping[str, Version], path: str, faults: F
         # Nobody can say which of two nodes of one name an edge means.
         return {}
     edges = edges_of(graph, path)
+    if len(edges) > MAX_EDGES:
+        faults.add(InvalidDefinition, f"{path}.nodes", f"a graph has at most {MAX_EDGES} edges, not {len(edges)}")
+        return {}
     order = check_wiring(graph, edges, path, faults)
     if not order:
         return {}

@@ -11,6 +11,7 @@ from services.registry.graphs.edges import input_path, stage_path
 from services.registry.names import check_column, check_tensor_name, check_unique
 
 MAX_NODES = 64
+MAX_EDGES = 4096
 
 
 def check_structure(graph: Graph, path: str, faults: Faults) -> None:
@@ -83,6 +84,10 @@ def _check_cascade(cascade: Cascade, path: str, faults: Faults) -> None:
         faults.add(InvalidDefinition, f"{path}.cascade.stages", "a cascade has at least two stages")
         return
     check_unique([stage.node for stage in cascade.stages], f"{path}.cascade.stages", "node", faults)
+    for index, stage in enumerate(cascade.stages):
+        if stage.measure is ConfidenceMeasure.UNKNOWN:
+            why = "a measure is PROBABILITY or VALUE"
+            faults.add(InvalidDefinition, f"{stage_path(path, index)}.measure", why)
     at, last = stage_path(path, len(cascade.stages) - 1), cascade.stages[-1]
     given = {
         "confidence": last.confidence is not None,

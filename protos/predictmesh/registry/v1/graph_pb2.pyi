@@ -94,7 +94,7 @@ class Graph(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]:
-        """1 to 64 nodes; none may be left without use."""
+        """1 to 64 nodes, with at most 4096 edges; none may be left without use."""
 
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___GraphOutput]:

@@ -39,6 +39,19 @@ def test_a_node_is_a_version_made_of_artifacts(of: str, reason: Reason, field: s
     assert text in error.message
 
 
+def test_an_input_of_a_node_has_a_name_that_is_not_too_long() -> None:
+    """With the node's before it, of which the author is told."""
+    catalog, faults = catalog_of_nodes(), Faults()
+    long = Model("long", versions=(made("1.0.0", {spec("x" * 250): asked("x")}, spec("y")),))
+    compose(composed(graph(node("n" * 63, "long@1.0.0"), p="n" * 63)), {"long": long}, catalog.views, "v", faults)
+    with pytest.raises(MeshError) as caught:
+        faults.check()
+    (violation,) = caught.value.violations
+    assert violation.field == "v.graph.nodes[0].name"
+    assert "nnn.xxx" in violation.description
+    assert "give the node a shorter one" in violation.description
+
+
 def test_nodes_take_one_thing_by_one_name() -> None:
     """A request has a feature once, in one type."""
     other = node("other", "exact@1.0.0")

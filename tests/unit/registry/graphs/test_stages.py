@@ -6,6 +6,8 @@ import math
 
 import pytest
 
+from predictmesh.registry.v1.graph_pb2 import Graph as PbGraph
+from services.registry.convert import decode, encode
 from services.registry.definitions import Graph
 from tests.support.graphs import (
     cascade,
@@ -37,6 +39,14 @@ def test_a_threshold_parts_the_rows(confidence: str, measure: str, threshold: fl
     extra = (node("pair", "pair@1.0.0"),) if confidence else ()
     given = graph(MLP, TREES, *extra, cascade("sure", first, "trees"), p="sure")
     check_refused(given, f"{NODES}[{2 + len(extra)}].cascade.stages[0].threshold", least)
+
+
+def test_a_measure_of_a_newer_release_is_not_taken_for_a_probability() -> None:
+    """What is not known here is refused."""
+    wire = PbGraph()
+    encode(graph(MLP, TREES, cascade("sure", "mlp", "trees"), p="sure"), wire)
+    wire.nodes[2].cascade.stages[0].measure = 99  # type: ignore[assignment]  # a newer client's
+    check_refused(decode(wire, Graph), f"{NODES}[2].cascade.stages[0].measure", "a measure is PROBABILITY or VALUE")
 
 
 STAGES: dict[str, Case] = {

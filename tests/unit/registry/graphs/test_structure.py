@@ -88,6 +88,11 @@ FORM: dict[str, Case] = {
         f"{NODES}[2].ensemble.members",
         "too large to be added",
     ),
+    "more edges than anybody draws": (
+        graph(MLP, ensemble("both", *["mlp"] * 5_000), p="both"),
+        NODES,
+        "a graph has at most 4096 edges, not 5001",
+    ),
     "one stage": (graph(MLP, cascade("sure", "mlp"), p="sure"), f"{NODES}[1].cascade.stages", "at least two stages"),
     "a threshold of the last stage": (
         graph(MLP, TREES, cascade("sure", "mlp", stage("trees", 0.9)), p="sure"),
