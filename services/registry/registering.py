@@ -12,7 +12,7 @@ from services.registry.changes import VersionRegistered
 from services.registry.definitions import Model, Version
 from services.registry.errors import UnknownArtifact, UnknownModel, VersionExists
 from services.registry.faults import Faults
-from services.registry.graphs import compose
+from services.registry.graphs import compose, node_versions
 from services.registry.names import is_sha256
 from services.registry.runtimes import canonical, check_known
 from services.registry.versions import check_content, digest_of, warnings_of
@@ -55,7 +55,8 @@ def plan_registration(
     _check_uploaded(version, sizes, faults)
     faults.extend(golden or Faults())
     faults.check()
-    completed = _completed(version, sizes, now)
+    nodes = {name: member.digest for name, _, member in node_versions(version, catalog.models)}
+    completed = replace(_completed(version, sizes, now), digest=digest_of(version, nodes))
     present = model.find(version.version)
     if present is None:
         return Registration(completed, tuple(warnings_of(completed)), VersionRegistered(model_name, completed))
@@ -75,7 +76,7 @@ def _check_uploaded(version: Version, sizes: Mapping[str, int], faults: Faults) 
 def _completed(version: Version, sizes: Mapping[str, int], now: datetime) -> Version:
     artifacts = tuple(replace(artifact, size_bytes=sizes.get(artifact.sha256, 0)) for artifact in version.artifacts)
     golden = replace(version.golden, size_bytes=sizes[version.golden.sha256]) if version.golden else None
-    return replace(version, artifacts=artifacts, golden=golden, create_time=now, digest=digest_of(version))
+    return replace(version, artifacts=artifacts, golden=golden, create_time=now)
 
 
 def _check_same(model: Model, present: Version, given: Version) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 
 import orjson
@@ -47,8 +48,10 @@ def check_content(version: Version, path: str, faults: Faults) -> None:
         _check_golden(version.golden, f"{path}.golden", faults)
 
 
-def digest_of(version: Version) -> str:
+def digest_of(version: Version, nodes: Mapping[str, str] | None = None) -> str:
     """SHA-256 (hex) over what the version computes: signature, bindings, artifacts, and the graph where there is one.
+
+    With the graph those of its model nodes' versions, `nodes` by name: a number may be given anew to other content.
 
     Canonical form: the JSON of these, keys sorted, without spaces, bytes in base64. Sizes follow from the artifacts' own
     digests.
@@ -57,7 +60,7 @@ def digest_of(version: Version) -> str:
         "signature": version.signature,
         "bindings": version.bindings,
         "artifacts": [_identity(artifact) for artifact in version.artifacts],
-        **({"graph": version.graph} if version.graph else {}),
+        **({"graph": version.graph, "nodes": nodes} if version.graph else {}),
     }
     return hashlib.sha256(orjson.dumps(content, _plain, orjson.OPT_SORT_KEYS)).hexdigest()
 

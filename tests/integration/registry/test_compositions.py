@@ -121,6 +121,14 @@ async def test_digests_tell_graphs_apart(nodes: Client) -> None:
     assert digests[0] == await digest_of(nodes, replace(given, version="9.0.1", metrics={}))
 
 
+async def test_a_digest_tells_apart_what_the_nodes_are(nodes: Client) -> None:
+    """A number may be given anew to other content, once nothing is made of it."""
+    before = await digest_of(nodes, composed(CASCADE))
+    await nodes.stub.Delete(pb.DeleteRequest(version=pb.VersionName(model="churn", version="2.0.0")))
+    await nodes.register(version("2.0.0", artifacts=(Artifact("onnx", SHA256), Artifact("oip", target="host:9000"))))
+    assert before != await digest_of(nodes, composed(CASCADE))
+
+
 async def test_digests_of_other_versions_stay(full: Client) -> None:
     """What has been registered without a graph is what it was."""
     digest = (await full.snapshot()).models[0].versions[0].digest

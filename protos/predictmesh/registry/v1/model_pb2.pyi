@@ -170,7 +170,7 @@ class Version(_message.Message):
     version: _builtins.str
     """Semantic version, MAJOR.MINOR.PATCH."""
     digest: _builtins.str
-    """SHA-256 (hex) over signature, bindings, artifacts and graph. Given by the registry."""
+    """SHA-256 (hex) over signature, bindings, artifacts, and the graph with the digests of its nodes. Given by the registry."""
     @_builtins.property
     def signature(self) -> Global___Signature:
         """What the model takes and gives."""
