@@ -101,9 +101,13 @@ class Cursor:
         """Return the finite number that stands here."""
         if not isinstance(self.value, int | float) or isinstance(self.value, bool):
             self._expected("a number")
-        if not math.isfinite(self.value):
+        try:
+            number = float(self.value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
             self.fail("must be finite")
-        return float(self.value)
+        return number
 
     def at_least(self, low: float) -> float:
         """Return the number that stands here, `low` or more."""

@@ -111,6 +111,9 @@ def _load(path: Path) -> list[object]:
         raise Mistake(f"cannot read {path}: {error}") from error
     except yaml.YAMLError as error:
         _explain(path, error)
+    except ValueError as error:
+        # A number of thousands of digits, a date that no calendar has.
+        raise ResourceError(f"{path}: {error}") from error
 
 
 def _explain(path: Path, error: yaml.YAMLError) -> NoReturn:

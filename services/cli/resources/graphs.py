@@ -103,8 +103,12 @@ def _read_ensemble(cursor: Cursor) -> Ensemble:
     method = members["ensemble"].choice(_METHODS)
     of = members["of"]
     if method != EnsembleMethod.ENSEMBLE_METHOD_WEIGHTED_MEAN:
+        if isinstance(of.value, dict):
+            of.fail("must be a list of outputs: only a weighted_mean has weights")
         combined = [EnsembleMember(source=_read_port(item)) for item in of.items()]
     else:
+        if isinstance(of.value, list):
+            of.fail("must be a mapping of outputs to their weights, e.g. {a: 0.3, b: 0.7}")
         combined = [_read_weighted(port, member) for port, member in of.members().items()]
     return Ensemble(method=method, members=combined)
 

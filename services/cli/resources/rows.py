@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 
 from predictmesh.types.v1.data_type_pb2 import DataType
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.cli.resources.cursor import Cursor
 from services.cli.values import fill, natural_type, values_of
+
+# As more are none of numpy's, in which gateways hold them.
+_MAX_DEPTH = 32
+# Truth values first, which Python takes for numbers.
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "true or false": bool,
+    "numbers": (int, float),
+    "text": (str, bytes),
+}
 
 
 def read_row(cursor: Cursor) -> list[Tensor]:
@@ -21,7 +31,9 @@ def read_row(cursor: Cursor) -> list[Tensor]:
 
 def _read_output(name: str, cursor: Cursor) -> Tensor:
     shape = tuple(_shape(cursor))
-    values = [element.value for element in _elements(cursor, shape)]
+    elements = list(_elements(cursor, shape))
+    _check_alike(elements)
+    values = [element.value for element in elements]
     try:
         tensor = fill(Tensor(name=name), values, natural_type(values, DataType.DATA_TYPE_FP64))
     except ValueError as error:
@@ -34,7 +46,11 @@ def _read_output(name: str, cursor: Cursor) -> Tensor:
 
 def _shape(cursor: Cursor) -> Iterator[int]:
     """Yield the lengths of the nested lists, as the first of each depth has them."""
-    while isinstance(cursor.value, list):
+    for depth in count():
+        if not isinstance(cursor.value, list):
+            return
+        if depth == _MAX_DEPTH:
+            cursor.fail(f"lists nest at most {_MAX_DEPTH} deep")
         items = cursor.items()
         if not items:
             cursor.fail("must hold values")
@@ -52,6 +68,17 @@ def _elements(cursor: Cursor, shape: tuple[int, ...]) -> Iterator[Cursor]:
         cursor.fail(f"has {len(items)} elements, and the first of its kind {shape[0]}")
     for item in items:
         yield from _elements(item, shape[1:])
+
+
+def _check_alike(elements: Iterable[Cursor]) -> None:
+    first = ""
+    for element in elements:
+        kind = next((name for name, types in _KINDS.items() if isinstance(element.value, types)), "")
+        if not kind:
+            element.fail(f"{element.value!r} is no value of an output: {', '.join(_KINDS)}")
+        first = first or kind
+        if kind != first:
+            element.fail(f"{element.value!r} stands beside {first}, and an output has values of one type")
 
 
 def show_row(tensors: Iterable[Tensor]) -> dict[str, object]:

@@ -95,7 +95,7 @@ def test_policy_in_the_units_of_the_registry(tmp_path: Path) -> None:
         (ROUTE + "fallbacks: [{version: 1.0.0, answer: {p: 1}}]", r"fallbacks\[0\]: must be one of version"),
         (ROUTE + "fallbacks: [{last_answer: 0s}]", r"fallbacks\[0\].last_answer: '0s' must be longer than nothing"),
         (ROUTE + "fallbacks: [{answer: {}}]", r"fallbacks\[0\].answer: must hold OUTPUT: VALUE"),
-        (ROUTE + "fallbacks: [{answer: {p: [1, {}]}}]", r"fallbacks\[0\].answer.p: 1 is no BYTES"),
+        (ROUTE + "fallbacks: [{answer: {p: [1, {}]}}]", r"fallbacks\[0\].answer.p\[1\]: {} is no value of an output"),
         (ROUTE + "sticky_key: [tail]", "sticky_key: must be text, not a list"),
     ],
 )

@@ -206,6 +206,8 @@ BAD_RESOURCES = [
     (f"{MODEL}---\n{change(MODEL, 'delay', '[delay]')}", r"document 2, name: must be text, not a list"),
     ("kind: Model\nname: a\nname: b\n", r"line 1: a key stands twice in one mapping"),
     ("kind: [\n", r"line 2: "),
+    (change(MODEL, "{min: 0.7}", "{min: 2026-02-30}"), r"resources\.yaml: day"),
+    (change(MODEL, "{min: 0.7}", f"{{min: {'7' * 5000}}}"), r"resources\.yaml: .* digits"),
     (VERSION, "registered, not applied: predictmesh models register -f .* --artifact onnx=FILE"),
 ]
 
