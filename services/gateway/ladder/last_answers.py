@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 # One row's key: the value of the only key column, or those of all in the order of their names.
 Key = str | int | tuple[str | int, ...]
 Keys = Sequence[Sequence[str] | Sequence[int]]
-# What a row takes beside the texts of its key and the elements of its outputs, as it was measured.
-ROW_BYTES = 430
+# What a row of one key column and one output takes beside the text of its key and the elements of its output, as it was
+# measured; and what each further key column, output and text does.
+ROW_BYTES, OBJECT_BYTES = 430, 56
 # Rows that are forgotten at a time for their age.
 TIDIED_ROWS = 64
 
@@ -67,7 +68,7 @@ class Found:
 class _Shelf:
     """The answers of one kind, the oldest first. `max_bytes` bounds them, and none is kept for longer than `max_age_s`.
 
-    `row_bytes` is what each takes beside its texts, which are in BYTES outputs if `has_texts`.
+    `row_bytes` is what each takes beside the letters of its texts, which are in BYTES outputs too if `has_texts`.
     """
 
     kind: _Kind
@@ -102,9 +103,9 @@ class _Shelf:
     def _size(self, key: Key, answer: Answer) -> int:
         size = self.row_bytes
         if type(key) is str:
-            size += len(key)
+            size += _text_bytes(key)
         elif type(key) is tuple:
-            size += sum(len(text) for text in key if type(text) is str)
+            size += sum(_text_bytes(text) for text in key if type(text) is str)
         if self.has_texts:
             size += sum(len(text) for values in answer[4] if type(values) is tuple for text in values)
         return size
@@ -223,8 +224,16 @@ def _kind(endpoint: str, target: Target) -> _Kind:
 
 
 def _shelf(kind: _Kind, target: Target) -> _Shelf:
+    texts = [spec.width for spec in target.outputs if spec.dtype.value is None]
     numbers = [np.dtype(spec.dtype.numpy).itemsize * spec.width for spec in target.outputs if spec.dtype.value]
-    return _Shelf(kind, ROW_BYTES + sum(numbers), len(numbers) < len(target.outputs))
+    # Several key columns are a tuple, which is one more.
+    objects = sum(texts) + len(target.outputs) - 1 + (len(target.keys) if len(target.keys) > 1 else 0)
+    return _Shelf(kind, ROW_BYTES + sum(numbers) + OBJECT_BYTES * objects, bool(texts))
+
+
+def _text_bytes(text: str) -> int:
+    """Return what the letters of a text take at most."""
+    return len(text) if text.isascii() else 4 * len(text)
 
 
 def _columns(target: Target) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,10 +14,10 @@ import pytest
 from predictmesh.registry.v1.endpoint_pb2 import Fallback
 from services.gateway.convert_snapshot import TableBuilder
 from services.gateway.errors import RuntimeFailed
-from services.gateway.ladder.last_answers import ROW_BYTES, TIDIED_ROWS, Found, LastAnswers
+from services.gateway.ladder.last_answers import OBJECT_BYTES, ROW_BYTES, TIDIED_ROWS, Found, LastAnswers
 from services.gateway.prediction import Outcome
 from services.gateway.routing import RoutingTable
-from services.gateway.target import Target
+from services.gateway.target import DType, Output, Target
 from tests.support.predictions import endpoint, snapshot, version, view
 
 RIDER = view("rider", "a:FP32")
@@ -181,7 +182,9 @@ def test_outputs_of_all_kinds() -> None:
     for expected, output in zip(arrays, found.outputs, strict=True):
         assert expected.dtype == output.dtype
         assert repr(expected[[1, 0]].tolist()) == repr(output[[0, 2]].tolist())
-    assert 2 * ROW_BYTES < made.answers.bytes < 2 * ROW_BYTES + 300
+    # Of four outputs, one of two texts.
+    least = 2 * (ROW_BYTES + 5 * OBJECT_BYTES)
+    assert least < made.answers.bytes < least + 300
 
 
 def test_no_batch_stays_in_memory() -> None:
@@ -216,7 +219,57 @@ def test_what_is_forgotten_takes_no_memory() -> None:
         for key in ("a", "b"):
             made.put([key], [text])
             assert made.answers.bytes <= 3_000
-    assert (2, 2 * (ROW_BYTES + 2)) == (made.answers.rows, made.answers.bytes)
+    assert (2, 2 * (ROW_BYTES + OBJECT_BYTES + 2)) == (made.answers.rows, made.answers.bytes)
+
+
+@pytest.mark.parametrize(
+    ("bound", "outputs", "key"),
+    [
+        (RIDERS, ["y:FP32"], "rider-{:06}"),
+        (RIDERS, ["y:FP32"], "\N{GRINNING FACE}" * 50 + "{:06}"),
+        (RIDERS, [f"y{number}:FP32" for number in range(12)], "rider-{:06}"),
+        (RIDERS, ["y:FP64:50"], "rider-{:06}"),
+        (RIDERS, ["y:BYTES:20"], "rider-{:06}"),
+        (PAIRS, ["y:FP32"], "pair-{:06}"),
+    ],
+    ids=["number", "wide letters", "many outputs", "wide output", "texts", "several key columns"],
+)
+def test_memory_is_told_as_it_is(bound: Mapping[str, Sequence[str]], outputs: Sequence[str], key: str) -> None:
+    """Of whatever keys and outputs the answers are; rather too much than too little."""
+    made = Remembering(table(bound, outputs), max_bytes=2**30)
+    rows = 2_000
+    keys: list[Any] = [key.format(row) for row in range(rows)]
+    if bound is PAIRS:
+        keys = [(row + 2**40, text) for row, text in enumerate(keys)]
+    target = made.target()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for row in range(rows):
+            made.now += 0.001
+            columns = _columns([_copied(keys[row])])
+            arrays = [_answers(spec, row) for spec in target.outputs]
+            made.answers.remember("m", target, columns, AS_OF_US + row, Outcome(arrays, {}, [], [], "onnx"))
+        del columns, arrays
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert rows == made.answers.rows
+    assert taken < made.answers.bytes < 1.5 * taken
+
+
+def _copied(key: Any) -> Any:
+    """Return an equal key that shares nothing, as one that comes with a request."""
+    if isinstance(key, tuple):
+        return tuple(map(_copied, key))
+    return f"{key} "[:-1] if isinstance(key, str) else int(str(key))
+
+
+def _answers(spec: Output, row: int) -> Any:
+    if spec.dtype is not DType.BYTES:
+        return np.ones((1, spec.width), spec.dtype.numpy)
+    texts = [f"text {row + number}".encode() for number in range(spec.width)]
+    return np.array(texts, object).reshape(1, spec.width)
 
 
 def test_no_memory() -> None:
