@@ -23,7 +23,7 @@ def fallbacks_of(
 ) -> Mapping[Target, tuple[Fallback, ...]]:
     """Return the ladder of each of the route's `targets`, without steps that cannot be used: that is logged.
 
-    A version is no step of its own ladder.
+    A version is no step of its own ladder, and no second one where several lead to it.
     """
     if not endpoint.fallbacks:
         return {}
@@ -31,6 +31,7 @@ def fallbacks_of(
 
 
 def _steps(endpoint: endpoint_pb2.Endpoint, versions: Versions, target: Target) -> Iterable[Fallback]:
+    asked = {target}
     for index, fallback in enumerate(endpoint.fallbacks):
         try:
             step = _step(fallback, versions, target)
@@ -39,8 +40,11 @@ def _steps(endpoint: endpoint_pb2.Endpoint, versions: Versions, target: Target) 
             extra = {"endpoint": endpoint.name, "step": index, "route_version": target.version}
             logger.exception("a fallback cannot be used", extra=extra)
             continue
-        if not (isinstance(step, VersionStep) and step.target is target):
-            yield step
+        if isinstance(step, VersionStep):
+            if step.target in asked:
+                continue
+            asked.add(step.target)
+        yield step
 
 
 def _step(fallback: endpoint_pb2.Fallback, versions: Versions, target: Target) -> Fallback:

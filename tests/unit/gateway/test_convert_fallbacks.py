@@ -82,6 +82,12 @@ def test_each_version_of_the_route_has_its_own() -> None:
     assert expected == steps(built(*fallbacks, releases=[release("1.0.0", "1.1.0", 50, 100)]))
 
 
+def test_steps_that_have_come_to_lead_to_one_version() -> None:
+    """It has failed once, and is not asked again."""
+    fallbacks = [Fallback(version="1.x"), MINUTE, Fallback(version="1.1.0"), answer(WORDS, Y)]
+    assert {"1.0.0": [("1.1.0", (0, 1)), 60.0, [[[0.5]], [[b"maybe", b""]]]]} == steps(built(*fallbacks))
+
+
 @pytest.mark.parametrize(
     "broken",
     [
