@@ -62,11 +62,11 @@ class Merging:
         self, subject: str, step: LadderStep, found: Outcome | MeshError, places: Sequence[int] | None = None
     ) -> None:
         """Take what a step found for the open rows; another version's has the wanted outputs at `places`."""
-        asked = self.open
+        asked, places = self.open, places or range(len(self._target.outputs))
         if isinstance(found, MeshError):
             errors: Mapping[int, MeshError] = dict.fromkeys(range(len(asked)), found)
         else:
-            errors = {**self._broken(found, places or ()), **found.row_errors}
+            errors = {**self._broken(found, places), **found.row_errors}
         step.answered = [row for index, row in enumerate(asked) if index not in errors]
         step.left = errors[min(errors)] if errors else None
         self.steps.append(step)
@@ -74,14 +74,14 @@ class Merging:
         if step.left is not None:
             self._tried.append(f"{subject} ({step.left.reason})")
         if isinstance(found, Outcome) and step.answered:
-            self._parts.append(_Part(subject, asked, step.answered, found, places or range(len(self._target.outputs))))
+            self._parts.append(_Part(subject, asked, step.answered, found, places))
             for row in step.answered:
                 del self._errors[row]
 
     def _broken(self, found: Outcome, places: Sequence[int]) -> dict[int, MeshError]:
         """Return the rows that break what callers rely on: an output that is finite need not be that in another version."""
         errors: dict[int, MeshError] = {}
-        for spec, place in zip(self._target.outputs, places, strict=False):
+        for spec, place in zip(self._target.outputs, places, strict=True):
             if spec.finite and spec.dtype.is_float:
                 rows = np.flatnonzero(~np.isfinite(found.outputs[place]).all(axis=1))
                 error = InvalidOutput(f"answered NaN or infinity as {spec.name}", output=spec.name)

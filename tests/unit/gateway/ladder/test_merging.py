@@ -42,6 +42,14 @@ def test_a_row_that_is_not_finite_goes_on_to_the_next_step(broken: float) -> Non
     assert [0.5, np.float32(0.1), 0.25] == merging.outcome().outputs[0][:, 0].tolist()
 
 
+def test_last_answer_that_is_not_finite_goes_on_to_the_next_step() -> None:
+    """Another version of the route has given it, which did not promise numbers."""
+    merging = merged(np.nan, finite=True)
+    remembered = Outcome([np.array([[np.nan]], np.float32)], {}, [], [], "onnx")
+    merging.add("last_answer", step(LadderStepKind.LAST_ANSWER), remembered)
+    assert ([0], []) == (merging.open, merging.steps[-1].answered)
+
+
 def test_what_nobody_relies_on_is_answered() -> None:
     """NaN is an answer where the route's version may give it, too."""
     merging = merged(0.5, np.nan, finite=False)
