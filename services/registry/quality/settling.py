@@ -91,7 +91,8 @@ def _check_row(row: int, kept: Kept) -> None:
         raise InvalidArgument(f"row {row} is none of the prediction's {len(kept.scores)}, from 0", field="row")
     score = kept.scores[row]
     if math.isnan(score):
-        raise InvalidArgument(f"row {row} failed, so that there is nothing to compare", field="row")
+        why = "the version failed it, and what a fallback may have answered is no score of a version"
+        raise InvalidArgument(f"nothing can be compared with row {row}: {why}", field="row")
     if not usable(score, kept.kind):
         wanted = "probability: mend the endpoint's outcomes" if kept.kind is OutcomeKind.BINARY else "finite number"
         raise InvalidArgument(f"the score {score:g} of row {row} is no {wanted}", field="row")

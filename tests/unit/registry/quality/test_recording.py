@@ -94,6 +94,14 @@ async def test_an_outcome_that_cannot_be_is_refused(tmp_path: Path, outcome: Out
         assert [0, 0] == [(await outcomes.quality(endpoint))[0].outcomes for endpoint in ("delay", "minutes")]
 
 
+async def test_a_row_that_failed_may_have_been_answered_by_a_fallback(tmp_path: Path) -> None:
+    """Who got that answer is told why there is no use for what came true of it."""
+    async with opened(tmp_path) as outcomes:
+        await outcomes.keep([prediction("a", 0.5, math.nan)])
+        told = (await refusal(outcomes, Outcome("a", 1, 1.0))).message
+        assert "the version failed it, and what a fallback may have answered is no score of a version" in told
+
+
 async def test_rows_without_a_score_are_not_waited_for(tmp_path: Path) -> None:
     """What is told of predictions are rows that can have an outcome."""
     async with opened(tmp_path) as outcomes:
