@@ -250,7 +250,6 @@ def test_memory_is_told_as_it_is(bound: Mapping[str, Sequence[str]], outputs: Se
             columns = _columns([_copied(keys[row])])
             arrays = [_answers(spec, row) for spec in target.outputs]
             made.answers.remember("m", target, columns, AS_OF_US + row, Outcome(arrays, {}, [], [], "onnx"))
-        del columns, arrays
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
