@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Protocol
@@ -96,7 +96,7 @@ class Lane:
         self._measured = measured
         if measured:
             # Read when it is scraped: the path of a request does nothing for it.
-            names.QUEUE_ROWS.labels(target.model, target.version).set_function(lambda: self._coalescer.queued_rows)
+            names.QUEUE_ROWS.labels(target.model, target.version).set_function(lambda: self.queued_rows)
         hop_duration, batch_rows = names.HOP_DURATION, names.BATCH_ROWS
         self._features_duration = hop_duration.labels("features")
         self._model_duration = hop_duration.labels("model")
@@ -107,6 +107,11 @@ class Lane:
     def idle(self) -> bool:
         """Whether nobody waits for an answer."""
         return self._coalescer.idle
+
+    @property
+    def queued_rows(self) -> int:
+        """How many rows wait for a batch to leave."""
+        return self._coalescer.queued_rows
 
     @property
     def p99_s(self) -> float:
@@ -130,38 +135,36 @@ class Lane:
             timer.cancel()
             # Without an answer the caller has left, or was told that his time is over.
             if member.answer.cancelled() or member.answer.exception() is not None:
-                self._left(member)
-
-    def _left(self, member: Member) -> None:
-        """Note that nobody waits for the member any more."""
-        self._coalescer.left(member)
+                self._coalescer.left(member)
 
     async def _travel(self, members: list[Member]) -> None:
-        await self._accompany(members, self._both_hops(members))
+        rows = sum(member.rows for member in members)
+        await self._accompany(lambda: members, rows, self._both_hops(members, rows))
 
-    async def _accompany(self, members: list[Member], work: Coroutine[None, None, None]) -> None:
-        """Do work in the trace of those who wait for it, who are told if it fails."""
+    async def _accompany(
+        self, waiting: Callable[[], list[Member]], rows: int, work: Coroutine[None, None, None]
+    ) -> None:
+        """Do work on some rows in the trace of those who wait for it; if it fails, those who still do are told."""
+        members = waiting()
         batch_call = _call_of(members)
         calls.use(batch_call)
         try:
             if batch_call is not None and batch_call.sampled and batch_call.tracer is not None:
-                rows = sum(member.rows for member in members)
                 with span("batch", batch_call, SpanKind.INTERNAL, links=_links(members), attributes={"rows": rows}):
                     await work
             else:
                 await work
         except MeshError as error:
-            _fail(members, error)
+            _fail(waiting(), error)
         except asyncio.CancelledError:
-            _fail(members, DeadlineExceeded("the batch was cancelled: everybody in it had gone"))
+            _fail(waiting(), DeadlineExceeded("the batch was cancelled: everybody in it had gone"))
         except Exception:
             logger.exception("a batch failed", extra={"model": self.target.model, "version": self.target.version})
-            _fail(members, Internal("internal error; the server's log has the cause under this call's trace id"))
+            _fail(waiting(), Internal("internal error; the server's log has the cause under this call's trace id"))
 
-    async def _both_hops(self, members: list[Member]) -> None:
+    async def _both_hops(self, members: list[Member], rows: int) -> None:
         started, start = time.monotonic(), time.perf_counter_ns()
         deadline = Deadline(max(member.deadline.at for member in members))
-        rows = sum(member.rows for member in members)
         features = await self._get_features(members, deadline) if self.target.plan is not None else None
         assembled = time.perf_counter_ns()
         tensors = model_inputs(self.target, members, rows, features)

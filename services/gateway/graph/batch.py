@@ -19,9 +19,11 @@ from services.gateway.slices import row_error, starts
 from services.mesh.errors import MeshError
 
 if TYPE_CHECKING:
+    from services.gateway.graph.parts import Part
     from services.gateway.lane import Batch
     from services.gateway.request import Member
     from services.gateway.target import Target
+    from services.mesh.coalescing import Coalescer
 
 Array = npt.NDArray[Any]
 # Places of rows in the batch, ascending.
@@ -39,6 +41,7 @@ class GraphBatch:
 
     By node: `values` are its outputs, arrays [rows, width]; `state`, `duration_us`, `batch_rows` and `source` are arrays
     [nodes, rows], the last of places in `sources`. `chosen` is the stage of the cascade whose answer stands so far.
+    `travelling` are the parts that wait for a later segment, or are under way in it, with what has taken them up.
     """
 
     def __init__(self, target: Target, batch: Batch, counted: Counted) -> None:
@@ -59,6 +62,7 @@ class GraphBatch:
         self.chosen = np.full(batch.rows, NO_STAGE, np.int16)
         self.errors: dict[int, MeshError] = {}
         self.causes: dict[tuple[int, int], MeshError] = {}
+        self.travelling: dict[Part, Coalescer[Part]] = {}
         self._open = np.ones(batch.rows, np.bool_)
         self._open_rows = counts
         self._inputs: dict[int, Array] = {}
@@ -80,10 +84,12 @@ class GraphBatch:
         return [self.batch.members[place] for place in np.unique(self.owner[self.opened(index)]).tolist()]
 
     def leave(self, member: Member) -> None:
-        """Close the rows of a member that nobody waits for any more."""
-        place = next(place for place, other in enumerate(self.batch.members) if other is member)
+        """Close the rows of a member that nobody waits for any more, and end the calls that are for no other's."""
+        place = self.batch.members.index(member)
         self._open[self.starts[place] : self.starts[place] + member.rows] = False
         self._open_rows[place] = 0
+        for part in [part for part in self.travelling if part.done()]:
+            self.travelling.pop(part).left(part)
 
     def fed(self, feed: int | tuple[Port, ...], index: Index) -> bytes | Array:
         """Return what a node's input is given for rows: as packed bytes, where those of the whole batch can pass as they are."""

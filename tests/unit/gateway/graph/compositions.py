@@ -17,6 +17,7 @@ from services.gateway.convert_graph import Feeds, graph_of
 from services.gateway.graph.lane import GraphLane
 from services.gateway.prediction import Inference, Outcome, RuntimeSource
 from services.gateway.target import Target
+from services.mesh.context import CallContext
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, Reason, RemoteError
 from tests.support.predictions import MemoryFeatures, column, member, target
@@ -29,7 +30,7 @@ class ScriptedModel:
     """The model service. A version's output is its input's mean over 100, more its `shifts`; so 80 is 0.8.
 
     What stands in `spoilt` by version and input makes the version misbehave for that row. A version whose gate is closed
-    does not answer until its deadline.
+    does not answer until it is opened, one that hangs not before its deadline.
     """
 
     def __init__(self) -> None:
@@ -37,16 +38,16 @@ class ScriptedModel:
         self.spoilt: dict[str, Mapping[float, float]] = {}
         self.failing: set[str] = set()
         self.hanging: set[str] = set()
+        self.gates: dict[str, asyncio.Event] = defaultdict(_opened)
         self.rows: dict[str, list[int]] = defaultdict(list)
         self.cancelled = 0
-        self.called = asyncio.Event()
 
     async def infer(
         self, target: Target, tensors: Sequence[bytes], remaining_ms: Sequence[int], deadline: Deadline
     ) -> Inference:
         name = target.version
         self.rows[name].append(len(remaining_ms))
-        self.called.set()
+        await self.gates[name].wait()
         if name in self.hanging:
             await self._hang(deadline)
         if name in self.failing:
@@ -76,6 +77,12 @@ class ScriptedModel:
             raise
 
 
+def _opened() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
 def composed(text: str) -> Target:
     """The composed target of a graph as text. Versions take one FP32 `x`, of the request unless fed, and give `p`.
 
@@ -94,14 +101,15 @@ def _version(model: str, number: str) -> Target:
     return replace(made, model=model, version=number)
 
 
-def lane_of(text: str, model: ScriptedModel) -> GraphLane:
+def lane_of(text: str, model: ScriptedModel, *, max_queued_rows: int = 1_000, measured: bool = False) -> GraphLane:
     """A lane of a graph."""
-    return GraphLane(composed(text), MemoryFeatures(), model, max_rows=64, max_queued_rows=1_000, measured=False)
+    aim = composed(text)
+    return GraphLane(aim, MemoryFeatures(), model, max_rows=64, max_queued_rows=max_queued_rows, measured=measured)
 
 
-async def ask(lane: GraphLane, *values: float, seconds: float = 5) -> Outcome:
+async def ask(lane: GraphLane, *values: float, seconds: float = 5, running: CallContext | None = None) -> Outcome:
     """The answer to a request with these values of x."""
-    return await lane.answer(member(lane.target, features=[column("x", *values)], seconds=seconds))
+    return await lane.answer(member(lane.target, features=[column("x", *values)], seconds=seconds, running=running))
 
 
 def numbers(outcome: Outcome) -> list[float]:
