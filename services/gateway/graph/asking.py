@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from services.gateway.graph.parts import Part, by_member, packed
-from services.gateway.graph.spans import node_span
+from services.gateway.graph.spans import mark_failed, node_span
 from services.gateway.lane import OF_SOME_ROW, Model
 from services.mesh.coalescing import Quantile
 from services.mesh.deadline import Deadline
@@ -55,19 +55,16 @@ class Asking:
         if not rows:
             return
         start = time.perf_counter()
-        with node_span(node, rows):
+        with node_span(node, rows) as opened:
             answers = await self._infer(place, node, asked)
-        seconds = time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            failed = sum(_given(place, answer, int(seconds * 1e6), rows) for answer in answers)
+            errors = [answer.inference for answer in answers if isinstance(answer.inference, MeshError)]
+            mark_failed(opened, failed, errors[0] if len(errors) == len(answers) else None)
         self._metrics.observe(place, seconds)
         # A version that hangs, or is not there, tells nothing of how long to wait for it.
-        if not all(isinstance(answer.inference, MeshError) for answer in answers):
+        if len(errors) < len(answers):
             self._durations[place].observe(seconds)
-        for part, inference, first in answers:
-            part.batch.note_call(place, part.index, int(seconds * 1e6), rows)
-            if isinstance(inference, MeshError):
-                part.batch.fail_node(place, part.index, inference)
-            else:
-                part.batch.take(place, part.index, inference, first)
 
     async def _infer(self, place: int, node: ModelNode, parts: Sequence[Part]) -> list[_Answer]:
         """Return a node's answers, for each member's rows apart if what some member sent made the call fail."""
@@ -112,6 +109,16 @@ class Asking:
         # Never more than half of what is left, so that the node has a chance whatever comes after it.
         until = np.maximum(until - coming, now + (until - now) / 2)
         return np.minimum(until, max(float(until.min()), now + self._durations[place].value))
+
+
+def _given(place: int, answer: _Answer, duration_us: int, rows: int) -> int:
+    """Give a batch what a call of so many rows has brought it; return in how many of its rows the node has failed."""
+    part, inference, first = answer
+    part.batch.note_call(place, part.index, duration_us, rows)
+    if isinstance(inference, MeshError):
+        part.batch.fail_node(place, part.index, inference)
+        return part.rows
+    return part.batch.take(place, part.index, inference, first)
 
 
 def _joined(arrays: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:

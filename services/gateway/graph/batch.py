@@ -117,8 +117,8 @@ class GraphBatch:
         unasked: Index = index[self.state[place, index] == UNASKED]
         return unasked
 
-    def take(self, place: int, index: Index, inference: Inference, first: int) -> None:
-        """Take a node's answer for rows, which begins at row `first` of the inference."""
+    def take(self, place: int, index: Index, inference: Inference, first: int) -> int:
+        """Take a node's answer for rows, which begins at row `first` of the inference; return how many it fails."""
         end = first + len(index)
         outputs = [output[first:end] for output in inference.outputs]
         self.put(place, index, outputs, NodeState.COMPUTED)
@@ -133,6 +133,7 @@ class GraphBatch:
                 self.fail_node(place, index[row - first : row - first + 1], row_error(code))
         failed += self._fail_broken(place, index, outputs)
         self._counted(place, "computed", len(index) - failed)
+        return failed
 
     def _fail_broken(self, place: int, index: Index, outputs: Sequence[Array]) -> int:
         """Fail the node in rows that it has answered with NaN or infinity where numbers are needed; return how many."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 
 from services.gateway.graph.cascade import cascade_of
 from services.gateway.graph.nodes import ModelNode
@@ -18,18 +18,28 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
     from services.gateway.graph.nodes import Graph
+    from services.mesh.errors import MeshError
 
 
 @contextmanager
-def node_span(node: ModelNode, rows: int) -> Iterator[None]:
-    """Leave a span of a node's call, if the batch is traced."""
+def node_span(node: ModelNode, rows: int) -> Iterator[Span]:
+    """Leave a span of a node's call, if the batch is traced; else the span given records nothing."""
     running = calls.current()
     if running is None or not running.sampled or running.tracer is None:
-        yield
+        yield INVALID_SPAN
         return
     attributes: dict[str, AttributeValue] = {"model": node.target.model, "version": node.target.version, "rows": rows}
-    with span(f"node {node.name}", running, SpanKind.INTERNAL, attributes=attributes):
-        yield
+    with span(f"node {node.name}", running, SpanKind.INTERNAL, attributes=attributes) as opened:
+        yield opened
+
+
+def mark_failed(opened: Span, rows: int, error: MeshError | None) -> None:
+    """Say in how many rows a node has failed, if in any, and with what error if its call did."""
+    if rows:
+        opened.set_attribute("failed_rows", rows)
+    if error is not None:
+        opened.set_attribute("error.type", str(error.reason))
+        opened.set_status(Status(StatusCode.ERROR, error.message))
 
 
 def note_skipped(graph: Graph, number: int, rows: int) -> None:
@@ -43,4 +53,5 @@ def note_skipped(graph: Graph, number: int, rows: int) -> None:
     for node in graph.nodes:
         if isinstance(node, ModelNode) and number < node.segment < len(cascade.stages):
             attributes: dict[str, AttributeValue] = {"state": "skipped", "cause": sure, "rows": rows}
-            record_span(f"node {node.name}", running, start_ns=now, end_ns=now, attributes=attributes)
+            name = f"node {node.name}"
+            record_span(name, running, SpanKind.INTERNAL, start_ns=now, end_ns=now, attributes=attributes)

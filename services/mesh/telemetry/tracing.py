@@ -155,16 +155,22 @@ def _mark(opened: Span, error: BaseException) -> None:
 
 
 def record_span(
-    name: str, call: CallContext, *, start_ns: int, end_ns: int, attributes: Mapping[str, AttributeValue]
+    name: str,
+    call: CallContext,
+    kind: SpanKind = SpanKind.SERVER,
+    *,
+    start_ns: int,
+    end_ns: int,
+    attributes: Mapping[str, AttributeValue],
 ) -> None:
     """Record a span after the fact (times in nanoseconds since the epoch), whether or not the call was sampled."""
     if call.tracer is None:
         return
     token = calls.use(call)
     try:
-        call.tracer.start_span(
-            name, context=_parent(call), kind=SpanKind.SERVER, start_time=start_ns, attributes=attributes
-        ).end(end_ns)
+        call.tracer.start_span(name, context=_parent(call), kind=kind, start_time=start_ns, attributes=attributes).end(
+            end_ns
+        )
     finally:
         calls.reset(token)
 
