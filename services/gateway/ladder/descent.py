@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # two cores shared with all services, a third of it left one in twenty without his answer after 50 ms.
 MEMORY_S = 0.015
 MEMORY_SHARE, MOST_MEMORY_SHARE = 0.05, 0.2
-# What is left for later steps at most, if versions are among them, and for each version at least.
+# What is left of the rest for later versions at most, and for each at least.
 LATER_SHARE = 0.5
 LEAST_VERSION_S = 0.005
 # With less time than that no version is asked.
@@ -143,9 +143,9 @@ class Ladder:
     ) -> Outcome | MeshError:
         """Return what another version makes of the rows."""
         left = request.deadline.remaining()
-        if left < LEAST_S:
-            return DeadlineExceeded("no time was left for it")
         share = self._share(left, later, request.kept_s)
+        if share < LEAST_S:
+            return DeadlineExceeded("no time was left for it")
         try:
             call = rows_of(request.call, rows, request.member.rows)
             member = member_of(call, target, Deadline(request.deadline.at - left + share), calls.current())
@@ -159,11 +159,12 @@ class Ladder:
         """Return how much of the time that is left a version may take, in seconds, before `later` steps are taken."""
         if not later:
             return left
+        left -= kept_s
         needs = 0.0
         for step in later:
             if type(step) is VersionStep:
                 needs += max(BATCHES * self._lanes.p99_s(step.target), LEAST_VERSION_S)
-        return left - min(needs + kept_s, left * LATER_SHARE)
+        return left - min(needs, left * LATER_SHARE)
 
 
 def _us_since(start_ns: int) -> int:

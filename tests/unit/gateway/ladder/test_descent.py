@@ -294,7 +294,7 @@ def test_shares_are_learnt_and_bounded() -> None:
     (steps,) = world.flow.table.endpoint("m").fallbacks.values()
     assert isinstance(steps[0], VersionStep)
     lane = world.flow._lanes.of(steps[0].target)
-    for p99_s, later_s in ((0.02, 2 * 0.02), (0.0001, LEAST_VERSION_S), (9.0, LATER_SHARE - 0.05)):
+    for p99_s, later_s in ((0.02, 2 * 0.02), (0.0001, LEAST_VERSION_S), (9.0, 0.95 * LATER_SHARE)):
         lane._coalescer._durations.value = p99_s
         assert 0.95 - later_s == pytest.approx(ladder._share(1.0, steps, 0.05))
     assert 0.95 == ladder._share(1.0, steps[1:], 0.05)
