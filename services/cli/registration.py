@@ -63,7 +63,7 @@ class Registered:
 
 _PATHS = re.compile(
     r"\bversion\.bindings(?P<input>\[\d+\])(?P<source>\.sources\[\d+\])?[a-z_.]*"
-    r"|\b(?:version\.)?signature\.(?=inputs|outputs)|\bversion\.(?=version\b)"
+    r"|\b(?:version\.)?signature\.(?=inputs|outputs)|\bversion\.(?=(?:version|metrics)\b)"
     r"|\bversion\.artifacts\[\d+\](?P<artifact>\.[a-z0-9_]+)"
     r"|\bversion\.(?P<golden>golden)[a-z0-9_.\[\]]*"
     r"|\bversion\.graph(?P<graph>(?:\.\w+(?:\[\d+\])?)*)"

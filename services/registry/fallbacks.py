@@ -142,7 +142,8 @@ def _check_leads(
             why = f"no version in {selector} has been released, so that it would lead nowhere: name a version"
             faults.add(InvalidDefinition, path, why)
     elif version.version in seen:
-        why = f"{selector} and {seen[version.version]} are both {version.version}: one step of it is enough"
+        both = f"{selector} and {seen[version.version]} are both {version.version}"
+        why = f"{selector} is a step already" if selector == seen[version.version] else f"{both}: one step is enough"
         faults.add(InvalidDefinition, path, why)
     elif tuple(routed) == (version,):
         faults.add(InvalidDefinition, path, f"{version.version} answers already: a fallback is another version")

@@ -23,14 +23,15 @@ def check_row(row: Sequence[Tensor], outputs: Sequence[TensorSpec], path: str, f
     for index, tensor in enumerate(row):
         spec = specs.get(tensor.name)
         if spec is None:
-            faults.add(
-                InvalidDefinition, f"{path}[{index}].name", f"no output {shown(tensor.name)}: {', '.join(specs)}"
-            )
+            why = f"there is no output {shown(tensor.name)}, but {', '.join(specs)}"
+            faults.add(InvalidDefinition, f"{path}[{index}].name", why)
         else:
             _check_output(tensor, spec, f"{path}[{index}]", faults)
     missing = [name for name in specs if name not in {tensor.name for tensor in row}]
     if missing:
-        faults.add(InvalidDefinition, path, f"has no {', '.join(missing)}: it holds a value of every output")
+        faults.add(
+            InvalidDefinition, path, f"no value of {', '.join(missing)} is written: a row has one of every output"
+        )
 
 
 def _check_output(tensor: Tensor, spec: TensorSpec, path: str, faults: Faults) -> None:

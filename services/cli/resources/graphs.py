@@ -128,7 +128,7 @@ def _read_cascade(cursor: Cursor) -> Cascade:
 
 def _read_stage(cursor: Cursor, *, last: bool) -> CascadeStage:
     members = cursor.mapping(("node",) if last else ("node", "threshold"), ("threshold", "confidence", "measure"))
-    stage = CascadeStage(node=members["node"].text())
+    stage = CascadeStage(node=members["node"].parsed(_node_name))
     if not last:
         # Without more it is by its only output that a node tells how sure it is.
         stage.confidence.node = stage.node
@@ -139,6 +139,13 @@ def _read_stage(cursor: Cursor, *, last: bool) -> CascadeStage:
     if "measure" in members:
         stage.measure = members["measure"].choice(_MEASURES)
     return stage
+
+
+def _node_name(text: str) -> str:
+    node, dot, _ = text.partition(".")
+    if dot:
+        raise ValueError(f"{text!r} is an output, and a stage is a node: {node}, with `confidence: {text}`")
+    return text
 
 
 def show_graph(graph: Graph) -> dict[str, object]:

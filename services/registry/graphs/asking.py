@@ -57,5 +57,5 @@ def _check_same(
         for name, kind in sorted(taken_by(part).items()):
             other, wanted = first.setdefault(name, (node, kind))
             if kind != wanted:
-                why = f"{what} {name} is {kind} for {node} and {wanted} for {other}, and a request has it once"
+                why = f"{what} {name} is {kind} for {node} and {wanted} for {other}, and a request has it once: name versions that take it alike"
                 faults.add(InvalidBinding, f"{places[node]}.model", why)

@@ -18,7 +18,8 @@ def check_stages(graph: Graph, edges: Sequence[Edge], order: Sequence[str], faul
     (cascade,) = cascades
     after = _after(cascade.name, edges)
     needed = _needed(edges, order, after)
-    stages = {edge.source.node: edge.stage for edge in edges if edge.use is Use.STAGE}
+    # The earlier one counts where a node is two stages, which is a fault of its own.
+    stages = {edge.source.node: edge.stage for edge in reversed(edges) if edge.use is Use.STAGE}
     for edge in edges:
         name = edge.source.node
         if _needed_by(edge, needed, after) < stages.get(name, 0):

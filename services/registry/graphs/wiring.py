@@ -17,7 +17,8 @@ def check_wiring(graph: Graph, edges: Sequence[Edge], path: str, faults: Faults)
     names = [node.name for node in graph.nodes]
     unknown = [edge for edge in edges if edge.source.node not in names]
     for edge in unknown:
-        why = f"{edge}: there is no node {shown(edge.source.node)}, but {', '.join(names)}"
+        others = ", ".join(name for name in names if name != edge.taker)
+        why = f"{edge}: there is no node {shown(edge.source.node)}" + (f", but {others}" if others else "")
         faults.add(InvalidDefinition, edge.at, why)
     if unknown:
         return ()

@@ -111,7 +111,7 @@ def test_a_ladder_is_shown_as_it_was_written(world: World) -> None:
         ("{version: 1.0.0}", "{version: 9.0.0}", "fallbacks[0].version: there is no delay@9.0.0"),
         ("{version: 1.0.0}", "{version: 6.0.0}", "fallbacks[0].version: 6.0.0 answers already"),
         ("10m", "8d", "fallbacks[1].last_answer: "),
-        ("{y: [0.1]}", "{z: [0.1]}", "fallbacks[2].answer.z: no output 'z'"),
+        ("{y: [0.1]}", "{z: [0.1]}", "fallbacks[2].answer.z: there is no output 'z'"),
         ("{y: [0.1]}", "{y: [0.1, 0.2]}", "fallbacks[2].answer.y: has 2 values"),
         ("{y: [0.1]}", "{y: [late]}", "fallbacks[2].answer.y: output y takes finite values of FP32"),
     ],

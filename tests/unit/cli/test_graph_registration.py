@@ -158,8 +158,8 @@ def test_faults_are_told_where_they_stand(file: Path, path: str, place: str) -> 
 
 def test_several_faults_and_others(file: Path) -> None:
     """Each is replaced, and what is no path stays."""
-    assert f"{file}, graph.nodes.mlp.model: a; {file}, version: b. 3.0.0 c" == in_file(
-        "version.graph.nodes[0].model.model: a; version.version: b. 3.0.0 c", file
+    assert f"{file}, graph.nodes.mlp.model: a; {file}, version: b. 3.0.0 c; {file}, metrics.auc: d" == in_file(
+        "version.graph.nodes[0].model.model: a; version.version: b. 3.0.0 c; version.metrics.auc: d", file
     )
 
 

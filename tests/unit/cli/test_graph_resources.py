@@ -130,6 +130,10 @@ def test_it_is_not_applied(tmp_path: Path) -> None:
         (graph("{a: {ensemble: weighted_mean, of: {b.: 1}}}"), "graph.nodes.a.of.b.: 'b.' is no output of a node"),
         (graph("{a: {cascade: [{node: b}, {node: c}]}}"), r"graph.nodes.a.cascade\[0\]: threshold is missing"),
         (
+            graph("{a: {cascade: [{node: b.p, threshold: 1}, {node: c}]}}"),
+            r"graph.nodes.a.cascade\[0\].node: 'b.p' is an output, and a stage is a node: b, with `confidence: b.p`",
+        ),
+        (
             graph("{a: {cascade: [{node: b, threshold: 1, measure: odds}, {node: c}]}}"),
             r"graph.nodes.a.cascade\[0\].measure: 'odds' is none of probability, value",
         ),

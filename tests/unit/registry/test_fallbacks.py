@@ -105,8 +105,8 @@ Y = spec("y")
 @pytest.mark.parametrize(
     ("values", "path", "why"),
     [
-        ((), "outputs", "has no y: it holds a value of every output"),
-        ((column("z", floats=(1.0,)),), "outputs[0].name", "no output 'z': y"),
+        ((), "outputs", "no value of y is written: a row has one of every output"),
+        ((column("z", floats=(1.0,)),), "outputs[0].name", "there is no output 'z', but y"),
         ((column("y", floats=(1.0,)), column("y", floats=(1.0,))), "outputs[1].name", "'y' is there twice"),
         ((column("y", floats=(1.0, 2.0)),), "outputs[0]", "has 2 values, a row of y has 1"),
         ((column("y"),), "outputs[0]", "output y takes finite values of FP32"),
@@ -137,6 +137,8 @@ def test_a_version_is_no_two_steps() -> None:
     catalog = a_catalog(aliases={"old": "1.0.0"})
     error = refused(catalog, Fallback(version="old"), Fallback(version="1.0.0"))
     assert (["fallbacks[1].version"], True) == (at(error), "1.0.0 and old are both 1.0.0" in error.message)
+    error = refused(catalog, Fallback(version="1.0.0"), Fallback(version="1.0.0"))
+    assert (["fallbacks[1].version"], True) == (at(error), "1.0.0 is a step already" in error.message)
     error = refused(catalog, *(Fallback(last_answer_max_age_ms=each * HOUR_MS) for each in (1, 2)))
     assert ["fallbacks[1].last_answer_max_age_ms"] == at(error)
 

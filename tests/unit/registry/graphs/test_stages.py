@@ -16,7 +16,7 @@ from tests.support.graphs import (
     node,
     stage,
 )
-from tests.unit.registry.graphs.refusing import MLP, NODES, TREES, Case, cases, check_refused
+from tests.unit.registry.graphs.refusing import MLP, NODES, TREES, Case, cases, check_refused, refusal
 
 SPARE, LAST = node("spare", optional=True), node("last", optional=True)
 
@@ -87,6 +87,12 @@ STAGES: dict[str, Case] = {
 def test_a_later_stage_is_asked_only_where_the_earlier_ones_are_not_sure(given: Graph, field: str, text: str) -> None:
     """So nothing else can need it."""
     check_refused(given, field, text)
+
+
+def test_a_stage_twice_is_one_fault() -> None:
+    """It is the earlier one by which rows are parted."""
+    error = refusal(graph(MLP, node("other"), cascade("sure", "mlp", "other", "mlp"), p="sure"))
+    assert [f"{NODES}[2].cascade.stages[2].node"] == [violation.field for violation in error.violations]
 
 
 ABSENCE: dict[str, Case] = {

@@ -16,7 +16,7 @@ WIRING: dict[str, Case] = {
     "a source that is not there": (
         graph(MLP, node("post", "post@1.0.0", p="trees.y"), p="post"),
         f"{NODES}[1].model.inputs[0].sources[0]",
-        "trees.y -> post.p: there is no node 'trees', but mlp, post",
+        "trees.y -> post.p: there is no node 'trees', but mlp",
     ),
     "an output from nowhere": (
         graph(MLP, p="both"),
