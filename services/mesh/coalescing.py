@@ -25,6 +25,8 @@ IDLE_TURN_S = 30e-6
 LONGEST_BOARDING_S = 4e-3
 # What a batch is taken to last before any has come back.
 START_S = 0.05
+# Half of what is known beyond that is forgotten in so much time without a batch.
+HALF_LIFE_S = 10.0
 
 
 class Waiting(Protocol):
@@ -60,6 +62,7 @@ class Coalescer(Generic[W]):
         # Those of the batches under way that are not late yet; the others hold nobody back.
         self._punctual: set[asyncio.Task[None]] = set()
         self._durations = Quantile(0.99, start=START_S)
+        self._observed = time.monotonic()
         self.queued_rows = 0
 
     @property
@@ -69,8 +72,14 @@ class Coalescer(Generic[W]):
 
     @property
     def p99_s(self) -> float:
-        """How long nearly all batches take, in seconds, as far as it is known."""
-        return self._durations.value
+        """How long nearly all batches take, in seconds, as far as it is known.
+
+        What was slow long ago may be quick by now, which nobody learns who does not try it for being slow.
+        """
+        known = self._durations.value
+        if known <= START_S:
+            return known
+        return max(START_S, known * 0.5 ** ((time.monotonic() - self._observed) / HALF_LIFE_S))
 
     def submit(self, member: W) -> None:
         """Put `member` into the next batch; Overloaded when too many rows wait."""
@@ -116,7 +125,8 @@ class Coalescer(Generic[W]):
             await self._run(batch)
         finally:
             late.cancel()
-            self._durations.observe(time.monotonic() - start)
+            self._observed = time.monotonic()
+            self._durations.observe(self._observed - start)
 
     async def _board(self) -> None:
         """Let in who is at the door: as long as the loop has other work, a batch gains nothing by leaving at once."""

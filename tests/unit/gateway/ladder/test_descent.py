@@ -269,6 +269,22 @@ def test_hung_version_costs_its_share() -> None:
     assert ["2.0.0"] == left
 
 
+def test_what_an_outage_has_taught_is_forgotten() -> None:
+    """Nobody asks the fallback of a version that is well, so that it could not show that it is well again, too."""
+
+    async def main() -> list[str]:
+        world = LadderWorld(SIMPLER, static(0.5))
+        world.hung = {"2.0.0", "1.5.0"}
+        answers = [await world.predict("a") for _ in range(100)]
+        await asyncio.sleep(60)
+        answers.append(await world.predict("a"))
+        return [answer.ladder[0].left.message for answer in answers if answer.ladder[0].left]
+
+    *_, taught, forgotten = run_virtually(main())
+    assert "no answer within 475 ms, its share of the deadline" == taught
+    assert "no answer within 850 ms, its share of the deadline" == forgotten
+
+
 @pytest.mark.parametrize("seconds", [0.001, 0.004, 0.02, 0.1])
 def test_deadline_that_is_shorter_than_the_shares(seconds: float) -> None:
     """Each version has at least half of what is left, and the memory answers in the end."""
