@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -79,7 +80,7 @@ class Coalescer(Generic[W]):
         known = self._durations.value
         if known <= START_S:
             return known
-        return max(START_S, known * 0.5 ** ((time.monotonic() - self._observed) / HALF_LIFE_S))
+        return max(START_S, known * math.exp2((self._observed - time.monotonic()) / HALF_LIFE_S))
 
     def submit(self, member: W) -> None:
         """Put `member` into the next batch; Overloaded when too many rows wait."""
