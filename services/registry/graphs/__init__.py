@@ -1,4 +1,7 @@
-"""Composed versions: the rules of their graphs, and the signature and bindings that follow from them."""
+"""Composed versions: the rules of their graphs, and the signature and bindings that follow from them.
+
+`composing` runs the rules, each on what those before it let pass: members, structure, wiring, presence, types, asking.
+"""
 
 from __future__ import annotations
 

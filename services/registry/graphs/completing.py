@@ -16,7 +16,7 @@ from services.registry.definitions import (
     Port,
     Version,
 )
-from services.registry.graphs.outputs import Outputs, find_output
+from services.registry.graphs.edges import Outputs, find_output
 from services.registry.rows import completed_row
 
 

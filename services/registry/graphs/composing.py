@@ -10,13 +10,11 @@ from services.registry.binding import Views
 from services.registry.definitions import Graph, Signature, TensorSpec, Version
 from services.registry.errors import InvalidDefinition
 from services.registry.faults import Faults
-from services.registry.graphs.absence import check_absence
 from services.registry.graphs.asking import check_asking, unfed
 from services.registry.graphs.completing import completed
-from services.registry.graphs.edges import edges_of
+from services.registry.graphs.edges import Outputs, edges_of, find_output
 from services.registry.graphs.members import Models, check_members
-from services.registry.graphs.outputs import Outputs, find_output
-from services.registry.graphs.stages import check_stages
+from services.registry.graphs.presence import check_absence, check_stages
 from services.registry.graphs.structure import MAX_EDGES, MAX_NODES, check_structure
 from services.registry.graphs.types import check_types
 from services.registry.graphs.wiring import check_wiring

@@ -1,12 +1,15 @@
-"""The edges of a graph: which port each node and each output of the graph takes from, and where that is said."""
+"""The edges of a graph: which port each node and each output of the graph takes from, where that is said, and what it is."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from services.registry.definitions import Cascade, Ensemble, Graph, ModelNode, Node, Port
+from services.registry.definitions import Cascade, Ensemble, Graph, ModelNode, Node, Port, TensorSpec
+
+Outputs = Mapping[str, tuple[TensorSpec, ...]]
+"""The outputs of nodes by the nodes' names, without the nodes of which they are not known."""
 
 
 class Use(enum.Enum):
@@ -44,6 +47,12 @@ def edges_of(graph: Graph, path: str) -> list[Edge]:
         Edge(output.source, Use.OUTPUT, "", f"output {output.name}", f"{path}.outputs[{index}].source")
         for index, output in enumerate(graph.outputs)
     ]
+
+
+def find_output(outputs: Outputs, port: Port) -> TensorSpec | None:
+    """The output that the port names; the only one, if it names none."""
+    found = [spec for spec in outputs.get(port.node, ()) if port.output in {spec.name, ""}]
+    return found[0] if len(found) == 1 else None
 
 
 def input_path(path: str, index: int) -> str:

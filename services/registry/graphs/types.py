@@ -20,8 +20,7 @@ from services.registry.definitions import (
 )
 from services.registry.errors import InvalidDefinition
 from services.registry.faults import Faults
-from services.registry.graphs.edges import Edge, Use, input_path, stage_path
-from services.registry.graphs.outputs import Outputs, find_output
+from services.registry.graphs.edges import Edge, Outputs, Use, find_output, input_path, stage_path
 from services.registry.names import shown
 from services.registry.rows import check_row
 
