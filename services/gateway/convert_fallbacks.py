@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterable, Mapping
 
 from predictmesh.registry.v1 import endpoint_pb2
-from predictmesh.types.v1.tensor_pb2 import Tensor
+from services.gateway.convert_rows import one_row
 from services.gateway.ladder.steps import Fallback, LastAnswerStep, StaticStep, VersionStep, places_of
 from services.gateway.routing import Versions
-from services.gateway.target import Output, Target
+from services.gateway.target import Target
 
 logger = logging.getLogger(__name__)
-_LISTS = ("bools", "ints", "uints", "floats", "doubles", "strings", "blobs")
 
 
 def fallbacks_of(
@@ -62,17 +58,3 @@ def _step(fallback: endpoint_pb2.Fallback, versions: Versions, target: Target) -
             return StaticStep(one_row(fallback.answer.outputs, target.outputs))
         case kind:
             raise ValueError(f"there is no fallback of kind {kind}")
-
-
-def one_row(tensors: Sequence[Tensor], outputs: Sequence[Output]) -> tuple[npt.NDArray[np.generic], ...]:
-    """Return a row that is written down, an array [1, width] for each output; LookupError or ValueError if it is none."""
-    given = {tensor.name: tensor for tensor in tensors}
-    return tuple(_array(given[output.name], output) for output in outputs)
-
-
-def _array(tensor: Tensor, output: Output) -> npt.NDArray[np.generic]:
-    values = [value for name in _LISTS for value in getattr(tensor, name)]
-    if len(values) != output.width:
-        raise ValueError(f"output {output.name!r} has {output.width} values a row, not {len(values)}")
-    encoded = [value.encode() if isinstance(value, str) else value for value in values]
-    return np.array(encoded, dtype=output.dtype.numpy).reshape(1, output.width)

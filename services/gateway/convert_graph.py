@@ -8,11 +8,8 @@ from dataclasses import replace
 from graphlib import TopologicalSorter
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from predictmesh.registry.v1 import graph_pb2
-from predictmesh.types.v1.tensor_pb2 import Tensor
+from services.gateway.convert_rows import one_row
 from services.gateway.graph.nodes import (
     CascadeNode,
     ConfidenceMeasure,
@@ -29,7 +26,6 @@ from services.gateway.target import Input, Output, Target
 
 Find = Callable[[str, str], Target]
 """Returns what a node is by its model and number; raises LookupError where there is none."""
-_LISTS = ("bools", "ints", "uints", "floats", "doubles", "strings", "blobs")
 
 
 class Feeds(NamedTuple):
@@ -127,7 +123,7 @@ class _Nodes:
             target=target,
             feeds=tuple(self._feed(f"{node.name}.{each.name}", each, fed.get(each.name)) for each in target.inputs),
             optional=node.model.optional,
-            defaults=_defaults(node.model.defaults, target.outputs) if given else None,
+            defaults=one_row(node.model.defaults, target.outputs) if given else None,
             finite_outputs=(),
             segment=segment,
         )
@@ -185,20 +181,6 @@ class _Nodes:
 def _check_like(node: str, first: Output, other: Output) -> None:
     if (first.dtype, first.shape) != (other.dtype, other.shape):
         raise ValueError(f"node {node!r} takes {first.name!r} and {other.name!r}, which differ in type or shape")
-
-
-def _defaults(tensors: Iterable[Tensor], outputs: Iterable[Output]) -> tuple[npt.NDArray[np.generic], ...]:
-    given = {tensor.name: tensor for tensor in tensors}
-    return tuple(_default(given[output.name], output) for output in outputs)
-
-
-def _default(tensor: Tensor, output: Output) -> npt.NDArray[np.generic]:
-    """Return one row of an output, [1, width]."""
-    values = [value for name in _LISTS for value in getattr(tensor, name)]
-    if len(values) != output.width:
-        raise ValueError(f"the default of {output.name!r} has {len(values)} values, not {output.width}")
-    encoded = [value.encode() if isinstance(value, str) else value for value in values]
-    return np.array(encoded, dtype=output.dtype.numpy).reshape(1, output.width)
 
 
 def _taken_finite(node: Node) -> Iterable[Port]:

@@ -221,7 +221,7 @@ PLAIN = [A, B, cascade("s", ("a", 0.8), "b")]
         ),
         pytest.param(
             graph(node("a", "one@1", optional=True, defaults={"p": [[0.5, 1.0]]}), p="a"),
-            "2 values, not 1",
+            "has 1 values a row, not 2",
             id="default",
         ),
     ],
