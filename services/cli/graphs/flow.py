@@ -39,7 +39,7 @@ class Flow:
 
 
 def version_flow(measured: Measured, endpoint: str, version: str) -> Flow:
-    """Return the calls of an endpoint that a version answered; shares are of all that were."""
+    """Return the calls of an endpoint that were routed to a version and answered, by a fallback too; shares are of all."""
     counts = measured.counts
     calls = count(counts, f"{PREDICTIONS}_count", endpoint=endpoint, model_version=version)
     of_all = count(counts, f"{PREDICTIONS}_count", endpoint=endpoint)
