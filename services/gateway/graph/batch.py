@@ -81,7 +81,7 @@ class GraphBatch:
 
     def waiting(self, index: Index) -> list[Member]:
         """Return the members who wait for any of the rows."""
-        return [self.batch.members[place] for place in np.unique(self.owner[self.opened(index)]).tolist()]
+        return [self.batch.members[place] for place in dict.fromkeys(self.owner[self.opened(index)].tolist())]
 
     def leave(self, member: Member) -> None:
         """Close the rows of a member that nobody waits for any more, and end the calls that are for no other's."""

@@ -42,7 +42,7 @@ def choose(batch: GraphBatch, index: Index) -> Index:
     place, cascade = batch.graph.cascade, cascade_of(batch.graph)
     assert place is not None
     chosen = batch.chosen[index]
-    for number in np.unique(chosen).tolist():
+    for number in sorted(set(chosen.tolist())):
         rows = index[chosen == number]
         if number == NO_STAGE:
             for row in rows.tolist():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -115,6 +116,22 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[Port, ...]
     cascade: int | None
+
+    @cached_property
+    def path(self) -> tuple[tuple[int, str], ...]:
+        """Places and names of the nodes that an answer's path tells of: those of models, and the cascade."""
+        return tuple((place, node.name) for place, node in enumerate(self.nodes) if not isinstance(node, EnsembleNode))
+
+    @cached_property
+    def models(self) -> tuple[int, ...]:
+        """Places of the nodes that are versions of models."""
+        return tuple(place for place, node in enumerate(self.nodes) if isinstance(node, ModelNode))
+
+    @cached_property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the nodes that are the cascade's stages."""
+        node = None if self.cascade is None else self.nodes[self.cascade]
+        return tuple(self.nodes[stage.node].name for stage in node.stages) if isinstance(node, CascadeNode) else ()
 
     def segment(self, number: int) -> tuple[int, ...]:
         """Places of the nodes of a segment, in the order of computation; the cascade itself is of none."""

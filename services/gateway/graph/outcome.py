@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.gateway.graph.nodes import CascadeNode, EnsembleNode, ModelNode
 from services.gateway.prediction import Degradation, DegradationReason, NodeState, NodeStep, Outcome
 from services.gateway.slices import blanked, degradations_of, explanation_of
 
@@ -16,7 +15,9 @@ if TYPE_CHECKING:
     from services.mesh.errors import MeshError
 
 _WITHOUT = (NodeState.DEFAULTED, NodeState.LEFT_OUT)
+# By number: to hash a member of an enumeration costs more than the rest of a row's path.
 _STATES = {state.value: state for state in NodeState}
+_COMPUTED = NodeState.COMPUTED.value
 
 
 def outcome_at(graph_batch: GraphBatch, member: Member, start: int, errors: Mapping[int, MeshError]) -> Outcome:
@@ -48,46 +49,41 @@ def _steps(graph_batch: GraphBatch, start: int, computed: list[int], rows: int) 
     """Return what became of the computed rows at each model node and cascade, in the order of computation."""
     states = graph_batch.state[:, start : start + rows].tolist()
     steps: list[NodeStep] = []
-    for place, node in enumerate(graph_batch.graph.nodes):
-        if isinstance(node, EnsembleNode):
-            continue
-        found: dict[tuple[NodeState, str], list[int]] = {}
+    for place, name in graph_batch.graph.path:
+        found: dict[tuple[int, str], list[int]] = {}
         for row in computed:
-            state = _STATES[states[place][row]]
-            found.setdefault((state, _cause(graph_batch, place, state, start + row)), []).append(row)
-        for (state, cause), own in found.items():
+            number = states[place][row]
+            cause = "" if number == _COMPUTED else _cause(graph_batch, place, number, start + row)
+            found.setdefault((number, cause), []).append(row)
+        for (number, cause), own in found.items():
             at = (place, start + own[0])
-            step = NodeStep(node.name, state, [] if len(own) == rows else own, cause)
-            step.duration_us, step.batch_rows = int(graph_batch.duration_us[at]), int(graph_batch.batch_rows[at])
-            steps.append(step)
+            duration_us, batch_rows = int(graph_batch.duration_us[at]), int(graph_batch.batch_rows[at])
+            whose = [] if len(own) == rows else own
+            steps.append(NodeStep(name, _STATES[number], whose, cause, duration_us, batch_rows))
     return steps
 
 
-def _cause(graph_batch: GraphBatch, place: int, state: NodeState, row: int) -> str:
-    if state in _WITHOUT:
+def _cause(graph_batch: GraphBatch, place: int, number: int, row: int) -> str:
+    """Return why a node was gone on without, or which stage answered in its place; `number` is its state's."""
+    if _STATES[number] in _WITHOUT:
         return graph_batch.causes[place, row].reason
-    if state in {NodeState.SKIPPED, NodeState.CHOSEN}:
-        cascade = graph_batch.graph.nodes[graph_batch.graph.cascade or 0]
-        assert isinstance(cascade, CascadeNode)
-        return graph_batch.graph.nodes[cascade.stages[int(graph_batch.chosen[row])].node].name
-    return ""
+    return graph_batch.graph.stage_names[int(graph_batch.chosen[row])]
 
 
 def _runtimes(graph_batch: GraphBatch, start: int, computed: list[int], rows: int) -> tuple[str, list[Degradation]]:
     """Return the runtimes that computed, in the order of the nodes, and a degradation for each that stood in for another."""
-    found: dict[int, list[int]] = {}
-    for place, node in enumerate(graph_batch.graph.nodes):
-        if not isinstance(node, ModelNode):
-            continue
-        for row in computed:
-            if graph_batch.state[place, start + row] == NodeState.COMPUTED.value:
-                found.setdefault(int(graph_batch.source[place, start + row]), []).append(row)
-    sources = {place: graph_batch.sources[place] for place in found}
+    states = graph_batch.state[:, start : start + rows].tolist()
+    places = graph_batch.source[:, start : start + rows].tolist()
+    names: dict[str, None] = {}
     stood_in: dict[tuple[DegradationReason, str], set[int]] = {}
-    for place, source in sources.items():
-        if source.reason is not None:
-            stood_in.setdefault((source.reason, source.instead_of), set()).update(found[place])
-    names = dict.fromkeys(source.runtime for source in sources.values())
+    for node in graph_batch.graph.models:
+        for row in computed:
+            if states[node][row] != _COMPUTED:
+                continue
+            source = graph_batch.sources[places[node][row]]
+            names[source.runtime] = None
+            if source.reason is not None:
+                stood_in.setdefault((source.reason, source.instead_of), set()).add(row)
     return ",".join(names), [
         Degradation(reason, instead_of, [] if len(own) == rows else sorted(own))
         for (reason, instead_of), own in stood_in.items()

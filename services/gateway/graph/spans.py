@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 
-from services.gateway.graph.cascade import cascade_of
 from services.gateway.graph.nodes import ModelNode
 from services.mesh import context as calls
 from services.mesh.telemetry.tracing import record_span, span
@@ -47,11 +46,9 @@ def note_skipped(graph: Graph, number: int, rows: int) -> None:
     running = calls.current()
     if not rows or running is None or not running.sampled:
         return
-    cascade = cascade_of(graph)
-    sure = graph.nodes[cascade.stages[number].node].name
-    now = time.time_ns()
+    now, names = time.time_ns(), graph.stage_names
     for node in graph.nodes:
-        if isinstance(node, ModelNode) and number < node.segment < len(cascade.stages):
-            attributes: dict[str, AttributeValue] = {"state": "skipped", "cause": sure, "rows": rows}
+        if isinstance(node, ModelNode) and number < node.segment < len(names):
+            attributes: dict[str, AttributeValue] = {"state": "skipped", "cause": names[number], "rows": rows}
             name = f"node {node.name}"
             record_span(name, running, SpanKind.INTERNAL, start_ns=now, end_ns=now, attributes=attributes)
