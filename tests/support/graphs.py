@@ -1,4 +1,4 @@
-"""Graphs of composed versions, said shortly: ports as `node.output`, versions as `model@number`."""
+"""Composed versions as the registry has them, and the versions that they are made of."""
 
 from __future__ import annotations
 
@@ -6,75 +6,38 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from predictmesh.registry.v1.graph_pb2 import CascadeStage, ConfidenceMeasure, Node
 from services.registry.catalog import Catalog
+from services.registry.convert import decode
 from services.registry.definitions import (
-    Cascade,
-    CascadeStage,
-    ConfidenceMeasure,
     DataType,
-    Ensemble,
-    EnsembleMember,
-    EnsembleMethod,
     Graph,
-    GraphOutput,
     InputBinding,
     Model,
-    ModelNode,
-    Node,
-    NodeInput,
-    Port,
     Signature,
-    Tensor,
     TensorSpec,
     Version,
 )
 from services.registry.faults import Faults
 from services.registry.graphs import compose
 from services.registry.views import with_schema
-from tests.support.definitions import asked, column, spec, stored, version, view
-
-
-def port(text: str) -> Port:
-    """`node.output`, or `node` alone."""
-    node, _, output = text.partition(".")
-    return Port(node, output)
-
-
-def node(
-    name: str, of: str = "churn@1.0.0", /, *, optional: bool = False, defaults: tuple[Tensor, ...] = (), **inputs: str
-) -> Node:
-    """A model node; each input's ports stand in one text, with spaces between them."""
-    model, _, number = of.partition("@")
-    fed = tuple(NodeInput(name, tuple(map(port, ports.split()))) for name, ports in inputs.items())
-    return Node(name, model=ModelNode(model, number, fed, optional, defaults))
-
-
-def ensemble(name: str, *members: str, method: str = "MEAN") -> Node:
-    """Members without weights."""
-    return Node(name, ensemble=Ensemble(EnsembleMethod(method), tuple(EnsembleMember(port(each)) for each in members)))
-
-
-def weighted(name: str, weights: Mapping[str, float], method: str = "WEIGHTED_MEAN") -> Node:
-    """Members with weights."""
-    members = tuple(EnsembleMember(port(member), weight) for member, weight in weights.items())
-    return Node(name, ensemble=Ensemble(EnsembleMethod(method), members))
-
-
-def stage(name: str, threshold: float = 0.8, confidence: str = "", measure: str = "") -> CascadeStage:
-    """A stage that is not the last one."""
-    return CascadeStage(name, port(confidence) if confidence else None, ConfidenceMeasure(measure), threshold)
-
-
-def cascade(name: str, *stages: str | CascadeStage) -> Node:
-    """Nodes by name have the threshold 0.8; the last has none."""
-    *before, last = stages
-    made = [each if isinstance(each, CascadeStage) else stage(each) for each in before]
-    return Node(name, cascade=Cascade((*made, last if isinstance(last, CascadeStage) else CascadeStage(last))))
+from tests.support.definitions import asked, spec, stored, version, view
+from tests.worlds import graphs as wire
 
 
 def graph(*nodes: Node, **outputs: str) -> Graph:
-    """Nodes, and outputs by name."""
-    return Graph(nodes, tuple(GraphOutput(name, port(source)) for name, source in outputs.items()))
+    """As the registry has it once it is read: nodes, and where each output comes from."""
+    return decode(wire.graph(*nodes, **outputs), Graph)
+
+
+def stage(name: str, threshold: float = 0.8, confidence: str = "", measure: str = "UNSPECIFIED") -> CascadeStage:
+    """A stage that says no more than it is told to."""
+    return CascadeStage(
+        node=name,
+        confidence=wire.port(confidence) if confidence else None,
+        measure=ConfidenceMeasure.Value(f"CONFIDENCE_MEASURE_{measure}"),
+        threshold=threshold,
+    )
 
 
 def composed(made_of: Graph, number: str = "9.0.0", **parts: Any) -> Version:
@@ -117,8 +80,3 @@ def catalog_of_nodes() -> Catalog:
         Model("word", versions=(made("1.0.0", {spec("w", DataType.BYTES): asked("w")}, spec("l", DataType.BYTES)),)),
     )
     return Catalog(views={"rider_stats": with_schema(view(), None, 1)}, models={each.name: each for each in models})
-
-
-def default(name: str = "y", *values: float) -> Tensor:
-    """Numbers without a type, as people write them."""
-    return column(name, doubles=values or (0.5,))

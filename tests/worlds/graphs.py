@@ -34,7 +34,7 @@ def node(
     inputs: Mapping[str, str | Sequence[str]] | None = None,
     *,
     optional: bool = False,
-    defaults: Mapping[str, Sequence[Any]] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Node:
     """A version, given as `model@version`; each of `inputs` is fed by one output, or by several."""
     model, _, number = version.partition("@")
@@ -48,18 +48,22 @@ def node(
 
 def ensemble(name: str, method: str, members: Sequence[str] | Mapping[str, float]) -> Node:
     """Outputs as one; with their weights in a weighted mean."""
-    weights = members if isinstance(members, Mapping) else dict.fromkeys(members, 0.0)
-    made = [EnsembleMember(source=port(source), weight=weight) for source, weight in weights.items()]
+    weights = members.items() if isinstance(members, Mapping) else [(source, 0.0) for source in members]
+    made = [EnsembleMember(source=port(source), weight=weight) for source, weight in weights]
     kind = EnsembleMethod.Value(f"ENSEMBLE_METHOD_{method}")
     return Node(name=name, ensemble=Ensemble(method=kind, members=made))
 
 
-def cascade(name: str, *stages: tuple[str, float] | str, measure: str = "PROBABILITY", **confidence: str) -> Node:
+def cascade(
+    name: str, *stages: tuple[str, float] | CascadeStage | str, measure: str = "PROBABILITY", **confidence: str
+) -> Node:
     """Nodes with their thresholds, the last without; `confidence` has the outputs that tell it, where it is another's."""
     kind = ConfidenceMeasure.Value(f"CONFIDENCE_MEASURE_{measure}")
     made = []
     for stage in stages:
-        if isinstance(stage, str):
+        if isinstance(stage, CascadeStage):
+            made.append(stage)
+        elif isinstance(stage, str):
             made.append(CascadeStage(node=stage))
         else:
             source, threshold = stage

@@ -10,6 +10,7 @@ import pytest
 
 from predictmesh.registry.v1 import registry_service_pb2 as pb
 from predictmesh.registry.v1 import release_service_pb2 as release_pb
+from predictmesh.types.v1.tensor_pb2 import Tensor as PbTensor
 from services.mesh.errors import Code, MeshError, Reason
 from services.registry.convert import decode
 from services.registry.definitions import (
@@ -22,12 +23,14 @@ from services.registry.definitions import (
     TrainingProfile,
     Version,
 )
-from tests.support.definitions import SHA256, asked, column, endpoint, field, model, spec, version, view
-from tests.support.graphs import cascade, composed, default, graph, made, node, stage
+from tests.support.definitions import SHA256, asked, endpoint, field, model, spec, version, view
+from tests.support.graphs import composed, graph, made, stage
 from tests.support.registry import Client, registry
+from tests.worlds.graphs import cascade, node
 
-MLP = node("mlp")
-CASCADE = graph(MLP, node("trees", "churn@2.0.0"), cascade("sure", "mlp", "trees"), probability="sure")
+MLP = node("mlp", "churn@1.0.0")
+TREES = node("trees", "churn@2.0.0")
+CASCADE = graph(MLP, TREES, cascade("sure", ("mlp", 0.8), "trees"), probability="sure")
 
 
 async def with_nodes(full: Client) -> Client:
@@ -99,19 +102,19 @@ async def digest_of(client: Client, given: Version) -> str:
 
 def with_default(*, optional: bool = True, **values: Any) -> Graph:
     """A node that takes words, with a default."""
-    return graph(node("w", "post@1.0.0", optional=optional, defaults=(column("l", **values),)), l="w")
+    return graph(node("w", "post@1.0.0", optional=optional, defaults={"l": PbTensor(name="l", **values)}), l="w")
 
 
 async def test_digests_tell_graphs_apart(nodes: Client) -> None:
     """By all that is computed; not by how good it was found to be."""
     given = composed(CASCADE)
     others = [
-        composed(graph(*CASCADE.nodes[:2], cascade("sure", stage("mlp", 0.9), "trees"), probability="sure")),
-        composed(graph(*CASCADE.nodes[:2], cascade("sure", "trees", "mlp"), probability="sure")),
+        composed(graph(MLP, TREES, cascade("sure", stage("mlp", 0.9), "trees"), probability="sure")),
+        composed(graph(MLP, TREES, cascade("sure", ("trees", 0.8), "mlp"), probability="sure")),
         composed(graph(MLP, probability="mlp")),
         composed(graph(node("mlp", "churn@2.0.0"), probability="mlp")),
-        composed(graph(node("mlp", optional=True, defaults=(default("y", 0.5),)), probability="mlp")),
-        composed(graph(node("mlp", optional=True, defaults=(default("y", 0.6),)), probability="mlp")),
+        composed(graph(node("mlp", "churn@1.0.0", optional=True, defaults={"y": [0.5]}), probability="mlp")),
+        composed(graph(node("mlp", "churn@1.0.0", optional=True, defaults={"y": [0.6]}), probability="mlp")),
         composed(with_default(strings=("a",))),
         composed(with_default(blobs=(b"\xff",))),
         composed(with_default(blobs=(b"\xfe",))),
@@ -155,7 +158,7 @@ async def test_a_graph_takes_the_place_of_all_else(nodes: Client, part: str) -> 
 
 async def test_a_fault_names_its_edge(nodes: Client) -> None:
     """At its path in the request."""
-    error = await refused(nodes, composed(graph(MLP, node("w", "post@1.0.0", w="mlp"), l="w")))
+    error = await refused(nodes, composed(graph(MLP, node("w", "post@1.0.0", {"w": "mlp"}), l="w")))
     assert (Code.INVALID_ARGUMENT, Reason.INVALID_DEFINITION) == (error.code, error.reason)
     assert [("version.graph.nodes[1].model.inputs[0].sources[0]", "mlp -> w.w: gives FP32, and w.w takes BYTES")] == [
         (violation.field, violation.description) for violation in error.violations

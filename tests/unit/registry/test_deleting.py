@@ -14,7 +14,8 @@ from services.registry.definitions import Model, Release, ReleasePlan, ReleaseSt
 from services.registry.deleting import plan_deletion
 from services.registry.errors import InUse, ReleaseActive
 from tests.support.definitions import endpoint, version
-from tests.support.graphs import catalog_of_nodes, composed_in, graph, node
+from tests.support.graphs import catalog_of_nodes, composed_in, graph
+from tests.worlds.graphs import node
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RELEASE = Release("churn", 7, "1.0.0", "1.1.0", ReleasePlan(steps=(5.0, 100.0)), ReleaseState.RUNNING, 0, NOW, NOW, NOW)
@@ -59,7 +60,7 @@ def composed_catalog() -> Catalog:
     """Version 9.0.0 of churn, composed of churn@1.0.0 and post@1.0.0."""
     catalog = catalog_of_nodes()
     churn = catalog.models["churn"]
-    nodes = graph(node("mlp"), node("after", "post@1.0.0", p="mlp"), p="after")
+    nodes = graph(node("mlp", "churn@1.0.0"), node("after", "post@1.0.0", {"p": "mlp"}), p="after")
     return catalog.with_model(replace(churn, versions=(*churn.versions, composed_in(catalog, nodes))))
 
 

@@ -15,7 +15,8 @@ from services.registry.gates import Gate, failed, gates_of, refusal
 from services.registry.readiness import GoldenState, Readiness, RuntimeState, RuntimeStatus
 from services.registry.versions import uploads_of
 from tests.support.definitions import SHA256, field, version, view
-from tests.support.graphs import composed_in, graph, node
+from tests.support.graphs import composed_in, graph
+from tests.worlds.graphs import node
 
 GOLDEN = GoldenSet("9" * 64, size_bytes=77)
 GIVEN = version(digest="d1", artifacts=(Artifact("onnx", SHA256, size_bytes=20),))
@@ -173,7 +174,7 @@ def composed_gates(*told: RuntimeStatus, stored: dict[str, int] = STORED) -> dic
     base = Model("base", versions=(replace(GIVEN, metrics={"auc": 0.6}),), metric_gates=(MetricGate("auc", min=0.7),))
     churn = Model("churn", versions=(WITH_GOLDEN,), metric_gates=(MetricGate("auc", max=0.85),))
     catalog = Catalog(views={"rider_stats": view()}, models={"churn": churn, "base": base})
-    given = composed_in(catalog, graph(node("own"), node("other", "base@1.0.0"), p="own", q="other"))
+    given = composed_in(catalog, graph(node("own", "churn@1.0.0"), node("other", "base@1.0.0"), p="own", q="other"))
     return {each.name: each for each in gates_of(catalog, churn, given, heard(*told), stored)}
 
 

@@ -17,7 +17,8 @@ from services.registry.vetting import Waivers
 from tests.support.catalogs import NOW, a_catalog, the_model
 from tests.support.definitions import SHA256, endpoint
 from tests.support.gates import OpenGates
-from tests.support.graphs import composed_in, graph, node
+from tests.support.graphs import composed_in, graph
+from tests.worlds.graphs import node
 
 TO_1_1_0 = endpoint(route=Route(version="1.1.0"))
 

@@ -12,9 +12,10 @@ from services.mesh.errors import MeshError, Reason
 from services.registry.definitions import Graph
 from services.registry.faults import Faults
 from services.registry.graphs import compose
-from tests.support.graphs import catalog_of_nodes, composed, graph, node
+from tests.support.graphs import catalog_of_nodes, composed, graph
+from tests.worlds.graphs import node
 
-MLP, TREES, POST = node("mlp"), node("trees", "churn@2.0.0"), node("post", "post@1.0.0", p="mlp")
+MLP, TREES, POST = node("mlp", "churn@1.0.0"), node("trees", "churn@2.0.0"), node("post", "post@1.0.0", {"p": "mlp"})
 NODES = "version.graph.nodes"
 
 Case = tuple[Graph, str, str]

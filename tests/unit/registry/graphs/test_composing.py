@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from predictmesh.types.v1.tensor_pb2 import Tensor as PbTensor
 from services.mesh.errors import MeshError
 from services.registry.binding import check_binding, keys_of, requests_of, views_of
 from services.registry.catalog import Catalog, check_catalog
@@ -22,18 +23,9 @@ from services.registry.definitions import (
 )
 from services.registry.faults import Faults
 from tests.support.definitions import column, spec
-from tests.support.graphs import (
-    cascade,
-    catalog_of_nodes,
-    composed_in,
-    default,
-    ensemble,
-    graph,
-    node,
-    stage,
-    weighted,
-)
+from tests.support.graphs import catalog_of_nodes, composed_in, graph, stage
 from tests.unit.registry.graphs.refusing import MLP, POST, TREES
+from tests.worlds.graphs import cascade, ensemble, node
 
 
 def composition(given: Graph) -> Version:
@@ -61,7 +53,7 @@ def test_inputs_are_those_that_no_node_feeds() -> None:
 def test_callers_are_asked_for_what_the_nodes_take() -> None:
     """Once, however many nodes take it; not for what nodes feed."""
     made, catalog = (
-        composition(graph(MLP, TREES, POST, ensemble("both", "post", "trees.y"), p="both")),
+        composition(graph(MLP, TREES, POST, ensemble("both", "MEAN", ["post", "trees.y"]), p="both")),
         catalog_of_nodes(),
     )
     assert {"hour", "q"} == requests_of(made).keys()
@@ -74,7 +66,7 @@ def test_callers_are_asked_for_what_the_nodes_take() -> None:
 
 def test_the_same_version_may_be_two_nodes() -> None:
     """Each with inputs of its own."""
-    made = composition(graph(POST, MLP, node("again", "post@1.0.0", p="post"), p="again"))
+    made = composition(graph(POST, MLP, node("again", "post@1.0.0", {"p": "post"}), p="again"))
     assert ["post.q", "mlp.x", "again.q"] == [each.name for each in made.signature.inputs]
 
 
@@ -86,34 +78,38 @@ def test_outputs_are_named_by_the_graph() -> None:
 
 def test_an_ensemble_is_named_as_its_first_member_and_finite() -> None:
     """A member that is not finite counts as failed."""
-    assert (spec("p", finite=True),) == outputs(graph(MLP, TREES, ensemble("both", "mlp", "trees.z"), p="both.y"))
-    votes = graph(
-        node("a", "label@1.0.0"), node("b", "label@1.0.0"), ensemble("both", "a", "b", method="VOTE"), l="both"
+    assert (spec("p", finite=True),) == outputs(
+        graph(MLP, TREES, ensemble("both", "MEAN", ["mlp", "trees.z"]), p="both.y")
     )
+    votes = graph(node("a", "label@1.0.0"), node("b", "label@1.0.0"), ensemble("both", "VOTE", ["a", "b"]), l="both")
     assert (spec("l", DataType.INT64),) == outputs(votes)
 
 
 def test_a_cascade_is_finite_where_every_stage_is() -> None:
     """Its outputs are those of the first."""
-    first = node("first", "post@1.0.0", p="mlp")
-    last = node("last", "post@1.0.0", p="trees.z")
-    both = ensemble("both", "first", "mlp")
+    first = node("first", "post@1.0.0", {"p": "mlp"})
+    last = node("last", "post@1.0.0", {"p": "trees.z"})
+    both = ensemble("both", "MEAN", ["first", "mlp"])
     assert (spec("p", finite=True),) == outputs(
-        graph(MLP, TREES, first, last, cascade("sure", "first", "last"), p="sure")
+        graph(MLP, TREES, first, last, cascade("sure", ("first", 0.8), "last"), p="sure")
     )
-    assert (spec("p"),) == outputs(graph(MLP, TREES, cascade("sure", "mlp", "trees"), p="sure.y"))
-    assert (spec("p", finite=True),) == outputs(graph(MLP, first, both, cascade("sure", "first", "both"), p="sure"))
+    assert (spec("p"),) == outputs(graph(MLP, TREES, cascade("sure", ("mlp", 0.8), "trees"), p="sure.y"))
+    assert (spec("p", finite=True),) == outputs(
+        graph(MLP, first, both, cascade("sure", ("first", 0.8), "both"), p="sure")
+    )
 
 
 def test_every_port_and_measure_is_said() -> None:
     """So that both ways of saying it are one version."""
-    short = graph(MLP, TREES, POST, cascade("sure", "mlp", "trees"), ensemble("both", "sure", "post"), p="both")
+    short = graph(
+        MLP, TREES, POST, cascade("sure", stage("mlp"), "trees"), ensemble("both", "MEAN", ["sure", "post"]), p="both"
+    )
     long = graph(
         MLP,
         TREES,
-        node("post", "post@1.0.0", p="mlp.y"),
+        node("post", "post@1.0.0", {"p": "mlp.y"}),
         cascade("sure", stage("mlp", 0.8, "mlp.y", "PROBABILITY"), "trees"),
-        ensemble("both", "sure.y", "post.p"),
+        ensemble("both", "MEAN", ["sure.y", "post.p"]),
         p="both.y",
     )
     assert long == composition(short).graph == composition(long).graph
@@ -133,7 +129,7 @@ def test_a_last_stage_says_no_more_than_its_node() -> None:
 
 def test_defaults_have_the_type_and_shape_of_the_outputs() -> None:
     """And their order, however they were written."""
-    given = (column("z", ints=(1,)), default("y", 0.25))
+    given = {"z": [1], "y": PbTensor(name="y", doubles=[0.25])}
     made = composition(graph(node("trees", "churn@2.0.0", optional=True, defaults=given), p="trees.y")).graph
     assert made
     assert made.nodes[0].model
@@ -145,7 +141,10 @@ def test_defaults_have_the_type_and_shape_of_the_outputs() -> None:
 
 def test_a_default_may_be_the_largest_number() -> None:
     """Which is a little larger as the shortest number of single precision; it is read so from the log."""
-    given = graph(node("mlp", optional=True, defaults=(default("y", 3.4028234663852886e38),)), p="mlp")
+    given = graph(
+        node("mlp", "churn@1.0.0", optional=True, defaults={"y": PbTensor(name="y", doubles=[3.4028234663852886e38])}),
+        p="mlp",
+    )
     made = composition(given)
     assert made.graph
     assert made == composition(made.graph)
@@ -154,41 +153,48 @@ def test_a_default_may_be_the_largest_number() -> None:
 def test_a_default_is_none_that_rounds_to_infinity() -> None:
     """In the output's type."""
     with pytest.raises(MeshError, match="takes finite values of FP32"):
-        composition(graph(node("mlp", optional=True, defaults=(default("y", 3.403e38),)), p="mlp"))
+        composition(
+            graph(
+                node("mlp", "churn@1.0.0", optional=True, defaults={"y": PbTensor(name="y", doubles=[3.403e38])}),
+                p="mlp",
+            )
+        )
 
 
-SPARE = node("spare", optional=True)
+SPARE = node("spare", "churn@1.0.0", optional=True)
 GOOD = {
     "a stage of an ensemble with the first": graph(
-        MLP, TREES, ensemble("both", "mlp", "trees.y"), cascade("sure", "mlp", "both"), p="sure"
+        MLP, TREES, ensemble("both", "MEAN", ["mlp", "trees.y"]), cascade("sure", ("mlp", 0.8), "both"), p="sure"
     ),
     "three stages, of which the last takes the others": graph(
         MLP,
         TREES,
-        weighted("both", {"mlp": 1, "trees.y": 3}),
-        cascade("sure", "mlp", stage("trees", 0.9, "trees.y"), "both"),
+        ensemble("both", "WEIGHTED_MEAN", {"mlp": 1, "trees.y": 3}),
+        cascade("sure", ("mlp", 0.8), stage("trees", 0.9, "trees.y"), "both"),
         p="sure",
     ),
     "a confidence of a node beside the stage": graph(
         MLP, TREES, POST, cascade("sure", stage("mlp", 0.9, "post"), "trees"), p="sure"
     ),
-    "the first stage as an output": graph(MLP, TREES, cascade("sure", "mlp", "trees"), p="sure", first="mlp"),
+    "the first stage as an output": graph(MLP, TREES, cascade("sure", stage("mlp"), "trees"), p="sure", first="mlp"),
     "an ensemble with the cascade": graph(
-        MLP, TREES, cascade("sure", "mlp", "trees"), ensemble("more", "sure", "mlp"), p="more"
+        MLP, TREES, cascade("sure", stage("mlp"), "trees"), ensemble("more", "MEAN", ["sure", "mlp"]), p="more"
     ),
-    "an optional member": graph(MLP, SPARE, ensemble("both", "mlp", "spare"), p="both"),
-    "an optional stage": graph(MLP, SPARE, cascade("sure", "spare", "mlp"), p="sure"),
-    "an optional last stage": graph(MLP, SPARE, cascade("sure", "mlp", "spare"), p="sure"),
+    "an optional member": graph(MLP, SPARE, ensemble("both", "MEAN", ["mlp", "spare"]), p="both"),
+    "an optional stage": graph(MLP, SPARE, cascade("sure", ("spare", 0.8), "mlp"), p="sure"),
+    "an optional last stage": graph(MLP, SPARE, cascade("sure", ("mlp", 0.8), "spare"), p="sure"),
     "an optional node with defaults": graph(
-        node("spare", optional=True, defaults=(default("y"),)), node("post", "post@1.0.0", p="spare"), p="post"
+        node("spare", "churn@1.0.0", optional=True, defaults={"y": [0.5]}),
+        node("post", "post@1.0.0", {"p": "spare"}),
+        p="post",
     ),
-    "an input of two outputs": graph(MLP, TREES, node("pair", "pair@1.0.0", p="mlp trees.z"), p="pair"),
-    "an input of one output twice": graph(MLP, node("pair", "pair@1.0.0", p="mlp mlp"), p="pair"),
+    "an input of two outputs": graph(MLP, TREES, node("pair", "pair@1.0.0", {"p": ["mlp", "trees.z"]}), p="pair"),
+    "an input of one output twice": graph(MLP, node("pair", "pair@1.0.0", {"p": ["mlp", "mlp"]}), p="pair"),
     "the largest label": graph(
-        node("a", "label@1.0.0"), node("b", "label@1.0.0"), ensemble("both", "a", "b", method="MAX"), p="both"
+        node("a", "label@1.0.0"), node("b", "label@1.0.0"), ensemble("both", "MAX", ["a", "b"]), p="both"
     ),
     "a vote of words": graph(
-        node("a", "word@1.0.0"), node("b", "word@1.0.0"), ensemble("both", "a", "b", method="VOTE"), p="both"
+        node("a", "word@1.0.0"), node("b", "word@1.0.0"), ensemble("both", "VOTE", ["a", "b"]), p="both"
     ),
     "a cascade of words": graph(
         MLP,
@@ -230,7 +236,7 @@ def check(catalog: Catalog) -> None:
 
 def test_what_comes_from_elsewhere_is_what_follows_from_the_graph() -> None:
     """A backup that says otherwise is none."""
-    made = composition(graph(MLP, TREES, cascade("sure", "mlp", "trees"), p="sure"))
+    made = composition(graph(MLP, TREES, cascade("sure", stage("mlp"), "trees"), p="sure"))
     check(catalog_with(made))
     signature = replace(made.signature, outputs=(spec("p", finite=True),))
     wrong: dict[str, Any] = {"signature": signature, "bindings": made.bindings[:1], "graph": graph(MLP, p="mlp")}

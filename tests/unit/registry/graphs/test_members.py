@@ -11,14 +11,9 @@ from services.registry.definitions import KeyType, Model
 from services.registry.faults import Faults
 from services.registry.graphs import compose
 from tests.support.definitions import asked, entity, spec, stored, view
-from tests.support.graphs import (
-    catalog_of_nodes,
-    composed,
-    graph,
-    made,
-    node,
-)
+from tests.support.graphs import catalog_of_nodes, composed, graph, made
 from tests.unit.registry.graphs.refusing import MLP, NODES, refusal
+from tests.worlds.graphs import node
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from services.registry.definitions import Graph
-from tests.support.graphs import (
-    cascade,
-    ensemble,
-    graph,
-    node,
-    stage,
-)
+from tests.support.graphs import graph, stage
 from tests.unit.registry.graphs.refusing import MLP, NODES, POST, TREES, Case, cases, check_refused, refusal
+from tests.worlds.graphs import cascade, ensemble, node
 
 WIRING: dict[str, Case] = {
     "a source that is not there": (
-        graph(MLP, node("post", "post@1.0.0", p="trees.y"), p="post"),
+        graph(MLP, node("post", "post@1.0.0", {"p": "trees.y"}), p="post"),
         f"{NODES}[1].model.inputs[0].sources[0]",
         "trees.y -> post.p: there is no node 'trees', but mlp",
     ),
@@ -24,22 +19,27 @@ WIRING: dict[str, Case] = {
         "both -> output p: there is no node 'both'",
     ),
     "a stage that is not there": (
-        graph(MLP, cascade("sure", "mlp", "trees"), p="sure"),
+        graph(MLP, cascade("sure", ("mlp", 0.8), "trees"), p="sure"),
         f"{NODES}[1].cascade.stages[1].node",
         "trees -> sure: there is no node 'trees'",
     ),
     "a cycle of one": (
-        graph(node("post", "post@1.0.0", p="post"), p="post"),
+        graph(node("post", "post@1.0.0", {"p": "post"}), p="post"),
         f"{NODES}[0].model.inputs[0].sources[0]",
         "post -> post.p: closes the cycle post -> post",
     ),
     "a cycle of three": (
-        graph(node("a", "post@1.0.0", p="c"), node("b", "post@1.0.0", p="a"), node("c", "post@1.0.0", p="b"), p="c"),
+        graph(
+            node("a", "post@1.0.0", {"p": "c"}),
+            node("b", "post@1.0.0", {"p": "a"}),
+            node("c", "post@1.0.0", {"p": "b"}),
+            p="c",
+        ),
         f"{NODES}[0].model.inputs[0].sources[0]",
         "c -> a.p: closes the cycle a -> b -> c -> a",
     ),
     "a cycle through a cascade": (
-        graph(MLP, node("post", "post@1.0.0", p="sure"), cascade("sure", "mlp", "post"), p="sure"),
+        graph(MLP, node("post", "post@1.0.0", {"p": "sure"}), cascade("sure", ("mlp", 0.8), "post"), p="sure"),
         f"{NODES}[2].cascade.stages[1].node",
         "post -> sure: closes the cycle sure -> post -> sure",
     ),
@@ -49,12 +49,12 @@ WIRING: dict[str, Case] = {
         "sure.y -> sure (confidence): closes the cycle sure -> sure",
     ),
     "a dead end": (
-        graph(MLP, POST, ensemble("both", "mlp", "post"), p="mlp"),
+        graph(MLP, POST, ensemble("both", "MEAN", ["mlp", "post"]), p="mlp"),
         f"{NODES}[2]",
         "both is of no use, as no output of the graph is computed from it",
     ),
     "the way to a dead end": (
-        graph(MLP, POST, ensemble("both", "mlp", "post"), p="mlp"),
+        graph(MLP, POST, ensemble("both", "MEAN", ["mlp", "post"]), p="mlp"),
         f"{NODES}[1]",
         "post is of no use",
     ),
@@ -69,7 +69,7 @@ def test_edges_lead_from_nodes_to_outputs(given: Graph, field: str, text: str) -
 
 def test_every_fault_is_told_at_once() -> None:
     """So that its author mends them in one go."""
-    error = refusal(graph(MLP, TREES, node("post", "post@1.0.0", p="mlp.z", r="mlp"), p="post", q="mlp.z"))
+    error = refusal(graph(MLP, TREES, node("post", "post@1.0.0", {"p": "mlp.z", "r": "mlp"}), p="post", q="mlp.z"))
     assert [
         f"{NODES}[1]",
         f"{NODES}[2].model.inputs[0].sources[0]",
