@@ -16,7 +16,7 @@ from services.gateway.assembly import model_inputs
 from services.gateway.prediction import NOT_STORED, FeatureRows, Inference, Outcome
 from services.gateway.slices import explanation_of, outcome_of, sliced, starts
 from services.mesh import context as calls
-from services.mesh.coalescing import Coalescer
+from services.mesh.coalescing import START_S, Coalescer, Quantile
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, Internal, MeshError, Reason
 from services.mesh.telemetry import names
@@ -93,6 +93,7 @@ class Lane:
         self._features = features
         self._model = model
         self._coalescer: Coalescer[Member] = Coalescer(self._travel, max_rows=max_rows, max_queued_rows=max_queued_rows)
+        self._answered = Quantile(0.99, start=START_S)
         self._measured = measured
         if measured:
             # Read when it is scraped: the path of a request does nothing for it.
@@ -118,6 +119,11 @@ class Lane:
         """How long nearly all batches take, in seconds, as far as it is known."""
         return self._coalescer.p99_s
 
+    @property
+    def answered_s(self) -> float:
+        """How long nearly all wait who are answered, in seconds, as far as it is known: a version that hangs says nothing."""
+        return self._answered.value
+
     def retire(self) -> None:
         """Take a measured lane out of the metrics, which would keep it for ever; what is under way ends as it began."""
         names.QUEUE_ROWS.remove(self.target.model, self.target.version)
@@ -130,7 +136,9 @@ class Lane:
         self._coalescer.submit(member)
         timer = asyncio.get_running_loop().call_later(remaining, _expire, member)
         try:
-            return await member.answer
+            outcome = await member.answer
+            self._answered.observe(time.monotonic() - member.arrived)
+            return outcome
         finally:
             timer.cancel()
             # Without an answer the caller has left, or was told that his time is over.
@@ -144,7 +152,10 @@ class Lane:
     async def _accompany(
         self, waiting: Callable[[], list[Member]], rows: int, work: Coroutine[None, None, None]
     ) -> None:
-        """Do work on some rows in the trace of those who wait for it; if it fails, those who still do are told."""
+        """Do work on some rows in the trace of those who wait for it; if it fails, they are told.
+
+        If it is cancelled, that is for want of anybody who still waits for these rows; some may wait for others.
+        """
         members = waiting()
         batch_call = _call_of(members)
         calls.use(batch_call)
@@ -155,12 +166,12 @@ class Lane:
             else:
                 await work
         except MeshError as error:
-            _fail(waiting(), error)
+            _fail(members, error)
         except asyncio.CancelledError:
             _fail(waiting(), DeadlineExceeded("the batch was cancelled: everybody in it had gone"))
         except Exception:
             logger.exception("a batch failed", extra={"model": self.target.model, "version": self.target.version})
-            _fail(waiting(), Internal("internal error; the server's log has the cause under this call's trace id"))
+            _fail(members, Internal("internal error; the server's log has the cause under this call's trace id"))
 
     async def _both_hops(self, members: list[Member], rows: int) -> None:
         started, start = time.monotonic(), time.perf_counter_ns()

@@ -57,7 +57,7 @@ class GraphBatch:
         self.state = np.zeros(shape, np.uint8)
         self.duration_us = np.zeros(shape, np.uint32)
         self.batch_rows = np.zeros(shape, np.uint32)
-        self.source = np.zeros(shape, np.uint16)
+        self.source = np.zeros(shape, np.uint32)
         self.sources: list[RuntimeSource] = []
         self.chosen = np.full(batch.rows, NO_STAGE, np.int16)
         self.errors: dict[int, MeshError] = {}

@@ -167,13 +167,14 @@ class GraphLane(Lane):
             batch.finish(index)
             return
         leaving, going = judge(batch, number, index)
-        note_skipped(self._graph, number, len(leaving))
         if len(going):
             self._enter(number + 1, Part(batch, going))
-        leaving = choose(batch, leaving)
         if len(leaving):
-            # The last segment is that of what takes from the cascade.
-            self._enter(len(self._segments) - 1, Part(batch, leaving))
+            note_skipped(self._graph, number, len(leaving))
+            answered = choose(batch, leaving)
+            if len(answered):
+                # The last segment is that of what takes from the cascade.
+                self._enter(len(self._segments) - 1, Part(batch, answered))
 
     def _enter(self, number: int, part: Part) -> None:
         """Have rows go through a segment: with others, unless nothing is to be asked there."""

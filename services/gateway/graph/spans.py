@@ -44,7 +44,7 @@ def mark_failed(opened: Span, rows: int, error: MeshError | None) -> None:
 def note_skipped(graph: Graph, number: int, rows: int) -> None:
     """Leave an empty span of each node that rows need not be asked at, as a stage was sure, if the batch is traced."""
     running = calls.current()
-    if not rows or running is None or not running.sampled:
+    if running is None or not running.sampled:
         return
     now, names = time.time_ns(), graph.stage_names
     for node in graph.nodes:

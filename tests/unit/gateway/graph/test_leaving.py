@@ -7,6 +7,7 @@ import gc
 
 import pytest
 
+from services.gateway.graph import batch
 from services.gateway.graph.batch import GraphBatch
 from services.gateway.prediction import Outcome
 from services.mesh.coalescing import Quantile
@@ -98,6 +99,19 @@ async def test_call_is_given_up_when_all_of_its_rows_are_answered() -> None:
     assert [0] == list((await waiting).row_errors)
     await eventually(lambda: model.cancelled == 1, within_s=2)
     await eventually(lambda: lane.idle)
+
+
+@pytest.mark.parametrize("value", [95, 60])
+async def test_fault_of_our_own_is_told_at_once(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whichever segment it happens, nobody waits until his time is over."""
+
+    def faulty(*_: object) -> Outcome:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(batch, "outcome_at", faulty)
+    lane = lane_of(FIRST + SECOND + CASCADE, ScriptedModel())
+    found = await asyncio.gather(*(ask(lane, value, seconds=30) for _ in range(3)), return_exceptions=True)
+    assert [Reason.INTERNAL] * 3 == [error.reason for error in found if isinstance(error, MeshError)]
 
 
 async def test_full_queue_of_a_later_segment_fails_only_what_goes_there() -> None:
