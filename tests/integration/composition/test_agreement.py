@@ -122,8 +122,11 @@ def check_taken(catalog: Catalog, version: Version) -> None:
     faults.check()
     target = computed(catalog)
     assert target
-    assert [(spec.name, spec.data_type, spec.shape, spec.finite) for spec in version.signature.outputs] == [
-        (each.name, each.dtype.name, each.shape, each.finite) for each in target.outputs
+    assert target.graph
+    nodes = target.graph.nodes
+    given = [nodes[port.node].outputs[port.output] for port in target.graph.outputs]
+    assert [(spec.data_type, spec.shape, spec.finite) for spec in version.signature.outputs] == [
+        (each.dtype.name, each.shape, each.finite) for each in given
     ]
 
 
