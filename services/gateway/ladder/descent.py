@@ -43,6 +43,8 @@ LEAST_VERSION_S = 0.005
 LEAST_S = 0.001
 # A request may have to wait for the batch before its own.
 BATCHES = 2
+# What a version is left, whatever comes later, of what it nearly always needs to answer.
+ENOUGH = 1.5
 
 
 class _Request(NamedTuple):
@@ -63,8 +65,9 @@ class Ladder:
     """Answers requests of endpoints that have fallbacks.
 
     A version that is asked has all the time that is left but for what later steps need: nearly all batches of their
-    versions, as far as that is known, and no more than half of it. So one that hangs costs the caller neither the answer
-    nor the deadline. Steps that need no call are taken even when the time is over: the caller may still hear.
+    versions, as far as that is known, no more than half of it, and nothing that the version nearly always needs itself.
+    So one that hangs costs the caller neither the answer nor the deadline, and one that is well answers as without a
+    ladder. Steps that need no call are taken even when the time is over: the caller may still hear.
     """
 
     def __init__(self, lanes: Lanes, memory: LastAnswers) -> None:
@@ -84,7 +87,7 @@ class Ladder:
         if left <= 0:
             return await self._lanes.of(target).answer(member), ()
         kept_s = min(max(MEMORY_S, left * MEMORY_SHARE), left * MOST_MEMORY_SHARE)
-        share = self._share(left, steps, kept_s)
+        share = self._share(target, left, steps, kept_s)
         member.deadline = Deadline(deadline.at - left + share)
         outcome: Outcome | None = None
         try:
@@ -143,7 +146,7 @@ class Ladder:
     ) -> Outcome | MeshError:
         """Return what another version makes of the rows."""
         left = request.deadline.remaining()
-        share = self._share(left, later, request.kept_s)
+        share = self._share(target, left, later, request.kept_s)
         if share < LEAST_S:
             return DeadlineExceeded("no time was left for it")
         try:
@@ -155,16 +158,18 @@ class Ladder:
         except MeshError as error:
             return _told(error, share, request.deadline)
 
-    def _share(self, left: float, later: Sequence[Fallback], kept_s: float) -> float:
+    def _share(self, target: Target, left: float, later: Sequence[Fallback], kept_s: float) -> float:
         """Return how much of the time that is left a version may take, in seconds, before `later` steps are taken."""
         if not later:
             return left
         left -= kept_s
-        needs = 0.0
-        for step in later:
-            if type(step) is VersionStep:
-                needs += max(BATCHES * self._lanes.p99_s(step.target), LEAST_VERSION_S)
-        return left - min(needs, left * LATER_SHARE)
+        versions = [step.target for step in later if type(step) is VersionStep]
+        if not versions:
+            return left
+        least = LEAST_VERSION_S * len(versions)
+        needs = sum(max(BATCHES * self._lanes.p99_s(version), LEAST_VERSION_S) for version in versions)
+        spare = max(left - ENOUGH * self._lanes.answered_s(target), least)
+        return left - min(needs, spare, left * LATER_SHARE)
 
 
 def _us_since(start_ns: int) -> int:

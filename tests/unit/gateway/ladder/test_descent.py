@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,7 @@ from services.gateway.convert import encode_prediction
 from services.gateway.errors import FAILURES
 from services.gateway.ladder.descent import LATER_SHARE, LEAST_VERSION_S, MEMORY_S, MEMORY_SHARE, MOST_MEMORY_SHARE
 from services.gateway.ladder.steps import VersionStep
-from services.gateway.prediction import DegradationReason, FeatureState, Prediction
+from services.gateway.prediction import DegradationReason, FeatureState, Inference, Prediction
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, DeadlineExceeded, MeshError, Reason
 from services.mesh.resilience import CircuitOpen
@@ -307,14 +308,31 @@ def test_shares_are_learnt_and_bounded() -> None:
     """A version that is known to be quick is left little, one that is known to be slow half at most."""
     world = LadderWorld(SIMPLER, static(0.5))
     ladder = world.flow._ladder
-    (steps,) = world.flow.table.endpoint("m").fallbacks.values()
+    ((target, steps),) = world.flow.table.endpoint("m").fallbacks.items()
     assert isinstance(steps[0], VersionStep)
     lane = world.flow._lanes.of(steps[0].target)
     for p99_s, later_s in ((0.02, 2 * 0.02), (0.0001, LEAST_VERSION_S), (9.0, 0.95 * LATER_SHARE)):
         lane._coalescer._durations.value = p99_s
-        assert 0.95 - later_s == pytest.approx(ladder._share(1.0, steps, 0.05))
-    assert 0.95 == ladder._share(1.0, steps[1:], 0.05)
-    assert 1.0 == ladder._share(1.0, (), 0.05)
+        assert 0.95 - later_s == pytest.approx(ladder._share(target, 1.0, steps, 0.05))
+    assert 0.95 == ladder._share(target, 1.0, steps[1:], 0.05)
+    assert 1.0 == ladder._share(target, 1.0, (), 0.05)
+
+
+def test_version_that_is_well_has_the_time_that_it_needs() -> None:
+    """Whatever later ones may: half of a short deadline would not do for nearly all of its answers."""
+
+    async def main() -> list[Prediction]:
+        world = LadderWorld(SIMPLER, static(0.5))
+        compute = world.model.infer
+
+        async def slowly(*request: Any) -> Inference:
+            await asyncio.sleep(0.025)
+            return await compute(*request)
+
+        world.model.infer = slowly  # type: ignore[assignment, method-assign]
+        return [await world.predict("a", deadline=Deadline.after(0.05)) for _ in range(50)]
+
+    assert [()] * 50 == [answer.ladder for answer in run_virtually(main())]
 
 
 @pytest.mark.parametrize(
