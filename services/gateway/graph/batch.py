@@ -16,7 +16,7 @@ from services.gateway.graph.nodes import EnsembleNode, ModelNode, Port
 from services.gateway.graph.outcome import outcome_at
 from services.gateway.prediction import Inference, NodeState, RuntimeSource
 from services.gateway.slices import row_error, starts
-from services.mesh.errors import MeshError
+from services.mesh.errors import Code, MeshError
 
 if TYPE_CHECKING:
     from services.gateway.graph.parts import Part
@@ -158,7 +158,12 @@ class GraphBatch:
     def fail_node(self, place: int, index: Index, error: MeshError) -> None:
         """Do what is declared for the failure of a node in some rows."""
         node = self._model_node(place)
-        error = error.reworded(f"node {node.name}: {error.message}", node=node.name)
+        message = f"node {node.name}: {error.message}"
+        if error.code is Code.INVALID_ARGUMENT and not any(isinstance(feed, int) for feed in node.feeds):
+            # What other nodes have answered is no fault of the caller's.
+            error = InvalidOutput(message, node=node.name)
+        else:
+            error = error.reworded(message, node=node.name)
         if not node.optional:
             self._counted(place, "failed", len(index))
             self.state[place, index] = FAILED

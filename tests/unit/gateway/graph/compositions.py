@@ -22,8 +22,10 @@ from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, Reason, RemoteError
 from tests.support.predictions import MemoryFeatures, column, member, target
 
-# Inputs that make a version answer NaN, fail the row, or fail the call.
-NAN, BROKEN, POISON = 1_000.0, 2_000.0, 3_000.0
+# What makes a version answer NaN, fail the row, fail the call, or not take the row's values.
+NAN, BROKEN, POISON, REFUSED = 1_000.0, 2_000.0, 3_000.0, 4_000.0
+# What the model service says of a row.
+CODES = {BROKEN: Code.INTERNAL, REFUSED: Code.INVALID_ARGUMENT}
 
 
 class ScriptedModel:
@@ -62,7 +64,7 @@ class ScriptedModel:
             raise RemoteError(Code.INTERNAL, Reason.RUNTIME_FAILED, "the runtime failed")
         answer = (array.mean(axis=1) / 100 + self.shifts.get(name, 0.0)).astype(np.float32)
         answer[[mark == NAN for mark in marks]] = np.nan
-        failed = {row: int(Code.INTERNAL) for row, mark in enumerate(marks) if mark == BROKEN}
+        failed = {row: int(CODES[mark]) for row, mark in enumerate(marks) if mark in CODES}
         outputs: list[npt.NDArray[np.generic]] = [answer[:, np.newaxis] for _ in target.outputs]
         return Inference(outputs, failed, (RuntimeSource("memory"),))
 

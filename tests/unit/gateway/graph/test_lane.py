@@ -22,6 +22,7 @@ from tests.unit.gateway.graph.compositions import (
     NAN,
     OPTIONAL,
     POISON,
+    REFUSED,
     SECOND,
     ScriptedModel,
     ask,
@@ -129,6 +130,16 @@ async def test_required_node_fails_the_row_and_is_named() -> None:
     outcome = await ask(lane_of(FIRST + SECOND + MEAN, model), 7, 20)
     assert numbers(outcome) == [0.0, 0.2]
     assert (outcome.row_errors[0].reason, outcome.row_errors[0].metadata["node"]) == (Reason.RUNTIME_FAILED, "second")
+
+
+async def test_values_that_no_caller_has_sent_are_no_fault_of_his() -> None:
+    """What a node does not take of other nodes speaks against the version, as a fallback or a release must know."""
+    model = ScriptedModel()
+    (given,) = (await ask(lane_of(FIRST + "outputs { name: 'p' source { node: 'first' } }", model), 20)).outputs
+    model.spoilt = {"1.0.0": {7.0: REFUSED}, "1.1.0": {float(given[0, 0]): REFUSED}}
+    outcome = await ask(lane_of(CHAIN, model), 7, 20, 80)
+    assert [Reason.INVALID_ARGUMENT, Reason.INVALID_OUTPUT] == [outcome.row_errors[row].reason for row in (0, 1)]
+    assert "node then: " in outcome.row_errors[1].message
 
 
 async def test_request_fails_at_once_with_its_required_node() -> None:
