@@ -93,7 +93,8 @@ class Coalescer(Generic[W]):
     def left(self, member: W) -> None:
         """Note that nobody waits for `member` any more: it leaves the queue, or its batch ends if that holds for all of it."""
         for task, batch in self._under_way.items():
-            if any(other is member for other in batch):
+            # One that has ended has nothing to be cancelled; where it has failed, all its members come here.
+            if not task.done() and any(other is member for other in batch):
                 if all(other.done() for other in batch) and not task.cancelling():
                     task.cancel()
                 return
