@@ -186,17 +186,45 @@ class Lane:
 
     async def _compute(self, batch: Batch) -> None:
         """Answer every member of a batch whose features are there."""
-        inferences = await self._infer(batch)
-        end = time.perf_counter_ns()
+        members = batch.members
+        try:
+            inference = await self._model.infer(self.target, batch.tensors, _remaining_ms(members), batch.deadline)
+        except MeshError as error:
+            if len(members) == 1 or error.reason not in OF_SOME_ROW:
+                raise
+            # What some member sent made the batch fail, so each is computed alone.
+            pairs = zip(members, starts(members), strict=True)
+            await asyncio.gather(*(self._compute_alone(batch, member, start) for member, start in pairs))
+        else:
+            end_ns = time.perf_counter_ns()
+            for member, start in zip(members, starts(members), strict=True):
+                self._hand_over(batch, member, start, inference, start, end_ns)
         if self._measured:
-            self._model_duration.observe((end - batch.assembled_ns) / 1e9)
-        for member, outcome in zip(batch.members, self._outcomes(batch, inferences), strict=True):
-            if member.done():
-                continue
-            if isinstance(outcome, MeshError):
-                member.answer.set_exception(outcome)
-            else:
-                batch.hand_over(member, outcome, end)
+            self._model_duration.observe((time.perf_counter_ns() - batch.assembled_ns) / 1e9)
+
+    async def _compute_alone(self, batch: Batch, member: Member, start: int) -> None:
+        own = None if batch.features is None else sliced(self.target, batch.features, start, member.rows)
+        tensors = model_inputs(self.target, [member], member.rows, own)
+        try:
+            inference = await self._model.infer(self.target, tensors, _remaining_ms([member]), member.deadline)
+        except MeshError as error:
+            _fail([member], error)
+        else:
+            self._hand_over(batch, member, start, inference, 0, time.perf_counter_ns())
+
+    def _hand_over(
+        self, batch: Batch, member: Member, start: int, inference: Inference, first: int, end_ns: int
+    ) -> None:
+        """Answer a member whose rows begin at `start` in the batch, and at `first` in the inference."""
+        if member.done():
+            return
+        outcome = outcome_of(self.target, member, start, batch.features, inference, first)
+        if isinstance(outcome, MeshError):
+            member.answer.set_exception(outcome)
+            return
+        if member.explain:
+            outcome.explanation = explanation_of(self.target, member, start, batch.features, batch.tensors)
+        batch.hand_over(member, outcome, end_ns)
 
     async def _get_features(self, members: list[Member], deadline: Deadline) -> FeatureRows:
         if len(members) == 1:
@@ -207,45 +235,6 @@ class Lane:
         as_of = list(chain.from_iterable(repeat(member.as_of_us, member.rows) for member in members))
         want_origins = any(member.explain for member in members)
         return await self._features.get(self.target, keys, as_of, deadline, want_origins=want_origins)
-
-    async def _infer(self, batch: Batch) -> list[Inference | MeshError]:
-        """Return the batch's inference for all, or one for each member if what some member sent made the batch fail."""
-        members = batch.members
-        try:
-            answer = await self._model.infer(self.target, batch.tensors, _remaining_ms(members), batch.deadline)
-        except MeshError as error:
-            if len(members) == 1 or error.reason not in OF_SOME_ROW:
-                raise
-        else:
-            return [answer] * len(members)
-        return await asyncio.gather(
-            *(
-                self._infer_alone(member, start, batch.features)
-                for member, start in zip(members, starts(members), strict=True)
-            )
-        )
-
-    async def _infer_alone(self, member: Member, start: int, features: FeatureRows | None) -> Inference | MeshError:
-        own = None if features is None else sliced(self.target, features, start, member.rows)
-        tensors = model_inputs(self.target, [member], member.rows, own)
-        try:
-            return await self._model.infer(self.target, tensors, _remaining_ms([member]), member.deadline)
-        except MeshError as error:
-            return error
-
-    def _outcomes(self, batch: Batch, inferences: list[Inference | MeshError]) -> list[Outcome | MeshError]:
-        members, features = batch.members, batch.features
-        together = len(members) == 1 or inferences[0] is inferences[1]
-        outcomes: list[Outcome | MeshError] = []
-        for member, start, inference in zip(members, starts(members), inferences, strict=True):
-            if isinstance(inference, MeshError):
-                outcomes.append(inference)
-                continue
-            outcome = outcome_of(self.target, member, start, features, inference, start if together else 0)
-            if member.explain and not isinstance(outcome, MeshError):
-                outcome.explanation = explanation_of(self.target, member, start, features, batch.tensors)
-            outcomes.append(outcome)
-        return outcomes
 
     def _observe_features(self, batch: Batch) -> None:
         self._batch_rows.observe(batch.rows)

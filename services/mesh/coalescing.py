@@ -12,7 +12,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from services.mesh.errors import Overloaded
 
@@ -48,11 +48,18 @@ class Coalescer(Generic[W]):
     """Batches of one kind. `run` answers every member of a batch, whatever happens; it must not raise.
 
     `max_rows` bounds a batch and `max_queued_rows` what waits; both count rows. A batch whose members are all done is
-    cancelled (see `left`).
+    cancelled (see `left`). What comes out of the batches of another coalescer is coalesced `behind` it: a batch waits for
+    the one that is under way there, of which some may come along.
     """
 
     def __init__(
-        self, run: Callable[[list[W]], Awaitable[None]], *, max_rows: int, max_queued_rows: int, max_under_way: int = 4
+        self,
+        run: Callable[[list[W]], Awaitable[None]],
+        *,
+        max_rows: int,
+        max_queued_rows: int,
+        max_under_way: int = 4,
+        behind: Coalescer[Any] | None = None,
     ) -> None:
         self._run = run
         self._max_rows = max_rows
@@ -64,6 +71,8 @@ class Coalescer(Generic[W]):
         self._punctual: set[asyncio.Task[None]] = set()
         self._durations = Quantile(0.99, start=START_S)
         self._observed = time.monotonic()
+        self._behind = behind
+        self._watchers: list[asyncio.Future[None]] = []
         self.queued_rows = 0
 
     @property
@@ -112,7 +121,18 @@ class Coalescer(Generic[W]):
         self._punctual.add(task)
         task.add_done_callback(self._arrived)
 
+    async def passed(self) -> None:
+        """Return when a batch that is under way now is back, or late; at once when none is."""
+        if self._punctual:
+            watcher = asyncio.get_running_loop().create_future()
+            self._watchers.append(watcher)
+            await watcher
+
     async def _travel(self) -> None:
+        if self._behind is not None:
+            # The batch that the first members come from is back after a turn; the next may bring some more.
+            await asyncio.sleep(0)
+            await self._behind.passed()
         await self._board()
         batch = self._take()
         if not batch:
@@ -152,12 +172,20 @@ class Coalescer(Generic[W]):
         return batch
 
     def _overdue(self, task: asyncio.Task[None]) -> None:
-        self._punctual.discard(task)
+        self._let_pass(task)
         self._depart_if_due()
+
+    def _let_pass(self, task: asyncio.Task[None]) -> None:
+        """Have a batch hold nobody back any more."""
+        self._punctual.discard(task)
+        for watcher in self._watchers:
+            if not watcher.done():
+                watcher.set_result(None)
+        self._watchers.clear()
 
     def _arrived(self, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
-        self._punctual.discard(task)
+        self._let_pass(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a batch failed without answering its members", exc_info=error)
         self._depart_if_due()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -30,12 +29,20 @@ FIRST_GUESS_S = 0.02
 ANSWER, ANSWER_S = 0.05, 0.003
 
 
-class _Answer(NamedTuple):
-    """A node's inference for the rows of a part, which begin at row `first` of it; or the error of all of them."""
+class _Question(NamedTuple):
+    """What a node at a place is asked: about so many rows in all, since `start` in seconds of `time.perf_counter()`."""
 
-    part: Part
-    inference: Inference | MeshError
-    first: int
+    place: int
+    node: ModelNode
+    start: float
+    rows: int
+
+
+class _Answer(NamedTuple):
+    """In how many rows the node has failed, and why, if the call did."""
+
+    failed: int
+    error: MeshError | None
 
 
 class Asking:
@@ -56,43 +63,41 @@ class Asking:
             return
         start = time.perf_counter()
         with node_span(node, rows) as opened:
-            answers = await self._infer(place, node, asked)
-            seconds = time.perf_counter() - start
-            failed = sum(_given(place, answer, int(seconds * 1e6), rows) for answer in answers)
-            errors = [answer.inference for answer in answers if isinstance(answer.inference, MeshError)]
-            mark_failed(opened, failed, errors[0] if len(errors) == len(answers) else None)
+            answers = await self._infer(_Question(place, node, start, rows), asked)
+            errors = [error for _, error in answers if error is not None]
+            all_failed = len(errors) == len(answers)
+            mark_failed(opened, sum(failed for failed, _ in answers), errors[0] if all_failed else None)
+        seconds = time.perf_counter() - start
         self._metrics.observe(place, seconds)
         # A version that hangs, or is not there, tells nothing of how long to wait for it.
-        if len(errors) < len(answers):
+        if not all_failed:
             self._durations[place].observe(seconds)
 
-    async def _infer(self, place: int, node: ModelNode, parts: Sequence[Part]) -> list[_Answer]:
-        """Return a node's answers, for each member's rows apart if what some member sent made the call fail."""
-        found = await self._infer_together(place, node, parts)
-        error = found[0].inference
-        if not isinstance(error, MeshError) or error.reason not in OF_SOME_ROW:
-            return found
-        alone = [own for part in parts for own in by_member(part)]
-        if len(alone) == 1:
-            return found
-        answers = await asyncio.gather(*(self._infer_together(place, node, [part]) for part in alone))
-        return [answer for each in answers for answer in each]
+    async def _infer(self, question: _Question, parts: Sequence[Part]) -> Sequence[_Answer]:
+        """Ask for all parts together, or for each member's rows apart if what some member sent makes that fail."""
+        result = await self._infer_together(question, parts)
+        if isinstance(result, MeshError) and result.reason in OF_SOME_ROW:
+            alone = [own for part in parts for own in by_member(part)]
+            if len(alone) > 1:
+                return await asyncio.gather(*(self._infer_alone(question, part) for part in alone))
+        return [_given(question, parts, result)]
 
-    async def _infer_together(self, place: int, node: ModelNode, parts: Sequence[Part]) -> list[_Answer]:
-        now = time.monotonic()
-        until = self._until(place, node, _joined([part.batch.until[part.index] for part in parts]), now)
+    async def _infer_alone(self, question: _Question, part: Part) -> _Answer:
+        """Ask for one part, which need not wait for the others."""
+        return _given(question, [part], await self._infer_together(question, [part]))
+
+    async def _infer_together(self, question: _Question, parts: Sequence[Part]) -> Inference | MeshError:
+        node, now = question.node, time.monotonic()
+        until = self._until(question.place, node, _joined([part.batch.until[part.index] for part in parts]), now)
         remaining_ms = np.maximum((until - now) * 1000, 0).astype(np.int64).tolist()
-        result: Inference | MeshError
         try:
             tensors = [
                 packed([part.batch.fed(feed, part.index) for part in parts], node, index)
                 for index, feed in enumerate(node.feeds)
             ]
-            result = await self._model.infer(node.target, tensors, remaining_ms, Deadline(float(until.max())))
+            return await self._model.infer(node.target, tensors, remaining_ms, Deadline(float(until.max())))
         except MeshError as error:
-            result = error
-        firsts = accumulate((part.rows for part in parts), initial=0)
-        return [_Answer(part, result, first) for part, first in zip(parts, firsts, strict=False)]
+            return error
 
     def _until(
         self, place: int, node: ModelNode, until: npt.NDArray[np.float64], now: float
@@ -111,14 +116,18 @@ class Asking:
         return np.minimum(until, max(float(until.min()), now + self._durations[place].value))
 
 
-def _given(place: int, answer: _Answer, duration_us: int, rows: int) -> int:
-    """Give a batch what a call of so many rows has brought it; return in how many of its rows the node has failed."""
-    part, inference, first = answer
-    part.batch.note_call(place, part.index, duration_us, rows)
-    if isinstance(inference, MeshError):
-        part.batch.fail_node(place, part.index, inference)
-        return part.rows
-    return part.batch.take(place, part.index, inference, first)
+def _given(question: _Question, parts: Sequence[Part], result: Inference | MeshError) -> _Answer:
+    """Give the batches what the node has answered."""
+    duration_us, failed, first = int((time.perf_counter() - question.start) * 1e6), 0, 0
+    for part in parts:
+        part.batch.note_call(question.place, part.index, duration_us, question.rows)
+        if isinstance(result, MeshError):
+            part.batch.fail_node(question.place, part.index, result)
+            failed += part.rows
+        else:
+            failed += part.batch.take(question.place, part.index, result, first)
+        first += part.rows
+    return _Answer(failed, result if isinstance(result, MeshError) else None)
 
 
 def _joined(arrays: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:

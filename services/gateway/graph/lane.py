@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.gateway.graph.asking import Asking
 from services.gateway.graph.batch import GraphBatch
@@ -58,10 +58,19 @@ class GraphLane(Lane):
         self._graph = target.graph
         count = 1 + max(node.segment for node in self._graph.nodes)
         self._segments = [_Segment(self._graph, number) for number in range(count)]
-        self._later: list[Coalescer[Part]] = [
-            Coalescer(partial(self._continue, number), max_rows=max_rows, max_queued_rows=max_queued_rows)
-            for number in range(1, count)
-        ]
+        self._later: list[Coalescer[Part]] = []
+        for number in range(1, count):
+            # Rows that a stage was not sure of wait for those of the batch that is there now. What comes after the
+            # cascade is for all rows, and waits for nobody.
+            feeding: Coalescer[Any] = self._later[-1] if self._later else self._coalescer
+            self._later.append(
+                Coalescer(
+                    partial(self._continue, number),
+                    max_rows=max_rows,
+                    max_queued_rows=max_queued_rows,
+                    behind=feeding if number < count - 1 else None,
+                )
+            )
         self._batches: dict[Member, GraphBatch] = {}
         self._metrics = NodeMetrics(target, measured=measured)
         self._asking = Asking(self._graph, model, self._metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -104,6 +105,8 @@ class Ladder:
         if outcome is not None and not merging.open:
             return outcome, ()
         await self._descend(steps, _Request(call, endpoint, target, member, deadline, kept_s), merging)
+        # Those who failed together take their steps before the first of them is answered.
+        await asyncio.sleep(0)
         return merging.outcome(), merging.steps
 
     async def _descend(self, steps: Sequence[Fallback], request: _Request, merging: Merging) -> None:

@@ -93,10 +93,17 @@ def loop_at_rest() -> Iterator[None]:
 
 
 def coalescer(
-    road: Road, *, max_rows: int = 8, max_queued_rows: int = 100, max_under_way: int = 4
+    road: Road,
+    *,
+    max_rows: int = 8,
+    max_queued_rows: int = 100,
+    max_under_way: int = 4,
+    behind: Coalescer[Member] | None = None,
 ) -> Coalescer[Member]:
     """Return a coalescer over `road`."""
-    return Coalescer(road.run, max_rows=max_rows, max_queued_rows=max_queued_rows, max_under_way=max_under_way)
+    return Coalescer(
+        road.run, max_rows=max_rows, max_queued_rows=max_queued_rows, max_under_way=max_under_way, behind=behind
+    )
 
 
 def impatient(batches: Coalescer[Member]) -> Coalescer[Member]:
@@ -114,6 +121,44 @@ async def test_single_request_leaves_at_once() -> None:
     assert [1] == [len(batch) for batch in road.batches]
     road.arrive(0)
     assert "answered" == await member.answer
+
+
+async def test_batch_waits_for_the_one_under_way_before_it() -> None:
+    """What comes out of that one, too, leaves in the same batch."""
+    first, second = Road(), Road()
+    before = coalescer(first)
+    behind = coalescer(second, behind=before)
+    before.submit(Member())
+    await first.wait_for(1)
+    behind.submit(Member())
+    await turns()
+    assert [] == second.batches
+    behind.submit(Member())
+    first.arrive(0)
+    assert [2] == [len(batch) for batch in await second.wait_for(1)]
+    second.arrive(0)
+
+
+async def test_batch_does_not_wait_for_one_before_it_that_is_late() -> None:
+    """What hangs there holds nobody back here."""
+    first, second = Road(), Road()
+    before = impatient(coalescer(first))
+    behind = coalescer(second, behind=before)
+    before.submit(Member())
+    await first.wait_for(1)
+    behind.submit(Member())
+    assert [1] == [len(batch) for batch in await second.wait_for(1)]
+    second.arrive(0)
+    first.arrive(0)
+
+
+async def test_nobody_waits_behind_what_is_empty() -> None:
+    """Without a batch before it, one leaves at once."""
+    road = Road()
+    coalescer(road, behind=coalescer(Road())).submit(Member())
+    await turns(3)
+    assert [1] == [len(batch) for batch in road.batches]
+    road.arrive(0)
 
 
 async def test_whoever_arrives_while_the_loop_is_busy_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,8 @@ class ScriptedModel:
     """The model service. A version's output is its input's mean over 100, more its `shifts`; so 80 is 0.8.
 
     What stands in `spoilt` by version and input makes the version misbehave for that row. A version whose gate is closed
-    does not answer until it is opened, one that hangs not before its deadline.
+    does not answer until it is opened, one that hangs not before its deadline; one that is `holding` answers each call when
+    its event in `held` is set.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,8 @@ class ScriptedModel:
         self.spoilt: dict[str, Mapping[float, float]] = {}
         self.failing: set[str] = set()
         self.hanging: set[str] = set()
+        self.holding: set[str] = set()
+        self.held: list[asyncio.Event] = []
         self.gates: dict[str, asyncio.Event] = defaultdict(_opened)
         self.rows: dict[str, list[int]] = defaultdict(list)
         self.cancelled = 0
@@ -52,6 +55,9 @@ class ScriptedModel:
         await self.gates[name].wait()
         if name in self.hanging:
             await self._hang(deadline)
+        if name in self.holding:
+            self.held.append(asyncio.Event())
+            await self.held[-1].wait()
         if name in self.failing:
             raise RemoteError(Code.UNAVAILABLE, Reason.VERSION_NOT_LOADED, f"{name} is not loaded")
         array = np.concatenate(

@@ -111,6 +111,23 @@ async def test_unsure_rows_of_several_batches_travel_together() -> None:
     assert len(model.rows["1.1.0"]) < 8
 
 
+async def test_unsure_rows_wait_for_those_of_the_batch_under_way() -> None:
+    """A stage is asked once for the rows of a batch and of the next, which is under way as the first comes back."""
+    model = ScriptedModel()
+    lane = lane_of(FIRST + SECOND + CASCADE, model)
+    model.holding = {"1.0.0"}
+    before = asyncio.create_task(ask(lane, 40))
+    await eventually(lambda: len(model.held) == 1)
+    behind = asyncio.create_task(ask(lane, 45))
+    await asyncio.sleep(0)
+    model.held.pop(0).set()
+    await eventually(lambda: len(model.held) == 1)
+    assert "1.1.0" not in model.rows
+    model.held.pop(0).set()
+    assert [numbers(outcome) for outcome in await asyncio.gather(before, behind)] == [[0.4], [0.45]]
+    assert model.rows["1.1.0"] == [2]
+
+
 async def test_what_takes_from_the_cascade_is_asked_for_all_rows() -> None:
     """Rows come to the node behind the cascade by both ways."""
     model = ScriptedModel()
