@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from predictmesh.types.v1.tensor_pb2 import Tensor
+from services.gateway.convert import VALUE_FIELDS
 from services.gateway.target import Output
-
-_LISTS = ("bools", "ints", "uints", "floats", "doubles", "strings", "blobs")
 
 
 def one_row(tensors: Iterable[Tensor], outputs: Sequence[Output]) -> tuple[npt.NDArray[np.generic], ...]:
@@ -20,7 +19,7 @@ def one_row(tensors: Iterable[Tensor], outputs: Sequence[Output]) -> tuple[npt.N
 
 
 def _array(tensor: Tensor, output: Output) -> npt.NDArray[np.generic]:
-    values = [value for name in _LISTS for value in getattr(tensor, name)]
+    values = [value for name in VALUE_FIELDS for value in getattr(tensor, name)]
     if len(values) != output.width:
         raise ValueError(f"output {output.name!r} has {output.width} values a row, not {len(values)}")
     encoded = [value.encode() if isinstance(value, str) else value for value in values]
