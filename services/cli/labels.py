@@ -21,6 +21,7 @@ DEGRADATIONS = {
     DegradationReason.DEGRADATION_REASON_RUNTIME_NOT_READY: "runtime not ready, the next one computed",
     DegradationReason.DEGRADATION_REASON_NODE_FAILED: "optional node failed, gone on without it",
     DegradationReason.DEGRADATION_REASON_FALLBACK: "version failed, the fallback ladder answered",
+    DegradationReason.DEGRADATION_REASON_STORE_UNREACHABLE: "feature store out of reach, values last read or defaults taken",
 }
 
 

@@ -43,6 +43,7 @@ class DegradationReason(Enum):
     RUNTIME_NOT_READY = 9
     NODE_FAILED = 10
     FALLBACK = 11
+    STORE_UNREACHABLE = 12
 
 
 @dataclass(slots=True)

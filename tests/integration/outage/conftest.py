@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 import pytest_asyncio
 
@@ -12,7 +13,7 @@ from tests.worlds.loop import share_loop
 from tests.worlds.mesh import connect
 from tests.worlds.parts import Parts, parts
 from tests.worlds.resources import field, view
-from tests.worlds.sandbox import Sandbox
+from tests.worlds.sandbox import Sandbox, eventually
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,4 +48,13 @@ async def own(whole: Parts) -> AsyncIterator[Sandbox]:
         await made.endpoint("ride", "ride", alias="champion")
         keys = {"rider_id": [f"r{number}" for number in range(10)]}
         await made.write("rider", keys, {"tens": [10.0 * number for number in range(10)]})
+
+        async def answers() -> bool:
+            try:
+                await made.predict("ride", {"rider_id": ["r0"]})
+            except grpc.aio.AioRpcError:
+                return False  # a breaker that an earlier test's outage opened has not closed yet
+            return True
+
+        await eventually(answers, "a first answer")
         yield made

@@ -180,6 +180,10 @@ class _DegradationReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deg
     """
     DEGRADATION_REASON_FALLBACK: _DegradationReason.ValueType  # 11
     """The version that the route chose failed; a step of the endpoint's fallback ladder (the subject) answered."""
+    DEGRADATION_REASON_STORE_UNREACHABLE: _DegradationReason.ValueType  # 12
+    """The feature store does not answer, or not in time: values were taken from memory, as old as the ages say, or are defaults.
+    The subject is the view.
+    """
 
 class DegradationReason(_DegradationReason, metaclass=_DegradationReasonEnumTypeWrapper):
     """Why an answer is less than it could be."""
@@ -210,6 +214,10 @@ its answer.
 """
 DEGRADATION_REASON_FALLBACK: DegradationReason.ValueType  # 11
 """The version that the route chose failed; a step of the endpoint's fallback ladder (the subject) answered."""
+DEGRADATION_REASON_STORE_UNREACHABLE: DegradationReason.ValueType  # 12
+"""The feature store does not answer, or not in time: values were taken from memory, as old as the ages say, or are defaults.
+The subject is the view.
+"""
 Global___DegradationReason: _TypeAlias = DegradationReason  # noqa: Y015
 
 @_typing.final
@@ -468,19 +476,31 @@ class HopTime(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     DURATION_US_FIELD_NUMBER: _builtins.int
+    RETRIES_FIELD_NUMBER: _builtins.int
+    HEDGED_FIELD_NUMBER: _builtins.int
+    BREAKERS_OPEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """features or model, or queue for the wait before them."""
     duration_us: _builtins.int
     """Microseconds."""
+    retries: _builtins.int
+    """Calls beyond the first: made again after a failure, to another replica where there is one."""
+    hedged: _builtins.bool
+    """Whether a second call went to another replica because the first was slow; the first answer was taken."""
+    breakers_open: _builtins.int
+    """Replicas that were not asked since their circuit breaker was open."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         duration_us: _builtins.int = ...,
+        retries: _builtins.int = ...,
+        hedged: _builtins.bool = ...,
+        breakers_open: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_us", b"duration_us", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakers_open", b"breakers_open", "duration_us", b"duration_us", "hedged", b"hedged", "name", b"name", "retries", b"retries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,6 +94,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The model answered something that its signature does not allow."""
     ERROR_REASON_NO_LAST_ANSWER: _ErrorReason.ValueType  # 64
     """The gateway remembers no answer for the keys, or only one that is too old. Steps of a fallback ladder are left for it."""
+    ERROR_REASON_CIRCUIT_OPEN: _ErrorReason.ValueType  # 65
+    """The service behind has been failing: its circuit breakers are open, and it is not asked. RetryInfo says when it will be."""
     ERROR_REASON_INVALID_NAME: _ErrorReason.ValueType  # 80
     """The name is not `[namespace/]name` of lower-case letters, digits, - and _."""
     ERROR_REASON_INVALID_DEFINITION: _ErrorReason.ValueType  # 81
@@ -204,6 +206,8 @@ ERROR_REASON_INVALID_OUTPUT: ErrorReason.ValueType  # 63
 """The model answered something that its signature does not allow."""
 ERROR_REASON_NO_LAST_ANSWER: ErrorReason.ValueType  # 64
 """The gateway remembers no answer for the keys, or only one that is too old. Steps of a fallback ladder are left for it."""
+ERROR_REASON_CIRCUIT_OPEN: ErrorReason.ValueType  # 65
+"""The service behind has been failing: its circuit breakers are open, and it is not asked. RetryInfo says when it will be."""
 ERROR_REASON_INVALID_NAME: ErrorReason.ValueType  # 80
 """The name is not `[namespace/]name` of lower-case letters, digits, - and _."""
 ERROR_REASON_INVALID_DEFINITION: ErrorReason.ValueType  # 81
