@@ -1,0 +1,103 @@
+"""The replicas of a service, and which of them is called next: the less busy of two drawn at random."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
+
+S = TypeVar("S")
+
+
+class Connection(Generic[S]):
+    """A replica as all hops of this process see it: its stub, and whether the connection to it stands.
+
+    Where a target is a name, the channel finds the replicas behind it by itself, and they are one connection here.
+    """
+
+    __slots__ = ("address", "reachable", "stub")
+
+    def __init__(self, address: str, stub: S) -> None:
+        self.address = address
+        self.stub = stub
+        # What has not been tried is not avoided.
+        self.reachable = True
+
+
+class Breaker(Protocol):
+    """What choosing asks of a circuit breaker."""
+
+    def lets_through(self) -> bool:
+        """Say whether a call would be admitted now; changes nothing."""
+
+    def retry_after_s(self) -> float:
+        """Return the seconds until it may let a call through; 0 when it does."""
+
+
+B = TypeVar("B", bound=Breaker)
+
+
+class Replica(Generic[S, B]):
+    """A replica as one hop sees it: `outstanding`, which the hop counts, are its calls under way there."""
+
+    __slots__ = ("breaker", "connection", "outstanding", "stub")
+
+    def __init__(self, connection: Connection[S], breaker: B) -> None:
+        self.connection = connection
+        self.stub = connection.stub
+        self.breaker = breaker
+        self.outstanding = 0
+
+    @property
+    def address(self) -> str:
+        """Where it is; not for callers, who are told of the hop only."""
+        return self.connection.address
+
+
+class Replicas(Generic[S, B]):
+    """The replicas that one hop chooses from, each with a breaker of its own, made for its address."""
+
+    def __init__(self, connections: Sequence[Connection[S]], breaker: Callable[[str], B]) -> None:
+        self._all = [Replica(connection, breaker(connection.address)) for connection in connections]
+        self._only = self._all[0] if len(self._all) == 1 else None
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Replica[S, B]]:
+        """Go through all, in the order in which they are listed."""
+        return iter(self._all)
+
+    def choose(self, avoiding: Collection[Replica[S, B]] = ()) -> Replica[S, B] | None:
+        """Return the replica to call, or None while no breaker lets calls through.
+
+        One of `avoiding`, or one that is not connected, is returned only where there is no other.
+        """
+        if (only := self._only) is not None:
+            return only if only.breaker.lets_through() else None
+        admitting = [replica for replica in self._all if replica.breaker.lets_through()]
+        connected = [replica for replica in admitting if replica.connection.reachable] or admitting
+        candidates = [replica for replica in connected if replica not in avoiding] or connected
+        return _less_busy(candidates) if candidates else None
+
+    def retry_after_s(self) -> float:
+        """Return the seconds until some replica may be called; 0 when one can be."""
+        return min(replica.breaker.retry_after_s() for replica in self._all)
+
+
+def only(stub: S) -> tuple[Connection[S]]:
+    """Return the connections of a service that has one replica, as in the same process."""
+    return (Connection("", stub),)
+
+
+def _less_busy(replicas: Sequence[Replica[S, B]]) -> Replica[S, B]:
+    """Return the one with fewer calls under way of two at random: as good as the least busy of all, without a herd."""
+    count = len(replicas)
+    if count == 1:
+        return replicas[0]
+    first = int(random.random() * count)  # noqa: S311 - spreads load
+    second = int(random.random() * (count - 1))  # noqa: S311
+    second += second >= first
+    one, other = replicas[first], replicas[second]
+    return other if other.outstanding < one.outstanding else one
