@@ -16,6 +16,7 @@ from prometheus_client import Histogram
 from services.mesh.context import current
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, MeshError
+from services.mesh.exchange import client as exchanging
 from services.mesh.exchange.client import Exchanges, Unsupported
 from services.mesh.feeding import fed, fed_stream
 from services.mesh.local import Metadata, call_metadata, foreign_metadata
@@ -44,6 +45,8 @@ def channel_options(max_message_bytes: int, *, only_serving: bool = False) -> li
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 2_000),  # the time that an attempt to connect is given
         ("grpc.max_reconnect_backoff_ms", 1_000),
+        # Else a name whose replicas have all gone is not looked up again for 30 seconds.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
     ]
@@ -70,13 +73,31 @@ async def open_stub(
     without a health service is taken to be ready.
     """
     options = channel_options(max_message_bytes, only_serving=only_serving)
-    async with grpc.aio.insecure_channel(target, options=options) as channel:
-        exchanges = Exchanges(channel, max_message_bytes=max_message_bytes) if exchange else None
-        try:
-            yield RemoteStub(stub(channel), exchanges, foreign_metadata if foreign else call_metadata)  # type: ignore[misc]  # it has the stub's methods
-        finally:
-            if exchanges is not None:
-                await exchanges.close()
+    async with (
+        grpc.aio.insecure_channel(target, options=options) as channel,
+        stub_over(
+            channel, stub, max_message_bytes, streams=exchanging.STREAMS if exchange else 0, foreign=foreign
+        ) as made,
+    ):
+        yield made
+
+
+@asynccontextmanager
+async def stub_over(
+    channel: grpc.aio.Channel,
+    stub: Callable[[grpc.aio.Channel], S],
+    max_message_bytes: int,
+    *,
+    streams: int,
+    foreign: bool = False,
+) -> AsyncIterator[S]:
+    """Yield the stub over `channel`, whose unary calls go over so many streams that stay open; 0: each by itself."""
+    exchanges = Exchanges(channel, max_message_bytes=max_message_bytes, streams=streams) if streams else None
+    try:
+        yield RemoteStub(stub(channel), exchanges, foreign_metadata if foreign else call_metadata)  # type: ignore[misc]  # it has the stub's methods
+    finally:
+        if exchanges is not None:
+            await exchanges.close()
 
 
 class RemoteStub:

@@ -30,11 +30,11 @@ class Unsupported(Exception):
 class Exchanges:
     """Streams to one target. They are opened when they are first used."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, max_message_bytes: int) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, max_message_bytes: int, streams: int) -> None:
         self._stub = ExchangeServiceStub(channel)
         # A large request would hold up those behind it, and one too large would end the stream.
         self._max_request_bytes = max_message_bytes // 16
-        self._in_turn: list[_Exchange | None] = [None] * STREAMS
+        self._in_turn: list[_Exchange | None] = [None] * streams
         self._open: set[_Exchange] = set()
         self._turns = count()
         self._supported = True
@@ -55,7 +55,7 @@ class Exchanges:
         await asyncio.gather(*(exchange.close() for exchange in self._open))
 
     def _next(self) -> _Exchange:
-        slot = next(self._turns) % STREAMS
+        slot = next(self._turns) % len(self._in_turn)
         exchange = self._in_turn[slot]
         if exchange is not None and exchange.worn():
             exchange.retire()
