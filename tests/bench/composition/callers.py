@@ -12,13 +12,13 @@ from functools import partial
 import numpy as np
 
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictResponse
-from tests.bench.composition.frames import Connection
+from tests.bench.frames import OK, Connection
 from tests.bench.h2load import CONNECTIONS
 from tests.bench.load import PREDICT, TOLERANCE, cpu_seconds
 from tests.bench.pressure import Pressed
 
 WARM_UP_S = 0.4
-_TIMEOUT_S = 5
+_HEADERS = {"grpc-timeout": "5S"}
 _END_LIMIT_S = 10.0
 
 Request = tuple[bytes, list[float]]
@@ -53,7 +53,7 @@ class Callers:
         host, _, port = target.rpartition(":")
         loop = asyncio.get_running_loop()
         for number in range(min(callers, CONNECTIONS)):
-            make = partial(Connection, target, PREDICT, _TIMEOUT_S, partial(self._answered, number))
+            make = partial(Connection, target, PREDICT, _HEADERS, partial(self._answered, number))
             _, connection = await loop.create_connection(make, host, int(port))
             self._connections.append(connection)
         for caller in range(callers):
@@ -91,10 +91,10 @@ class Callers:
         start = time.perf_counter()
         self._under_way[number, self._connections[number].call(message)] = (start, answer)
 
-    def _answered(self, number: int, stream: int, message: bytes | None) -> None:
+    def _answered(self, number: int, stream: int, status: int, message: bytes) -> None:
         start, answer = self._under_way.pop((number, stream))
         took = time.perf_counter() - start
-        if message is None:
+        if status != OK:
             self._count.failed += 1
         elif self._count.counting:
             self._count.latencies.append(took)
