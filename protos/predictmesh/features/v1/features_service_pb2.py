@@ -29,7 +29,7 @@ from predictmesh.types.v1 import data_type_pb2 as predictmesh_dot_types_dot_v1_d
 from predictmesh.types.v1 import tensor_pb2 as predictmesh_dot_types_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.predictmesh/features/v1/features_service.proto\x12\x17predictmesh.features.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/rpc/status.proto\x1a#predictmesh/registry/v1/model.proto\x1a$predictmesh/types/v1/data_type.proto\x1a!predictmesh/types/v1/tensor.proto\"u\n\x0b\x46\x65\x61turePlan\x12\x30\n\x05views\x18\x01 \x03(\x0b\x32!.predictmesh.features.v1.PlanView\x12\x34\n\x07tensors\x18\x02 \x03(\x0b\x32#.predictmesh.features.v1.PlanTensor\"+\n\x08PlanView\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x11\n\tschema_id\x18\x02 \x01(\r\"\x7f\n\nPlanTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\tdata_type\x18\x02 \x01(\x0e\x32\x1e.predictmesh.types.v1.DataType\x12\x30\n\x07sources\x18\x03 \x03(\x0b\x32\x1f.predictmesh.registry.v1.Source\"\xbb\x01\n\x12GetFeaturesRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12\x37\n\x04plan\x18\x02 \x01(\x0b\x32$.predictmesh.features.v1.FeaturePlanH\x00\x88\x01\x01\x12*\n\x04keys\x18\x03 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12\x10\n\x08\x61s_of_us\x18\x04 \x03(\x10\x12\x14\n\x0cwant_origins\x18\x05 \x01(\x08\x42\x07\n\x05_plan\"\xbc\x01\n\x13GetFeaturesResponse\x12\x0f\n\x07tensors\x18\x01 \x03(\x0c\x12\x0f\n\x07\x61ges_us\x18\x02 \x01(\x0c\x12\x38\n\x08statuses\x18\x03 \x03(\x0b\x32&.predictmesh.features.v1.FeatureStatus\x12\x38\n\x07missing\x18\x04 \x03(\x0b\x32\'.predictmesh.features.v1.MissingElement\x12\x0f\n\x07origins\x18\x05 \x03(\x0c\"`\n\rFeatureStatus\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x0c\n\x04view\x18\x02 \x01(\r\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.predictmesh.features.v1.FeatureState\"=\n\x0eMissingElement\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x0e\n\x06tensor\x18\x02 \x01(\r\x12\x0e\n\x06source\x18\x03 \x01(\r\"\x8d\x01\n\x0c\x46\x65\x61tureBatch\x12\x0c\n\x04view\x18\x01 \x01(\t\x12*\n\x04keys\x18\x02 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12,\n\x06values\x18\x03 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12\x15\n\revent_time_us\x18\x04 \x03(\x10\">\n\x0bRejectedRow\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"L\n\x14WriteFeaturesRequest\x12\x34\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32%.predictmesh.features.v1.FeatureBatch\"~\n\x15WriteFeaturesResponse\x12\x14\n\x0cwritten_rows\x18\x01 \x01(\r\x12\x17\n\x0fsuperseded_rows\x18\x02 \x01(\r\x12\x36\n\x08rejected\x18\x03 \x03(\x0b\x32$.predictmesh.features.v1.RejectedRow\"_\n\x15StreamFeaturesRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x34\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32%.predictmesh.features.v1.FeatureBatch\"\xa2\x01\n\x16StreamFeaturesResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x04\x12\x14\n\x0cwritten_rows\x18\x02 \x01(\x04\x12\x17\n\x0fsuperseded_rows\x18\x03 \x01(\x04\x12:\n\x08rejected\x18\x04 \x03(\x0b\x32(.predictmesh.features.v1.StreamRejection\"\x97\x01\n\x0fStreamRejection\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x0c\x62\x61tch_status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x88\x01\x01\x12\x32\n\x04rows\x18\x03 \x03(\x0b\x32$.predictmesh.features.v1.RejectedRowB\x0f\n\r_batch_status\"Q\n\x13\x44\x65leteEntityRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12*\n\x04keys\x18\x02 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\"-\n\x14\x44\x65leteEntityResponse\x12\x15\n\rdeleted_views\x18\x01 \x01(\r*~\n\rElementOrigin\x12\x1e\n\x1a\x45LEMENT_ORIGIN_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45LEMENT_ORIGIN_STORE\x10\x01\x12\x1a\n\x16\x45LEMENT_ORIGIN_DEFAULT\x10\x02\x12\x17\n\x13\x45LEMENT_ORIGIN_NULL\x10\x03*\xc5\x01\n\x0c\x46\x65\x61tureState\x12\x1d\n\x19\x46\x45\x41TURE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x45\x41TURE_STATE_ABSENT\x10\x01\x12\x1e\n\x1a\x46\x45\x41TURE_STATE_STALE_SERVED\x10\x02\x12!\n\x1d\x46\x45\x41TURE_STATE_STALE_DEFAULTED\x10\x03\x12 \n\x1c\x46\x45\x41TURE_STATE_STALE_REJECTED\x10\x04\x12\x17\n\x13\x46\x45\x41TURE_STATE_AHEAD\x10\x05\x32\x95\x04\n\x0e\x46\x65\x61tureService\x12h\n\x0bGetFeatures\x12+.predictmesh.features.v1.GetFeaturesRequest\x1a,.predictmesh.features.v1.GetFeaturesResponse\x12\x8d\x01\n\rWriteFeatures\x12-.predictmesh.features.v1.WriteFeaturesRequest\x1a..predictmesh.features.v1.WriteFeaturesResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/features:write:\x01*\x12u\n\x0eStreamFeatures\x12..predictmesh.features.v1.StreamFeaturesRequest\x1a/.predictmesh.features.v1.StreamFeaturesResponse(\x01\x30\x01\x12\x91\x01\n\x0c\x44\x65leteEntity\x12,.predictmesh.features.v1.DeleteEntityRequest\x1a-.predictmesh.features.v1.DeleteEntityResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/features:deleteEntity:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.predictmesh/features/v1/features_service.proto\x12\x17predictmesh.features.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/rpc/status.proto\x1a#predictmesh/registry/v1/model.proto\x1a$predictmesh/types/v1/data_type.proto\x1a!predictmesh/types/v1/tensor.proto\"u\n\x0b\x46\x65\x61turePlan\x12\x30\n\x05views\x18\x01 \x03(\x0b\x32!.predictmesh.features.v1.PlanView\x12\x34\n\x07tensors\x18\x02 \x03(\x0b\x32#.predictmesh.features.v1.PlanTensor\"+\n\x08PlanView\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x11\n\tschema_id\x18\x02 \x01(\r\"\x7f\n\nPlanTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\tdata_type\x18\x02 \x01(\x0e\x32\x1e.predictmesh.types.v1.DataType\x12\x30\n\x07sources\x18\x03 \x03(\x0b\x32\x1f.predictmesh.registry.v1.Source\"\xbb\x01\n\x12GetFeaturesRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\x0c\x12\x37\n\x04plan\x18\x02 \x01(\x0b\x32$.predictmesh.features.v1.FeaturePlanH\x00\x88\x01\x01\x12*\n\x04keys\x18\x03 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12\x10\n\x08\x61s_of_us\x18\x04 \x03(\x10\x12\x14\n\x0cwant_origins\x18\x05 \x01(\x08\x42\x07\n\x05_plan\"\xf7\x01\n\x13GetFeaturesResponse\x12\x0f\n\x07tensors\x18\x01 \x03(\x0c\x12\x0f\n\x07\x61ges_us\x18\x02 \x01(\x0c\x12\x38\n\x08statuses\x18\x03 \x03(\x0b\x32&.predictmesh.features.v1.FeatureStatus\x12\x38\n\x07missing\x18\x04 \x03(\x0b\x32\'.predictmesh.features.v1.MissingElement\x12\x0f\n\x07origins\x18\x05 \x03(\x0c\x12\x39\n\tunreached\x18\x06 \x03(\x0b\x32&.predictmesh.features.v1.UnreachedRows\"+\n\rUnreachedRows\x12\x0c\n\x04view\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x03(\r\"`\n\rFeatureStatus\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x0c\n\x04view\x18\x02 \x01(\r\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.predictmesh.features.v1.FeatureState\"=\n\x0eMissingElement\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x0e\n\x06tensor\x18\x02 \x01(\r\x12\x0e\n\x06source\x18\x03 \x01(\r\"\x8d\x01\n\x0c\x46\x65\x61tureBatch\x12\x0c\n\x04view\x18\x01 \x01(\t\x12*\n\x04keys\x18\x02 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12,\n\x06values\x18\x03 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\x12\x15\n\revent_time_us\x18\x04 \x03(\x10\">\n\x0bRejectedRow\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"L\n\x14WriteFeaturesRequest\x12\x34\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32%.predictmesh.features.v1.FeatureBatch\"~\n\x15WriteFeaturesResponse\x12\x14\n\x0cwritten_rows\x18\x01 \x01(\r\x12\x17\n\x0fsuperseded_rows\x18\x02 \x01(\r\x12\x36\n\x08rejected\x18\x03 \x03(\x0b\x32$.predictmesh.features.v1.RejectedRow\"_\n\x15StreamFeaturesRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x34\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32%.predictmesh.features.v1.FeatureBatch\"\xa2\x01\n\x16StreamFeaturesResponse\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x01 \x01(\x04\x12\x14\n\x0cwritten_rows\x18\x02 \x01(\x04\x12\x17\n\x0fsuperseded_rows\x18\x03 \x01(\x04\x12:\n\x08rejected\x18\x04 \x03(\x0b\x32(.predictmesh.features.v1.StreamRejection\"\x97\x01\n\x0fStreamRejection\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x0c\x62\x61tch_status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x88\x01\x01\x12\x32\n\x04rows\x18\x03 \x03(\x0b\x32$.predictmesh.features.v1.RejectedRowB\x0f\n\r_batch_status\"Q\n\x13\x44\x65leteEntityRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12*\n\x04keys\x18\x02 \x03(\x0b\x32\x1c.predictmesh.types.v1.Tensor\"-\n\x14\x44\x65leteEntityResponse\x12\x15\n\rdeleted_views\x18\x01 \x01(\r*\x99\x01\n\rElementOrigin\x12\x1e\n\x1a\x45LEMENT_ORIGIN_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45LEMENT_ORIGIN_STORE\x10\x01\x12\x1a\n\x16\x45LEMENT_ORIGIN_DEFAULT\x10\x02\x12\x17\n\x13\x45LEMENT_ORIGIN_NULL\x10\x03\x12\x19\n\x15\x45LEMENT_ORIGIN_MEMORY\x10\x04*\xc5\x01\n\x0c\x46\x65\x61tureState\x12\x1d\n\x19\x46\x45\x41TURE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x45\x41TURE_STATE_ABSENT\x10\x01\x12\x1e\n\x1a\x46\x45\x41TURE_STATE_STALE_SERVED\x10\x02\x12!\n\x1d\x46\x45\x41TURE_STATE_STALE_DEFAULTED\x10\x03\x12 \n\x1c\x46\x45\x41TURE_STATE_STALE_REJECTED\x10\x04\x12\x17\n\x13\x46\x45\x41TURE_STATE_AHEAD\x10\x05\x32\x95\x04\n\x0e\x46\x65\x61tureService\x12h\n\x0bGetFeatures\x12+.predictmesh.features.v1.GetFeaturesRequest\x1a,.predictmesh.features.v1.GetFeaturesResponse\x12\x8d\x01\n\rWriteFeatures\x12-.predictmesh.features.v1.WriteFeaturesRequest\x1a..predictmesh.features.v1.WriteFeaturesResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/features:write:\x01*\x12u\n\x0eStreamFeatures\x12..predictmesh.features.v1.StreamFeaturesRequest\x1a/.predictmesh.features.v1.StreamFeaturesResponse(\x01\x30\x01\x12\x91\x01\n\x0c\x44\x65leteEntity\x12,.predictmesh.features.v1.DeleteEntityRequest\x1a-.predictmesh.features.v1.DeleteEntityResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/features:deleteEntity:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,10 +40,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEATURESERVICE'].methods_by_name['WriteFeatures']._serialized_options = b'\202\323\344\223\002\027\"\022/v1/features:write:\001*'
   _globals['_FEATURESERVICE'].methods_by_name['DeleteEntity']._loaded_options = None
   _globals['_FEATURESERVICE'].methods_by_name['DeleteEntity']._serialized_options = b'\202\323\344\223\002\036\"\031/v1/features:deleteEntity:\001*'
-  _globals['_ELEMENTORIGIN']._serialized_start=2035
-  _globals['_ELEMENTORIGIN']._serialized_end=2161
-  _globals['_FEATURESTATE']._serialized_start=2164
-  _globals['_FEATURESTATE']._serialized_end=2361
+  _globals['_ELEMENTORIGIN']._serialized_start=2140
+  _globals['_ELEMENTORIGIN']._serialized_end=2293
+  _globals['_FEATURESTATE']._serialized_start=2296
+  _globals['_FEATURESTATE']._serialized_end=2493
   _globals['_FEATUREPLAN']._serialized_start=240
   _globals['_FEATUREPLAN']._serialized_end=357
   _globals['_PLANVIEW']._serialized_start=359
@@ -53,29 +53,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETFEATURESREQUEST']._serialized_start=534
   _globals['_GETFEATURESREQUEST']._serialized_end=721
   _globals['_GETFEATURESRESPONSE']._serialized_start=724
-  _globals['_GETFEATURESRESPONSE']._serialized_end=912
-  _globals['_FEATURESTATUS']._serialized_start=914
-  _globals['_FEATURESTATUS']._serialized_end=1010
-  _globals['_MISSINGELEMENT']._serialized_start=1012
-  _globals['_MISSINGELEMENT']._serialized_end=1073
-  _globals['_FEATUREBATCH']._serialized_start=1076
-  _globals['_FEATUREBATCH']._serialized_end=1217
-  _globals['_REJECTEDROW']._serialized_start=1219
-  _globals['_REJECTEDROW']._serialized_end=1281
-  _globals['_WRITEFEATURESREQUEST']._serialized_start=1283
-  _globals['_WRITEFEATURESREQUEST']._serialized_end=1359
-  _globals['_WRITEFEATURESRESPONSE']._serialized_start=1361
-  _globals['_WRITEFEATURESRESPONSE']._serialized_end=1487
-  _globals['_STREAMFEATURESREQUEST']._serialized_start=1489
-  _globals['_STREAMFEATURESREQUEST']._serialized_end=1584
-  _globals['_STREAMFEATURESRESPONSE']._serialized_start=1587
-  _globals['_STREAMFEATURESRESPONSE']._serialized_end=1749
-  _globals['_STREAMREJECTION']._serialized_start=1752
-  _globals['_STREAMREJECTION']._serialized_end=1903
-  _globals['_DELETEENTITYREQUEST']._serialized_start=1905
-  _globals['_DELETEENTITYREQUEST']._serialized_end=1986
-  _globals['_DELETEENTITYRESPONSE']._serialized_start=1988
-  _globals['_DELETEENTITYRESPONSE']._serialized_end=2033
-  _globals['_FEATURESERVICE']._serialized_start=2364
-  _globals['_FEATURESERVICE']._serialized_end=2897
+  _globals['_GETFEATURESRESPONSE']._serialized_end=971
+  _globals['_UNREACHEDROWS']._serialized_start=973
+  _globals['_UNREACHEDROWS']._serialized_end=1016
+  _globals['_FEATURESTATUS']._serialized_start=1018
+  _globals['_FEATURESTATUS']._serialized_end=1114
+  _globals['_MISSINGELEMENT']._serialized_start=1116
+  _globals['_MISSINGELEMENT']._serialized_end=1177
+  _globals['_FEATUREBATCH']._serialized_start=1180
+  _globals['_FEATUREBATCH']._serialized_end=1321
+  _globals['_REJECTEDROW']._serialized_start=1323
+  _globals['_REJECTEDROW']._serialized_end=1385
+  _globals['_WRITEFEATURESREQUEST']._serialized_start=1387
+  _globals['_WRITEFEATURESREQUEST']._serialized_end=1463
+  _globals['_WRITEFEATURESRESPONSE']._serialized_start=1465
+  _globals['_WRITEFEATURESRESPONSE']._serialized_end=1591
+  _globals['_STREAMFEATURESREQUEST']._serialized_start=1593
+  _globals['_STREAMFEATURESREQUEST']._serialized_end=1688
+  _globals['_STREAMFEATURESRESPONSE']._serialized_start=1691
+  _globals['_STREAMFEATURESRESPONSE']._serialized_end=1853
+  _globals['_STREAMREJECTION']._serialized_start=1856
+  _globals['_STREAMREJECTION']._serialized_end=2007
+  _globals['_DELETEENTITYREQUEST']._serialized_start=2009
+  _globals['_DELETEENTITYREQUEST']._serialized_end=2090
+  _globals['_DELETEENTITYRESPONSE']._serialized_start=2092
+  _globals['_DELETEENTITYRESPONSE']._serialized_end=2137
+  _globals['_FEATURESERVICE']._serialized_start=2496
+  _globals['_FEATURESERVICE']._serialized_end=3029
 # @@protoc_insertion_point(module_scope)

@@ -37,6 +37,8 @@ class _ElementOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Element
     """The field's default."""
     ELEMENT_ORIGIN_NULL: _ElementOrigin.ValueType  # 3
     """No value: null."""
+    ELEMENT_ORIGIN_MEMORY: _ElementOrigin.ValueType  # 4
+    """What this service read last, as the store does not answer."""
 
 class ElementOrigin(_ElementOrigin, metaclass=_ElementOriginEnumTypeWrapper):
     """Where an element came from."""
@@ -49,6 +51,8 @@ ELEMENT_ORIGIN_DEFAULT: ElementOrigin.ValueType  # 2
 """The field's default."""
 ELEMENT_ORIGIN_NULL: ElementOrigin.ValueType  # 3
 """No value: null."""
+ELEMENT_ORIGIN_MEMORY: ElementOrigin.ValueType  # 4
+"""What this service read last, as the store does not answer."""
 Global___ElementOrigin: _TypeAlias = ElementOrigin  # noqa: Y015
 
 class _FeatureState:
@@ -60,13 +64,15 @@ class _FeatureStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureS
     FEATURE_STATE_UNSPECIFIED: _FeatureState.ValueType  # 0
     """Fresh; never sent."""
     FEATURE_STATE_ABSENT: _FeatureState.ValueType  # 1
-    """Nothing is stored for this key; the defaults were taken."""
+    """Nothing is stored for this key, or nothing is known where the store does not answer; the defaults were taken."""
     FEATURE_STATE_STALE_SERVED: _FeatureState.ValueType  # 2
     """Older than the view allows; served as it is."""
     FEATURE_STATE_STALE_DEFAULTED: _FeatureState.ValueType  # 3
     """Older than the view allows; the defaults were taken."""
     FEATURE_STATE_STALE_REJECTED: _FeatureState.ValueType  # 4
-    """Older than the view allows; the row fails unless the caller brings every value."""
+    """Older than the view allows, or not known where the store does not answer; the row fails unless the caller brings every
+    value.
+    """
     FEATURE_STATE_AHEAD: _FeatureState.ValueType  # 5
     """Newer than as_of; served as it is."""
 
@@ -76,13 +82,15 @@ class FeatureState(_FeatureState, metaclass=_FeatureStateEnumTypeWrapper):
 FEATURE_STATE_UNSPECIFIED: FeatureState.ValueType  # 0
 """Fresh; never sent."""
 FEATURE_STATE_ABSENT: FeatureState.ValueType  # 1
-"""Nothing is stored for this key; the defaults were taken."""
+"""Nothing is stored for this key, or nothing is known where the store does not answer; the defaults were taken."""
 FEATURE_STATE_STALE_SERVED: FeatureState.ValueType  # 2
 """Older than the view allows; served as it is."""
 FEATURE_STATE_STALE_DEFAULTED: FeatureState.ValueType  # 3
 """Older than the view allows; the defaults were taken."""
 FEATURE_STATE_STALE_REJECTED: FeatureState.ValueType  # 4
-"""Older than the view allows; the row fails unless the caller brings every value."""
+"""Older than the view allows, or not known where the store does not answer; the row fails unless the caller brings every
+value.
+"""
 FEATURE_STATE_AHEAD: FeatureState.ValueType  # 5
 """Newer than as_of; served as it is."""
 Global___FeatureState: _TypeAlias = FeatureState  # noqa: Y015
@@ -232,6 +240,7 @@ class GetFeaturesResponse(_message.Message):
     STATUSES_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
     ORIGINS_FIELD_NUMBER: _builtins.int
+    UNREACHED_FIELD_NUMBER: _builtins.int
     ages_us: _builtins.bytes
     """Age of each row's value in each view, row-major [rows, views], int64 little-endian, microseconds from event time to
     as_of; the smallest int64 where nothing is stored.
@@ -252,6 +261,12 @@ class GetFeaturesResponse(_message.Message):
     def origins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """If asked for: one for each tensor, one byte for each row and source (row-major): the number of an ElementOrigin."""
 
+    @_builtins.property
+    def unreached(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnreachedRows]:
+        """Only views that the store did not answer for, or not in time: their values are those that this service read last, as old
+        as `ages_us` says, or as for nothing stored where it remembers none.
+        """
+
     def __init__(
         self,
         *,
@@ -260,14 +275,43 @@ class GetFeaturesResponse(_message.Message):
         statuses: _abc.Iterable[Global___FeatureStatus] | None = ...,
         missing: _abc.Iterable[Global___MissingElement] | None = ...,
         origins: _abc.Iterable[_builtins.bytes] | None = ...,
+        unreached: _abc.Iterable[Global___UnreachedRows] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ages_us", b"ages_us", "missing", b"missing", "origins", b"origins", "statuses", b"statuses", "tensors", b"tensors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ages_us", b"ages_us", "missing", b"missing", "origins", b"origins", "statuses", b"statuses", "tensors", b"tensors", "unreached", b"unreached"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetFeaturesResponse: _TypeAlias = GetFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class UnreachedRows(_message.Message):
+    """Rows of a view that the store did not answer for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEW_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    view: _builtins.int
+    """Index of the view in the plan."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows, from 0. Empty: all."""
+
+    def __init__(
+        self,
+        *,
+        view: _builtins.int = ...,
+        rows: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnreachedRows: _TypeAlias = UnreachedRows  # noqa: Y015
 
 @_typing.final
 class FeatureStatus(_message.Message):

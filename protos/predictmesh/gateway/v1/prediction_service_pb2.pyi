@@ -43,6 +43,10 @@ class _ValueOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ValueOrig
     """The view's default, as the stored value is too old."""
     VALUE_ORIGIN_NULL: _ValueOrigin.ValueType  # 5
     """No value at all: null."""
+    VALUE_ORIGIN_MEMORY: _ValueOrigin.ValueType  # 6
+    """What the feature service read last, as the store does not answer."""
+    VALUE_ORIGIN_DEFAULT_UNREACHABLE: _ValueOrigin.ValueType  # 7
+    """The view's default, as the store does not answer and nothing is remembered."""
 
 class ValueOrigin(_ValueOrigin, metaclass=_ValueOriginEnumTypeWrapper):
     """Where a value came from."""
@@ -59,6 +63,10 @@ VALUE_ORIGIN_DEFAULT_STALE: ValueOrigin.ValueType  # 4
 """The view's default, as the stored value is too old."""
 VALUE_ORIGIN_NULL: ValueOrigin.ValueType  # 5
 """No value at all: null."""
+VALUE_ORIGIN_MEMORY: ValueOrigin.ValueType  # 6
+"""What the feature service read last, as the store does not answer."""
+VALUE_ORIGIN_DEFAULT_UNREACHABLE: ValueOrigin.ValueType  # 7
+"""The view's default, as the store does not answer and nothing is remembered."""
 Global___ValueOrigin: _TypeAlias = ValueOrigin  # noqa: Y015
 
 @_typing.final
