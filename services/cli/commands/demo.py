@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deploy.demo.flight_delay.online.sample import Sample
     from deploy.demo.flight_delay.online.steps import Steps
     from deploy.demo.flight_delay.parts import Part
-    from services.cli.supervision.topology import TopologyName
+    from services.cli.supervision.options import TopologyName
     from services.cli.triton.choice import TritonMode
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -12,10 +13,12 @@ import click
 from services.cli.errors import Failure
 from services.cli.options import data_option, triton_option
 from services.cli.output import print_line
-from services.cli.supervision.ports import COUNT, Ports, at, check_free, choose
+from services.cli.supervision.options import Options, TopologyName
+from services.cli.supervision.ports import COUNT, STRIDE, Ports, at, check_free, choose
+from services.cli.supervision.replicas import SCALED, Replicas, check_replicas
 from services.cli.supervision.state import owned, write_line
 from services.cli.supervision.supervisor import Supervisor
-from services.cli.supervision.topology import Options, Topology, TopologyName, lay_out
+from services.cli.supervision.topology import Topology, lay_out
 from services.cli.triton import choice
 from services.cli.triton.choice import TritonMode
 from services.cli.triton.launch import prepare
@@ -35,6 +38,13 @@ from services.mesh.telemetry import logs
     type=click.IntRange(1_024, 65_536 - COUNT),
     help=f"First of {COUNT} ports to use instead of the default ones: gRPC from N, HTTP from N+10, others from N+20.",
 )
+@click.option(
+    "--replicas",
+    type=Replicas(),
+    default="",
+    metavar="SERVICE=COUNT,...",
+    help=f"Processes of {', '.join(SCALED)}, where one is not enough; of one service they are {STRIDE} ports apart.",
+)
 @click.option("--redis", "redis_url", default="", metavar="URL", help="Store to use instead of the embedded one.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True,
@@ -49,6 +59,7 @@ from services.mesh.telemetry import logs
 def command(
     topology: TopologyName,
     port_base: int | None,
+    replicas: Mapping[str, int],
     redis_url: str,
     log_level: str,
     trace_sample_ratio: float,
@@ -58,13 +69,14 @@ def command(
     """Run all services on this machine, in the foreground.
 
     When they are ready, one line of JSON on stdout says where they are; other commands find it in the data directory.
-    What dies is started again. Ctrl-C stops all in order, a second one at once. Spans go to the embedded receiver, or
+    What dies is started again, and `predictmesh restart` starts it anew. Ctrl-C stops all in order, a second one at once. Spans go to the embedded receiver, or
     to OTEL_EXPORTER_OTLP_ENDPOINT (gRPC) where that is set; Triton's then to OTEL_EXPORTER_OTLP_TRACES_ENDPOINT (HTTP).
     """
     logs.configure("up", log_level)
+    check_replicas(replicas, topology)
     options = Options(
         topology=topology,
-        ports=choose(port_base),
+        ports=choose(port_base, max(replicas.values(), default=1)),
         data=data,
         redis_url=redis_url,
         otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
@@ -73,12 +85,14 @@ def command(
         triton=choice.choose(triton_mode),
         triton_required=triton_mode == "required",
         triton_otlp_url=os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""),
+        replicas=replicas,
     )
     layout = lay_out(options)
     with owned(data):
         check_free(layout.ports)
         if options.triton is not None:
-            prepare(options.triton, options.triton_directory, options.ports.triton)
+            for each in options.tritons:
+                prepare(options.triton, options.directory(each.name), each.ports.triton)
         asyncio.run(_run(options, layout))
 
 

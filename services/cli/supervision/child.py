@@ -24,7 +24,7 @@ _UNUSABLE = 2  # the exit code of a service that cannot use its settings or port
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `env` is all of its environment; `roles` are the services that it serves.
+    """What to run. `env` is all of its environment; `roles` are the services and servers that it is, one of several perhaps.
 
     Nobody waits for one that is `optional`, and its end is never the end of the others. `tidy` is called while no process
     of it runs: before each start, and after the end.
@@ -41,7 +41,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Backoff:
-    """Seconds before a process is started again: doubled each time, and forgotten once it has lived `forget_s`."""
+    """Seconds before a process is started again: doubled each time, and forgotten once it has lived `forget_s`.
+
+    One that ends with status 0 was asked to: it has not failed, and the next waits no longer for it.
+    """
 
     first_s: float = 0.2
     most_s: float = 30.0
@@ -89,11 +92,14 @@ class Child:
             if not self.was_ready and not self.program.optional:
                 kind = Mistake if self._process is not None and self._process.returncode == _UNUSABLE else Failure
                 raise kind(f"{self.program.name} ended with {status} before it was ready; its output is above")
-            if time.monotonic() - started > self.backoff.forget_s:
+            asked = self._process is not None and self._process.returncode == 0
+            if asked or time.monotonic() - started > self.backoff.forget_s:
                 delay_s = self.backoff.first_s
-            logger.error("%s ended with %s; starting it again in %g s", self.program.name, status, delay_s)
+            level = logging.INFO if asked else logging.ERROR
+            logger.log(level, "%s ended with %s; starting it again in %g s", self.program.name, status, delay_s)
             await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, self.backoff.most_s)
+            if not asked:
+                delay_s = min(delay_s * 2, self.backoff.most_s)
             await self.start()
             self.changed()
 

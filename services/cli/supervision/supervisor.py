@@ -100,11 +100,10 @@ class Supervisor:
             await asyncio.gather(*(self._children[name].stop(self._limits.stop_s) for name in tier))
 
     def _announce_all(self) -> None:
-        pids = {
-            role: [child.pid] if child.pid is not None else []
-            for name, child in self._children.items()
-            for role in child.program.roles or [name]
-        }
+        pids: dict[str, list[int]] = {}
+        for child in self._children.values():
+            for role in child.program.roles:
+                pids.setdefault(role, []).extend([] if child.pid is None else [child.pid])
         self._announce({"ready": True, **self._topology.addresses, "pids": pids})
 
     @contextlib.contextmanager

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from services.cli.errors import Mistake
-from services.cli.supervision.ports import COUNT, check_free, choose
+from services.cli.supervision.ports import COUNT, check_free, choose, count
 from tests.support.valkey import free_port
 
 
@@ -34,3 +34,20 @@ def test_taken() -> None:
         with pytest.raises(Mistake, match=rf"port {taken} \(model gRPC\) \(stop what listens there, or"):
             check_free({"gateway gRPC": free_port(), "model gRPC": taken})
     check_free({"model gRPC": taken})
+
+
+def test_replicas() -> None:
+    """The second process of each service is thirty ports above the first; what there is once has the same ports."""
+    second = choose(20_000, 2).of(2)
+    assert (20_030, 20_043) == (second.grpc["gateway"], second.http["registry"])
+    assert (20_053, 20_054, 20_055) == (second.triton.http, second.triton.grpc, second.triton.metrics)
+    assert (20_020, 20_021) == (second.redis, second.traces_grpc)
+    assert max(second.all()) == 20_000 + count(2) - 1
+
+
+def test_beyond_the_last_port() -> None:
+    """A base that is too high for so many processes is refused, with the highest that is not."""
+    highest = 65_536 - count(8)
+    choose(highest, 8)
+    with pytest.raises(Mistake, match=rf"take ports up to 65536; there are 65535 \(at most {highest}\)"):
+        choose(highest + 1, 8)

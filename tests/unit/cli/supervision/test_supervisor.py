@@ -191,10 +191,10 @@ def test_unusable_settings(start: Any) -> None:
 
 def test_never_ready(start: Any) -> None:
     """A service that does not get ready in time is named with its own reason."""
-    run = start({"model": "never_ready"}, ready_s=1.0)
+    run = start({"model": "never_ready"}, ready_s=5.0)
     code, err = run.end()
     assert 1 == code
-    assert "error: not ready after 1 s: model: thinking" in err
+    assert "error: not ready after 5 s: model: thinking" in err
     assert all_gone(run.pids())
 
 
@@ -224,3 +224,16 @@ def test_signal_while_starting(start: Any) -> None:
     out, _ = run.process.communicate(timeout=LIMIT_S)
     assert (0, "") == (run.process.returncode, out)
     assert (["registry"], ["registry"]) == (run.events("start"), run.events("stop"))
+
+
+def test_asked_to_end(start: Any) -> None:
+    """One that somebody else stops is started again at once, however often, and it is no error."""
+    run = start()
+    for count in range(2, 5):
+        os.kill(run.line()["pids"]["model"][0], signal.SIGTERM)
+        wait_until(lambda count=count: run.events("serve").count("model") == count, "the next model")
+    run.line()
+    run.process.terminate()
+    code, err = run.end()
+    assert 0 == code
+    assert 3 == err.count("INFO:services.cli.supervision.child:model ended with status 0; starting it again in 0.05 s")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.supervision.options import Options
 from services.cli.supervision.ports import choose
-from services.cli.supervision.topology import Options, lay_out
+from services.cli.supervision.topology import lay_out
 from services.cli.targets import SERVICES
 from services.cli.triton.installation import Installation
 
@@ -28,7 +29,7 @@ def test_mesh() -> None:
     layout = lay_out(OPTIONS)
     assert [["valkey"], ["registry", "features", "model", "gateway"]] == list(map(list, layout.start_tiers))
     assert [["gateway"], ["features", "model"], ["registry"], ["valkey"]] == layout.stop_tiers
-    assert {**{service: [service] for service in SERVICES}, "valkey": []} == {
+    assert {**{service: [service] for service in SERVICES}, "valkey": ["valkey"]} == {
         name: list(program.roles) for name, program in layout.programs.items()
     }
 
@@ -123,3 +124,54 @@ def test_own_store_and_collector() -> None:
     assert "redis://user:***@store:6379/0" == layout.addresses["redis"]
     assert "traces" not in layout.addresses
     assert {"valkey", "traces gRPC"}.isdisjoint(layout.ports)
+
+
+def test_replicas() -> None:
+    """Each process has its ports and its directory; callers are told of all, and so is who reads the line."""
+    layout = lay_out(replace(OPTIONS, replicas={"gateway": 2, "features": 2, "model": 3}))
+    assert ["gateway", "gateway-2"] == layout.stop_tiers[0]
+    assert ["features", "features-2", "model", "model-2", "model-3"] == layout.stop_tiers[1]
+    env = layout.programs["gateway-2"].env
+    assert (
+        "127.0.0.1:20001,127.0.0.1:20031",
+        "127.0.0.1:20002,127.0.0.1:20032,127.0.0.1:20062",
+        "127.0.0.1:20003",
+    ) == (
+        env["PREDICTMESH_GATEWAY_FEATURES"],
+        env["PREDICTMESH_GATEWAY_MODEL"],
+        env["PREDICTMESH_GATEWAY_REGISTRY"],
+    )
+    assert ("20030", "20040", str(Path("data/gateway-2").resolve()), "1.0") == (
+        env["PREDICTMESH_GATEWAY_GRPC_PORT"],
+        env["PREDICTMESH_GATEWAY_HTTP_PORT"],
+        env["PREDICTMESH_GATEWAY_DATA_DIR"],
+        env["PREDICTMESH_GATEWAY_DRAIN_DELAY_S"],
+    )
+    assert ("127.0.0.1:20000,127.0.0.1:20030", "127.0.0.1:20003") == (
+        layout.addresses["gateway"],
+        layout.addresses["registry"],
+    )
+    assert {"gateway": "127.0.0.1:20010,127.0.0.1:20040"}.items() <= dict(layout.addresses["http"]).items()  # type: ignore[call-overload]
+    assert {"gateway-2 gRPC": 20_030, "model-3 HTTP": 20_072}.items() <= layout.ports.items()
+    assert ["gateway"] == layout.programs["gateway-2"].roles
+
+
+def test_drain_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is the only one of its service stops at once, and the environment's own setting stands."""
+    assert "PREDICTMESH_GATEWAY_DRAIN_DELAY_S" not in lay_out(OPTIONS).programs["gateway"].env
+    monkeypatch.setenv("PREDICTMESH_GATEWAY_DRAIN_DELAY_S", "5")
+    layout = lay_out(replace(OPTIONS, replicas={"gateway": 2}))
+    assert "5" == layout.programs["gateway-2"].env["PREDICTMESH_GATEWAY_DRAIN_DELAY_S"]
+
+
+def test_tritons() -> None:
+    """Each process of the model service has a Triton of its own, with its own repository."""
+    layout = lay_out(replace(OPTIONS, triton=TRITON, replicas={"model": 2}))
+    assert ["valkey", "triton", "triton-2"] == list(layout.start_tiers[0])
+    env = layout.programs["model-2"].env
+    assert ("127.0.0.1:20054", str(Path("data/triton-2/repository").resolve())) == (
+        env["PREDICTMESH_MODEL_TRITON"],
+        env["PREDICTMESH_MODEL_TRITON_REPOSITORY"],
+    )
+    assert ["triton"] == layout.programs["triton-2"].roles
+    assert {"Triton-2 gRPC": 20_054}.items() <= layout.ports.items()
