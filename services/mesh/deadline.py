@@ -31,3 +31,12 @@ def from_time_remaining(seconds: float | None) -> Deadline | None:
     if seconds is None or seconds > LONGEST_S:
         return None
     return Deadline.after(seconds)
+
+
+# What stays of the time that is left for the answer itself, when what it is waited for does not come: a share, within bounds.
+_ANSWER, _LEAST_ANSWER_S, _MOST_ANSWER_S = 0.1, 0.003, 0.02
+
+
+def giving_up_in_s(left_s: float) -> float:
+    """Say how many of the seconds that are left may be waited, so that the caller can still be answered without."""
+    return left_s - min(max(_LEAST_ANSWER_S, _ANSWER * left_s), _MOST_ANSWER_S, 0.5 * abs(left_s))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -92,6 +93,16 @@ class Valkey:
         self.process.kill()
         self.process.wait(LIMIT_S)
         self.process = None
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Suspend it for the time of the context (SIGSTOP): it keeps its connections and answers nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
 
 @contextlib.contextmanager

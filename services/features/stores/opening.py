@@ -22,7 +22,7 @@ from services.features.stores import Durability, OnlineStore
 from services.features.stores.checks import check_server, server_info
 from services.features.stores.connections import packed_by_hiredis
 from services.features.stores.memory import MemoryStore
-from services.features.stores.redis import RedisStore
+from services.features.stores.redis import RedisStore, answering
 from services.features.stores.redis_cluster import RedisClusterStore
 from services.mesh.errors import InvalidArgument, StoreUnavailable
 
@@ -44,7 +44,9 @@ class StoreOptions:
         """Return the keywords that every client of redis-py takes."""
         return {
             "protocol": 2,  # what every server and proxy speaks
-            "socket_timeout": self.timeout_s,
+            # Every call here has a limit of its own. redis-py's would be a task for each command, and in Python 3.11 one
+            # that ends just as its caller leaves (asyncio.wait_for) keeps him.
+            "socket_timeout": None,
             "socket_connect_timeout": self.timeout_s,
             "max_connections": self.max_connections,
         }
@@ -77,7 +79,8 @@ async def open_store(url: str, options: StoreOptions) -> AsyncIterator[OnlineSto
 
 async def _open_server(client: Redis, options: StoreOptions, kind: str) -> RedisStore:
     info = await _until_answered(partial(server_info, client.execute_command), options)
-    await check_server(client.execute_command, info, options.durability)
+    async with answering(options.timeout_s):
+        await check_server(client.execute_command, info, options.durability)
     return RedisStore(client, kind=kind, durability=options.durability, timeout_s=options.timeout_s)
 
 
@@ -87,7 +90,8 @@ async def _open_cluster(stack: AsyncExitStack, url: str, options: StoreOptions) 
     await _until_answered(partial(_initialize, client), options)
     for node in client.get_primaries():
         run = partial(client.execute_command, target_nodes=node)
-        await check_server(run, await server_info(run), options.durability)
+        async with answering(options.timeout_s):
+            await check_server(run, await server_info(run), options.durability)
     return RedisClusterStore(client, durability=options.durability, timeout_s=options.timeout_s)
 
 
@@ -123,7 +127,9 @@ def _sentinel(stack: AsyncExitStack, url: str, options: StoreOptions) -> Redis:
     _refuse(bool(query), f"A Sentinel URL does not take {', '.join(query)}")
     shared = options.of_client() | security
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        [_address(each) for each in hosts.split(",")], sentinel_kwargs={**shared, **own}
+        # The next is asked when one does not answer.
+        [_address(each) for each in hosts.split(",")],
+        sentinel_kwargs={**shared, "socket_timeout": options.timeout_s, **own},
     )
     for each in sentinel.sentinels:
         stack.push_async_callback(each.aclose)
@@ -150,8 +156,9 @@ async def _until_answered(ask: Callable[[], Awaitable[T]], options: StoreOptions
     until = time.monotonic() + options.start_timeout_s
     while True:
         try:
-            return await ask()
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(options.timeout_s):
+                return await ask()
+        except (RedisError, OSError) as error:  # TimeoutError is one
             if _is_refusal(error):
                 raise InvalidArgument(f"The store refuses the credentials: {error}", field="redis_url") from error
             if time.monotonic() > until:

@@ -14,6 +14,8 @@ from redis.exceptions import NoScriptError, RedisError
 
 from services.features.stores import Durability
 from services.features.stores.writing import ROWS_PER_SCRIPT, SCRIPT, SCRIPT_SHA, check_confirmed, confirmation, flags
+from services.mesh.context import current
+from services.mesh.deadline import giving_up_in_s
 from services.mesh.errors import StoreUnavailable
 
 Command = tuple[Any, ...]
@@ -87,11 +89,14 @@ class RedisStore:
 
 @asynccontextmanager
 async def answering(timeout_s: float) -> AsyncIterator[None]:
-    """Turn silence and errors of the store into StoreUnavailable. The caller's deadline cancels by itself."""
+    """Turn silence and errors of the store into StoreUnavailable, before the deadline of the call that waits for it."""
+    running = current()
+    if running is not None and running.deadline is not None:
+        timeout_s = min(timeout_s, giving_up_in_s(running.deadline.remaining()))
     try:
         async with asyncio.timeout(timeout_s):
             yield
     except TimeoutError as error:
-        raise StoreUnavailable(f"The feature store did not answer within {timeout_s:g} s") from error
+        raise StoreUnavailable(f"The feature store did not answer within {timeout_s:.3g} s") from error
     except (RedisError, OSError, RuntimeError) as error:  # RuntimeError: uvloop's, for a transport closed under a write
         raise StoreUnavailable("The feature store does not answer") from error
