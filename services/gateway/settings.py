@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from services.mesh.settings import ServiceSettings
+from services.mesh.target import Target, Targets
 
 
 class Settings(ServiceSettings):
@@ -18,12 +19,13 @@ class Settings(ServiceSettings):
     grpc_port: int = Field(50051, ge=0, le=65_535)
     http_port: int = Field(8080, ge=0, le=65_535)
     data_dir: Path = Path(".predictmesh/gateway")
-    registry: str = "127.0.0.1:50054"
+    registry: Target = "127.0.0.1:50054"
     """gRPC target of the registry."""
-    features: str = "127.0.0.1:50052"
-    """gRPC target of the feature service; a headless service's name spreads over its pods."""
-    model: str = "127.0.0.1:50053"
-    """gRPC target of the model service."""
+    features: Targets = "127.0.0.1:50052"
+    """Where the feature service is: the addresses of its replicas, HOST:PORT,HOST:PORT, of which the less busy is called;
+    or one gRPC target, such as dns:///NAME:PORT of a headless service, whose pods are called in turn."""
+    model: Targets = "127.0.0.1:50053"
+    """Where the model service is, as for `features`."""
     max_batch_rows: int = Field(256, ge=1)
     """Rows of several callers that travel together at most."""
     max_queued_rows: int = Field(8192, ge=1)

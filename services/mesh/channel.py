@@ -39,7 +39,8 @@ def channel_options(max_message_bytes: int, *, only_serving: bool = False) -> li
         config["healthCheckConfig"] = {"serviceName": ""}
     return [
         ("grpc.service_config", json.dumps(config)),
-        ("grpc.enable_retries", 0),  # retries are ours: mesh/resilience.py
+        # Retries are ours, of mesh/resilience; but what a connection that just ends has not even sent goes over the next.
+        ("grpc.enable_retries", 1),
         ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.initial_reconnect_backoff_ms", 100),

@@ -47,8 +47,9 @@ class ServiceSettings(BaseSettings):
     """Largest message to take or send."""
     max_in_flight: int = Field(2048, ge=1)
     """Calls under way at most; more are refused at once with OVERLOADED."""
-    max_connection_age_s: int = Field(0, ge=0)
-    """Close connections after this time, so that clients find new replicas. 0: never."""
+    max_connection_age_s: int = Field(300, ge=0)
+    """Have clients connect again after about this time, so that they find new replicas by name; what is under way on the
+    old connection ends there, however long it takes. 0: never."""
     drain_delay_s: float = Field(0, ge=0)
     """Time between NOT_SERVING and refusing calls, for load balancers to notice. About 5 s in Kubernetes."""
     grace_s: float = Field(10, ge=0)

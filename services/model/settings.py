@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from services.mesh.settings import ServiceSettings
+from services.mesh.target import Target
 
 
 class Settings(ServiceSettings):
@@ -22,7 +23,7 @@ class Settings(ServiceSettings):
     """Port for /metrics, /healthz, /readyz and /statusz. 0 takes a free one."""
     data_dir: Path = Path(".predictmesh/model")
     """Directory of the last snapshot and the artifacts in use, so that a start needs nobody."""
-    registry: str = "127.0.0.1:50054"
+    registry: Target = "127.0.0.1:50054"
     """The registry, HOST:PORT or dns:///NAME:PORT."""
     default_timeout_ms: int = Field(1000, ge=1)
     """Time for an inference call that has no deadline of its own."""

@@ -49,6 +49,7 @@ class Gate:
     """Holds up the calls of the actor "slow" until it is opened."""
 
     def __init__(self, probe: Probe) -> None:
+        self.probe = probe
         self.held = 0
         self.open = asyncio.Event()
         self.calls = 0
