@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import TypeVar, cast
 
 import grpc
@@ -15,6 +17,11 @@ from services.mesh.status import from_rpc_error
 Stub = TypeVar("Stub")
 
 _DETAILS = "grpc-status-details-bin"
+
+# Calls take turns, and none goes to one that is about to stop: it says so to those who watch its health.
+_OF_SEVERAL = json.dumps(
+    {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}, separators=(",", ":")
+)
 
 OPTIONS = (
     # An http_proxy of the environment would swallow calls to loopback and cluster addresses.
@@ -36,7 +43,20 @@ def connect(target: Target, stub: Callable[[grpc.Channel], Stub]) -> Iterator[St
 
 def open_channel(target: Target) -> grpc.Channel:
     """Return a channel to `target`, to be closed by the caller. Failed calls raise `grpc.RpcError`."""
-    return grpc.insecure_channel(target.address, options=OPTIONS)
+    if len(target.addresses) == 1:
+        return grpc.insecure_channel(target.address, options=OPTIONS)
+    options = (*OPTIONS, ("grpc.service_config", _OF_SEVERAL))
+    return grpc.insecure_channel(f"{_scheme(target)}:{','.join(target.addresses)}", options=options)
+
+
+def _scheme(target: Target) -> str:
+    """Return gRPC's name for lists of such addresses. Mistake for names, which it takes one at a time."""
+    try:
+        kinds = {ip_address(address.rpartition(":")[0].strip("[]")).version for address in target.addresses}
+        [version] = kinds
+    except ValueError:
+        raise Mistake(f"{target}: several addresses are given as IP:PORT, all of them IPv4 or all IPv6") from None
+    return f"ipv{version}"
 
 
 def failure(error: grpc.RpcError, target: Target) -> Failure:

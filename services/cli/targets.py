@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,39 @@ SERVICES = tuple(GRPC_PORTS)
 
 @dataclass(frozen=True)
 class Target:
-    """Address of a service's port, and who said so."""
+    """Address of a service's port, HOST:PORT, and who said so. There are commas between those of several replicas."""
 
     service: str
     address: str
     source: str
 
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Return the address of each replica."""
+        return self.address.split(",")
+
+    @property
+    def replicas(self) -> Sequence[Replica]:
+        """Return each replica by itself."""
+        return [
+            Replica(self.service if number == 1 else f"{self.service}-{number}", address, self.source)
+            for number, address in enumerate(self.addresses, start=1)
+        ]
+
     def __str__(self) -> str:
         return f"{self.service} at {self.address} ({self.source})"
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One process of a service: what `up` calls it, its address, and who said so."""
+
+    name: str
+    address: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.address} ({self.source})"
 
 
 def read_up(data: Path) -> dict[str, Any]:

@@ -88,10 +88,10 @@ def _find(name: str, snapshot: Snapshot) -> Endpoint:
 
 
 def _measure(gateways: Sequence[str], services: Services, interval_s: float, timeout_s: float) -> Measured:
+    target = find_http("gateway", ",".join(gateways), services.data)
     # Given twice, a gateway is still one.
-    given: list[str | None] = [*dict.fromkeys(gateways)] or [None]
-    targets = [find_http("gateway", address, services.data) for address in given]
-    return measure(targets, interval_s, timeout_s)
+    found = {replica.address: replica for replica in target.replicas}
+    return measure([*found.values()], interval_s, timeout_s)
 
 
 def _drawn(answers: Answering, endpoint: Endpoint, models: Models, measured: Measured | None) -> Drawn:

@@ -14,7 +14,7 @@ from services.cli.errors import Failure
 from services.cli.fetch import fetch_json
 from services.cli.options import Assignment, data_option, json_option, timeout_option
 from services.cli.output import print_json, print_table
-from services.cli.targets import SERVICES, Target, find_http
+from services.cli.targets import SERVICES, Replica, find_http
 
 Report = Mapping[str, Any]
 
@@ -26,61 +26,70 @@ Report = Mapping[str, Any]
     type=Assignment(),
     multiple=True,
     metavar="SERVICE=HOST:PORT",
-    help="HTTP address of a service. Repeat for more.",
+    help="HTTP address of a service. Repeat for more, and for each of its replicas.",
 )
 @timeout_option("3s")
 @json_option
 @data_option
 def command(given: Sequence[tuple[str, str]], timeout_s: float, as_json: bool, data: Path) -> None:
-    """Show every service, the versions loaded and what is broken.
+    """Show every service, all replicas of it, the versions loaded and what is broken.
 
     Exit code 1 if one is not ready.
     """
-    addresses = dict(given)
+    replicas = _replicas(given, data)
+    with ThreadPoolExecutor(len(replicas)) as pool:
+        answers = pool.map(lambda replica: _ask(replica, timeout_s), replicas)
+        reports = dict(zip((replica.name for replica in replicas), answers, strict=True))
+    if as_json:
+        print_json(reports)
+    else:
+        _print(reports)
+    failed = [name for name, report in reports.items() if not report["ready"]]
+    if failed:
+        raise Failure(f"not ready: {', '.join(failed)}")
+
+
+def _replicas(given: Sequence[tuple[str, str]], data: Path) -> Sequence[Replica]:
+    addresses: dict[str, dict[str, None]] = {}
+    for service, address in given:
+        addresses.setdefault(service, {})[address] = None
     unknown = [name for name in addresses if name not in SERVICES]
     if unknown:
         raise click.BadParameter(
             f"no service {', '.join(unknown)}: there are {', '.join(SERVICES)}", param_hint="--http"
         )
-    targets = [find_http(service, addresses.get(service), data) for service in SERVICES]
-    with ThreadPoolExecutor(len(targets)) as pool:
-        reports = list(pool.map(lambda target: _ask(target, timeout_s), targets))
-    if as_json:
-        print_json({target.service: dict(report) for target, report in zip(targets, reports, strict=True)})
-    else:
-        _print(targets, reports)
-    failed = [target.service for target, report in zip(targets, reports, strict=True) if not report["ready"]]
-    if failed:
-        raise Failure(f"not ready: {', '.join(failed)}")
+    targets = [find_http(service, ",".join(addresses.get(service, ())), data) for service in SERVICES]
+    return [replica for target in targets for replica in target.replicas]
 
 
-def _ask(target: Target, timeout_s: float) -> Report:
+def _ask(replica: Replica, timeout_s: float) -> Report:
     try:
-        _, answer = fetch_json(target.address, "/statusz", timeout_s)
+        _, answer = fetch_json(replica.address, "/statusz", timeout_s)
     except OSError as error:
-        return {"ready": False, "reason": f"cannot reach {target.address} ({target.source}): {error}"}
+        return {"ready": False, "reason": f"cannot reach {replica.address} ({replica.source}): {error}"}
     # The monolith answers for all services at once.
-    own = answer.pop("services", {}).get(target.service, {})
-    return {**answer, **own, "address": target.address}
+    own = answer.pop("services", {}).get(replica.name, {})
+    return {**answer, **own, "address": replica.address}
 
 
-def _print(targets: Sequence[Target], reports: Sequence[Report]) -> None:
+def _print(reports: Mapping[str, Report]) -> None:
     print_table(
         ["service", "ready", "up for", "revision", "http", "detail"],
-        [_row(target.service, report) for target, report in zip(targets, reports, strict=True)],
+        [_row(name, report) for name, report in reports.items()],
     )
-    versions = [version for report in reports for version in report.get("versions", ())]
+    versions = [_version(name, version) for name, report in reports.items() for version in report.get("versions", ())]
     if versions:
         click.echo()
-        print_table(
-            ["version", "runtime", "state", "message"],
-            [[version.get(name) for name in ("version", "runtime", "state", "message")] for version in versions],
-        )
+        print_table(["version", "on", "runtime", "state", "message"], versions)
 
 
-def _row(service: str, report: Report) -> list[object]:
+def _version(name: str, version: Report) -> list[object]:
+    return [version.get("version"), name, *(version.get(column) for column in ("runtime", "state", "message"))]
+
+
+def _row(name: str, report: Report) -> list[object]:
     uptime = durations.rounded(report["uptime_s"] * 1e6) if "uptime_s" in report else ""
-    return [service, report["ready"], uptime, report.get("snapshot_revision"), report.get("address"), _detail(report)]
+    return [name, report["ready"], uptime, report.get("snapshot_revision"), report.get("address"), _detail(report)]
 
 
 _SHOWN = {"name", "pid", "ready", "reason", "uptime_s", "snapshot_revision", "address", "versions"}

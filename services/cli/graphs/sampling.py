@@ -10,29 +10,29 @@ from services.cli.errors import Failure
 from services.cli.fetch import fetch
 from services.cli.graphs.flow import FAMILIES
 from services.cli.graphs.metrics import Counts, Measured, add_up, increase, read_counts
-from services.cli.targets import Target
+from services.cli.targets import Replica
 
 
-def measure(targets: Sequence[Target], interval_s: float, timeout_s: float) -> Measured:
+def measure(gateways: Sequence[Replica], interval_s: float, timeout_s: float) -> Measured:
     """Return what all the gateways count in an interval. Failure if one does not answer."""
     began = time.monotonic()
-    before = _look(targets, timeout_s)
+    before = _look(gateways, timeout_s)
     time.sleep(max(0.0, began + interval_s - time.monotonic()))
     ended = time.monotonic()
-    after = _look(targets, timeout_s)
+    after = _look(gateways, timeout_s)
     return Measured(add_up(map(increase, before, after)), ended - began)
 
 
-def _look(targets: Sequence[Target], timeout_s: float) -> list[Counts]:
-    with ThreadPoolExecutor(len(targets)) as pool:
-        return list(pool.map(lambda target: _read(target, timeout_s), targets))
+def _look(gateways: Sequence[Replica], timeout_s: float) -> list[Counts]:
+    with ThreadPoolExecutor(len(gateways)) as pool:
+        return list(pool.map(lambda gateway: _read(gateway, timeout_s), gateways))
 
 
-def _read(target: Target, timeout_s: float) -> Counts:
+def _read(gateway: Replica, timeout_s: float) -> Counts:
     try:
-        status, page = fetch(target.address, "/metrics", timeout_s)
+        status, page = fetch(gateway.address, "/metrics", timeout_s)
     except OSError as error:
-        raise Failure(f"cannot reach the {target}: {error} (--http names other addresses)") from error
+        raise Failure(f"cannot reach the {gateway}: {error} (--http names other addresses)") from error
     if status != 200:
-        raise Failure(f"{target.address} ({target.source}) has no metrics: status {status}")
+        raise Failure(f"{gateway.address} ({gateway.source}) has no metrics: status {status}")
     return read_counts(page, FAMILIES)

@@ -44,3 +44,11 @@ def test_damaged_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "up.json").write_text(content)
     with pytest.raises(Mistake, match=r"cannot read .*up\.json"):
         read_up(tmp_path)
+
+
+def test_replicas() -> None:
+    """Several addresses are so many replicas, called as `up` calls them."""
+    target = find_http("features", "10.0.0.1:1,10.0.0.2:1", Path())
+    assert [("features", "10.0.0.1:1"), ("features-2", "10.0.0.2:1")] == [
+        (replica.name, replica.address) for replica in target.replicas
+    ]

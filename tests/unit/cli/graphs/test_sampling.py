@@ -13,11 +13,11 @@ from services.cli.errors import Failure
 from services.cli.graphs.flow import NODE_ROWS
 from services.cli.graphs.metrics import count
 from services.cli.graphs.sampling import measure
-from services.cli.targets import Target
+from services.cli.targets import Replica
 
 
 @contextmanager
-def gateway(step: int, status: int = 200) -> Iterator[Target]:
+def gateway(step: int, status: int = 200) -> Iterator[Replica]:
     """A gateway whose counter grows by `step` each time that it is looked at."""
     looks = 0
 
@@ -37,7 +37,7 @@ def gateway(step: int, status: int = 200) -> Iterator[Target]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield Target("gateway", f"127.0.0.1:{server.server_port}", "--http")
+            yield Replica("gateway", f"127.0.0.1:{server.server_port}", "--http")
         finally:
             server.shutdown()
             thread.join()
