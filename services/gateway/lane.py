@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from opentelemetry.trace import SpanContext, SpanKind
 
 from services.gateway.assembly import model_inputs
+from services.gateway.budget import Budget
 from services.gateway.prediction import NOT_STORED, FeatureRows, Inference, Outcome
 from services.gateway.slices import explanation_of, outcome_of, sliced, starts
 from services.mesh import context as calls
@@ -94,6 +95,7 @@ class Lane:
         self._model = model
         self._coalescer: Coalescer[Member] = Coalescer(self._travel, max_rows=max_rows, max_queued_rows=max_queued_rows)
         self._answered = Quantile(0.99, start=START_S)
+        self._budget = Budget()
         self._measured = measured
         if measured:
             # Read when it is scraped: the path of a request does nothing for it.
@@ -123,6 +125,11 @@ class Lane:
     def answered_s(self) -> float:
         """How long nearly all wait who are answered, in seconds, as far as it is known: a version that hangs says nothing."""
         return self._answered.value
+
+    @property
+    def _beyond_s(self) -> float:
+        """How long nearly all batches take after the computation that follows their features, in seconds."""
+        return 0.0
 
     def retire(self) -> None:
         """Take a measured lane out of the metrics, which would keep it for ever; what is under way ends as it began."""
@@ -176,13 +183,17 @@ class Lane:
     async def _both_hops(self, members: list[Member], rows: int) -> None:
         started, start = time.monotonic(), time.perf_counter_ns()
         deadline = Deadline(max(member.deadline.at for member in members))
-        features = await self._get_features(members, deadline) if self.target.plan is not None else None
+        features = None
+        if self.target.plan is not None:
+            features = await self._get_features(members, self._budget.for_features(deadline, self._beyond_s))
         assembled = time.perf_counter_ns()
+        came = time.monotonic()
         tensors = model_inputs(self.target, members, rows, features)
         batch = Batch(members, rows, deadline, features, tensors, started, (assembled - start) // 1000, assembled)
         if self._measured:
             self._observe_features(batch)
         await self._compute(batch)
+        self._budget.took(came - started, time.monotonic() - came)
 
     async def _compute(self, batch: Batch) -> None:
         """Answer every member of a batch whose features are there."""

@@ -88,7 +88,11 @@ class GraphLane(Lane):
     @property
     def p99_s(self) -> float:
         """How long nearly all batches take through every segment, in seconds, as far as it is known."""
-        return super().p99_s + sum(coalescer.p99_s for coalescer in self._later)
+        return super().p99_s + self._beyond_s
+
+    @property
+    def _beyond_s(self) -> float:
+        return sum(coalescer.p99_s for coalescer in self._later)
 
     def retire(self) -> None:
         """Take a measured lane out of the metrics; what is under way ends as it began."""
