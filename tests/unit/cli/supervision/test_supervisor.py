@@ -239,10 +239,10 @@ def test_asked_to_end(start: Any) -> None:
         names: list[str] = run.events("serve")
         return names.count("model")
 
-    for _ in range(3):
-        before = served()
-        os.kill(run.line()["pids"]["model"][0], signal.SIGTERM)
-        wait_until(partial(_more, served, before), "the next model")
+    for count in range(3):
+        pid = run.line()["pids"]["model"][0]
+        wait_until(partial(_more, served, count), "a model that can be asked")
+        os.kill(pid, signal.SIGTERM)
     run.line()
     run.process.terminate()
     code, err = run.end()
