@@ -60,20 +60,36 @@ class PredictionServicer(PredictionServiceServicer):
         self, requests: AsyncIterator[gateway_pb.PredictStreamRequest], context: ServerContext
     ) -> AsyncIterator[gateway_pb.PredictStreamResponse]:
         """Answer each request of the stream as it is made."""
-        async for response in answer_all(requests, self._answer, limit=self._max_stream_requests):
+        under_way: set[str] = set()
+
+        async def answer(message: gateway_pb.PredictStreamRequest) -> gateway_pb.PredictStreamResponse:
+            if not message.id:
+                return _failed(message, MissingField("a request of a stream needs an id", field="id"))
+            if message.id in under_way:
+                # Nobody could tell their answers apart.
+                return _failed(message, InvalidArgument("another request of this id is under way", field="id"))
+            under_way.add(message.id)
+            try:
+                return await self._answer(message)
+            finally:
+                under_way.remove(message.id)
+
+        async for response in answer_all(requests, answer, limit=self._max_stream_requests):
             yield response
 
     async def _answer(self, message: gateway_pb.PredictStreamRequest) -> gateway_pb.PredictStreamResponse:
         running = calls.current()
         assert running is not None
         try:
-            if not message.id:
-                raise MissingField("a request of a stream needs an id", field="id")
             call = decode_predict(message.request, running.metadata, _deadline(message))
             response = encode_prediction(await self._flow.run(call))
         except MeshError as error:
-            return gateway_pb.PredictStreamResponse(id=message.id, error=to_status(error))
+            return _failed(message, error)
         return gateway_pb.PredictStreamResponse(id=message.id, response=response)
+
+
+def _failed(message: gateway_pb.PredictStreamRequest, error: MeshError) -> gateway_pb.PredictStreamResponse:
+    return gateway_pb.PredictStreamResponse(id=message.id, error=to_status(error))
 
 
 def _deadline(message: gateway_pb.PredictStreamRequest) -> Deadline | None:

@@ -198,6 +198,29 @@ async def test_requests_of_a_stream_have_their_own_time(world: World) -> None:
     await eventually(lambda: world.features.cancelled == 1)
 
 
+async def test_id_of_a_request_under_way(world: World) -> None:
+    """Another request of that id is refused, as nobody could tell their answers apart; later the id is free again."""
+    world.features.gate.clear()
+    answered = asyncio.Event()
+
+    async def sent() -> AsyncIterator[pb.PredictStreamRequest]:
+        for name in ("mine", "mine", "other"):
+            yield pb.PredictStreamRequest(id=name, request=asking())
+        await answered.wait()
+        yield pb.PredictStreamRequest(id="mine", request=asking(""))
+
+    answers = stub_of(world).PredictStream(sent())
+    async with asyncio.timeout(5):
+        refused = await anext(answers)
+        world.features.gate.set()
+        both = [await anext(answers), await anext(answers)]
+        answered.set()
+        later = [answer async for answer in answers]
+    assert ("mine", Reason.INVALID_ARGUMENT) == (refused.id, reason(refused.error))
+    assert {"mine": [3.0], "other": [3.0]} == {each.id: list(each.response.outputs[0].floats) for each in both}
+    assert [("mine", Reason.MISSING_KEY)] == [(each.id, reason(each.error)) for each in later]
+
+
 async def test_errors_reach_the_caller(world: World) -> None:
     """A fault of the request is raised as what it is."""
     with pytest.raises(MeshError) as caught:
