@@ -26,6 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(
             f"--{service}", metavar="HOST:PORT", help=f"the {service} service of a given gateway; else on its port"
         )
+    group.addoption("--seed", type=int, default=1, help="what the traffic of tests/chaos is drawn from")
+    group.addoption("--soak", action="store_true", help="let the faults of tests/chaos last, and run those that take minutes")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

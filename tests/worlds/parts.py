@@ -19,16 +19,18 @@ from tests.worlds.mesh import Addresses
 from tests.worlds.ports import port_row
 from tests.worlds.sandbox import eventually
 
+START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
 
 
 @dataclass
 class Part:
-    """One service process. It keeps its ports and its data over a restart."""
+    """One service process. It keeps its ports and its data over a restart. `variables` are added to its environment."""
 
     service: str
     directory: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
     grpc_port: int = field(default_factory=port_row)
     http_port: int = field(default_factory=port_row)
     process: subprocess.Popen[bytes] | None = None
@@ -55,20 +57,23 @@ class Part:
             "grace_s": "5",
             **self.settings,
         }
-        variables = {f"PREDICTMESH_{self.service}_{name}".upper(): value for name, value in settings.items()}
+        told = {f"PREDICTMESH_{self.service}_{name}".upper(): value for name, value in settings.items()}
         with (self.directory.parent / f"{self.directory.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"services.{self.service}"], env=os.environ | variables, stdout=log, stderr=log
+                [sys.executable, "-m", f"services.{self.service}"],
+                env={**os.environ, **told, **self.variables},
+                stdout=log,
+                stderr=log,
             )
 
     async def until_ready(self) -> None:
-        """Wait until it says that it is ready."""
+        """Wait until it says that it is ready; a machine with much else to do takes its time."""
 
         async def ready() -> bool:
             assert self.up, f"{self.directory.name} has ended"
             return bool(await asyncio.to_thread(self._get, "readyz"))
 
-        await eventually(ready, f"{self.directory.name} ready")
+        await eventually(ready, f"{self.directory.name} ready", START_LIMIT_S)
 
     async def until_called(self, method: str) -> None:
         """Wait until it has answered a call of a method since it was started."""

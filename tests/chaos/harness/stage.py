@@ -1,0 +1,31 @@
+"""Where trials are held: a fleet, what it serves, and the book that verdicts are written in."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from tests.chaos.harness.book import Book
+from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.ground import Ground
+from tests.chaos.harness.trial import Pace, tried
+from tests.chaos.harness.verdict import Demands, Verdict
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A fleet that a test may spoil."""
+
+    fleet: Fleet
+    ground: Ground
+    pace: Pace
+    book: Book
+
+    async def trial(
+        self, fault: AbstractAsyncContextManager[object], demands: Demands | None = None, *, burst: float = 1
+    ) -> Verdict:
+        """Let a fault last under load, `burst` times as much meanwhile; fail unless the verdict is as demanded."""
+        verdict = await tried(self.fleet, self.ground, fault, self.pace, burst=burst)
+        self.book.enter(verdict)
+        verdict.demand(demands)
+        return verdict

@@ -1,0 +1,135 @@
+"""What a trial came to, computed from its records, and what is demanded of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tests.chaos.harness.callers import LADDERED, PLAIN
+from tests.chaos.harness.history import Call, Ending, History
+
+# Answers that say so are not what they should be once the fault is over.
+OF_A_FAULT = frozenset({"STORE_UNREACHABLE", "FALLBACK", "REGISTRY_UNREACHABLE"})
+PREDICTIONS = frozenset({PLAIN, LADDERED})
+WRITES = frozenset({"write"})
+DEFINITIONS = frozenset({"apply"})
+
+
+@dataclass(frozen=True)
+class Demands:
+    """Limits of a verdict. What is never allowed has none: wrong answers, lost writes, failures without a reason."""
+
+    recovery_s: float = 2.0
+    """From the fault's end to the beginning of the last call that failed, or was degraded by it."""
+    coping_s: float | None = None
+    """The same from the fault's beginning, for calls that began before its end. None: as long as it lasts."""
+    failures: int | None = None
+    """Predictions that fail in all."""
+    downstream: float = 1.1
+    """Calls of each kind that gateways make for a prediction."""
+    growth_mib: float = 64.0
+    """Memory that a process takes more than before."""
+    nobody_answers: frozenset[str] = frozenset()
+    """Methods whose server goes away itself: it cannot tell those whom it was to answer."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a trial came to. Times in seconds; `failed` counts by code and reason."""
+
+    predictions: int
+    answered: int
+    left: int
+    failed: Counter[tuple[str, str]]
+    degraded: Counter[str]
+    wrong: list[str]
+    lost: list[str]
+    acknowledged: int
+    coped_s: float
+    recovered_s: float
+    downstream: Mapping[str, float]
+    growth_mib: Mapping[str, float]
+    silent: Counter[tuple[str, str]]
+    """Failures without a reason, by method and code."""
+    failed_predictions: int
+    ladder_failures: int
+    """Failures of the endpoint whose ladder ends in a static answer, but those that were refused for overload."""
+    messages: Counter[str]
+
+    def faults(self, demands: Demands) -> list[str]:
+        """What is not as demanded, in words."""
+        return [*self._never(demands), *self._beyond(demands)]
+
+    def _never(self, demands: Demands) -> Iterable[str]:
+        if self.wrong:
+            yield f"{len(self.wrong)} wrong answers, e.g. {self.wrong[:3]}"
+        if self.lost:
+            yield f"{len(self.lost)} acknowledged writes lost, e.g. {self.lost[:3]}"
+        if silent := [kind for kind in self.silent if kind not in _excused(demands)]:
+            yield f"failures without a reason: {[(*kind, self.silent[kind]) for kind in silent]}"
+        if self.ladder_failures and LADDERED not in demands.nobody_answers:
+            yield f"{self.ladder_failures} failures in spite of a ladder"
+        if not self.answered:
+            yield "nothing was answered"
+
+    def _beyond(self, demands: Demands) -> Iterable[str]:
+        if self.recovered_s > demands.recovery_s:
+            yield f"failures or degraded answers of calls until {self.recovered_s:.1f} s after the fault's end"
+        if demands.coping_s is not None and self.coped_s > demands.coping_s:
+            yield f"failures of calls until {self.coped_s:.1f} s after the fault's beginning"
+        if demands.failures is not None and self.failed_predictions > demands.failures:
+            yield f"{self.failed_predictions} predictions failed, {demands.failures} may: {self.failed}"
+        for method, ratio in self.downstream.items():
+            if ratio > demands.downstream:
+                yield f"{ratio:.2f} calls of {method} a prediction"
+        for name, grown in self.growth_mib.items():
+            if grown > demands.growth_mib:
+                yield f"{name} grew by {grown:.0f} MiB"
+
+    def demand(self, demands: Demands | None = None) -> None:
+        """Fail unless all is as demanded."""
+        found = self.faults(demands or Demands())
+        assert not found, "\n".join([*found, f"messages: {self.messages.most_common(5)}", str(self)])
+
+
+def judge(history: History, downstream: Mapping[str, float], growth_mib: Mapping[str, float]) -> Verdict:
+    """Return the verdict on a trial; `downstream` counts the calls of gateways by method."""
+    failures = [call for call in history.calls if call.ending is Ending.FAILED]
+    predictions = [call for call in history.calls if call.method in PREDICTIONS]
+    hurt = [call for call in history.calls if call.ending is Ending.FAILED or call.degradations & OF_A_FAULT]
+    return Verdict(
+        predictions=len(predictions),
+        answered=sum(call.ending is Ending.ANSWERED for call in predictions),
+        left=sum(call.ending is Ending.LEFT for call in predictions),
+        failed=Counter(_kind(call) for call in failures),
+        degraded=Counter(name for call in predictions for name in call.degradations),
+        wrong=[call.wrong for call in predictions if call.wrong],
+        lost=history.lost,
+        acknowledged=history.acknowledged,
+        coped_s=_last((call for call in failures if call.started < history.ended_at), history.struck_at),
+        recovered_s=_last(hurt, history.ended_at),
+        downstream={method: count / max(1, len(predictions)) for method, count in downstream.items()},
+        growth_mib=growth_mib,
+        silent=Counter(
+            (call.method, call.failure.code) for call in failures if call.failure and not call.failure.reason
+        ),
+        failed_predictions=sum(call.method in PREDICTIONS for call in failures),
+        ladder_failures=sum(call.method == LADDERED and _kind(call)[1] != "OVERLOADED" for call in failures),
+        messages=Counter(call.failure.message for call in failures if call.failure),
+    )
+
+
+def _excused(demands: Demands) -> set[tuple[str, str]]:
+    """Failures that only the caller's own end can speak of."""
+    return {(method, code) for method in demands.nobody_answers for code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")}
+
+
+def _kind(call: Call) -> tuple[str, str]:
+    assert call.failure is not None
+    return call.failure.code, call.failure.reason
+
+
+def _last(calls: Iterable[Call], since: float) -> float:
+    """How long after `since` the last of the calls began; 0 where none did."""
+    return max((call.started - since for call in calls if call.started > since), default=0.0)
