@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tritonclient.grpc import service_pb2 as oip_pb
@@ -19,7 +19,7 @@ from services.gateway.prediction import FeatureRows, FeatureState, Inference, Ru
 from services.gateway.runtimes import sources_of
 from services.mesh.deadline import Deadline
 from services.mesh.errors import MeshError, Reason
-from services.mesh.resilience import Hop
+from services.mesh.resilience import Effort, Hop
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from services.gateway.agreement import ShadowTotals
     from services.gateway.target import Input, Output, Target
     from services.gateway.traffic import ArmTotals
+    from services.mesh.replicas import Connection
 
 ROW_STATUS = "pm_row_status"
 ROW_SOURCE = "pm_row_source"
@@ -47,10 +48,9 @@ class FeatureClient:
     `hop` names its calls in the metrics; what fails for one client is nothing to another.
     """
 
-    def __init__(self, stub: FeatureServiceAsyncStub, *, hop: str = "features") -> None:
-        self._stub = stub
+    def __init__(self, replicas: Sequence[Connection[FeatureServiceAsyncStub]], *, hop: str = "features") -> None:
         self._bringing_plan: dict[bytes, int] = {}
-        self.hop = Hop(hop)
+        self.hop = Hop(hop, replicas)
 
     async def get(
         self,
@@ -75,14 +75,14 @@ class FeatureClient:
         if self._bringing_plan and self._brings_plan(target.plan_id):
             request.plan.CopyFrom(target.plan)
         try:
-            response = await self._call(request, deadline)
+            response, effort = await self._call(request, deadline)
         except MeshError as error:
             if error.reason is not Reason.UNKNOWN_PLAN:
                 raise
             self._bringing_plan[target.plan_id] = PLAN_CALLS
             request.plan.CopyFrom(target.plan)
-            response = await self._call(request, deadline)
-        return _feature_rows(response)
+            response, effort = await self._call(request, deadline)
+        return _feature_rows(response, effort)
 
     def _brings_plan(self, plan_id: bytes) -> bool:
         """Say whether the next call brings the plan, and count it."""
@@ -93,11 +93,11 @@ class FeatureClient:
 
     async def _call(
         self, request: features_pb.GetFeaturesRequest, deadline: Deadline
-    ) -> features_pb.GetFeaturesResponse:
+    ) -> tuple[features_pb.GetFeaturesResponse, Effort]:
         """Call; while the service does not know a view of the plan yet, wait for it within VIEW_WAITS_S."""
 
-        async def attempt(timeout: float) -> features_pb.GetFeaturesResponse:
-            return await self._stub.GetFeatures(request, timeout=timeout)
+        async def attempt(stub: FeatureServiceAsyncStub, timeout: float) -> features_pb.GetFeaturesResponse:
+            return await stub.GetFeatures(request, timeout=timeout)
 
         for wait_s in VIEW_WAITS_S:
             try:
@@ -109,22 +109,23 @@ class FeatureClient:
         return await self.hop.call(attempt, deadline)
 
 
-def _feature_rows(response: features_pb.GetFeaturesResponse) -> FeatureRows:
+def _feature_rows(response: features_pb.GetFeaturesResponse, effort: Effort) -> FeatureRows:
     return FeatureRows(
         tensors=list(response.tensors),
         ages_us=memoryview(response.ages_us).cast("q"),
         statuses=[(status.row, status.view, FeatureState(status.state)) for status in response.statuses],
         missing=[(element.row, element.tensor, element.source) for element in response.missing],
         origins=list(response.origins),
+        effort=effort,
     )
 
 
 class ModelClient:
     """Infers over the Open Inference Protocol v2, with the remaining time of each row; `hop` as for a FeatureClient."""
 
-    def __init__(self, stub: object, *, hop: str = "model") -> None:
-        self._infer = stub.ModelInfer  # type: ignore[attr-defined]  # tritonclient's stubs are not typed
-        self.hop = Hop(hop)
+    # tritonclient's stubs are not typed.
+    def __init__(self, replicas: Sequence[Connection[Any]], *, hop: str = "model") -> None:
+        self.hop = Hop(hop, replicas)
 
     async def infer(
         self, target: Target, tensors: Sequence[bytes], remaining_ms: Sequence[int], deadline: Deadline
@@ -139,16 +140,17 @@ class ModelClient:
         )
         request.parameters[REMAINING_MS].string_param = ",".join(map(str, _once(remaining_ms)))
 
-        async def attempt(timeout: float) -> oip_pb.ModelInferResponse:
+        async def attempt(stub: Any, timeout: float) -> oip_pb.ModelInferResponse:  # noqa: ANN401
             try:
-                return await self._infer(request, timeout=timeout)
+                return await stub.ModelInfer(request, timeout=timeout)
             except MeshError as error:
                 if error.reason not in {Reason.UNKNOWN_MODEL, Reason.UNKNOWN_VERSION}:
                     raise
                 # Our definitions have it, so that replica is behind; another may not be.
                 raise VersionNotLoaded(f"{target.model}@{target.version} is not known there yet") from error
 
-        return _inference(await self.hop.call(attempt, deadline), target, rows)
+        response, effort = await self.hop.call(attempt, deadline)
+        return _inference(response, effort, target, rows)
 
 
 def _once(values: Sequence[int]) -> Sequence[int]:
@@ -162,7 +164,7 @@ def _described(feed: Input, rows: int) -> oip_pb.ModelInferRequest.InferInputTen
     )
 
 
-def _inference(response: oip_pb.ModelInferResponse, target: Target, rows: int) -> Inference:
+def _inference(response: oip_pb.ModelInferResponse, effort: Effort, target: Target, rows: int) -> Inference:
     contents = response.raw_output_contents
     if len(contents) != len(response.outputs):
         raise InvalidOutput(f"{target.model} {target.version} did not answer each output's bytes")
@@ -174,7 +176,7 @@ def _inference(response: oip_pb.ModelInferResponse, target: Target, rows: int) -
         codes = np.frombuffer(packed[ROW_STATUS], dtype="<i4")
         failed = {int(row): int(codes[row]) for row in np.flatnonzero(codes)}
     outputs = [_output(packed.get(output.name), output, rows, target) for output in target.outputs]
-    return Inference(outputs, failed, *_computed_by(response, packed.get(ROW_SOURCE), rows, target))
+    return Inference(outputs, failed, *_computed_by(response, packed.get(ROW_SOURCE), rows, target), effort)
 
 
 def _computed_by(

@@ -14,12 +14,13 @@ from predictmesh.gateway.v1 import provenance_pb2
 from predictmesh.registry.v1 import model_pb2
 from predictmesh.types.v1 import data_type_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from services.gateway.prediction import NOT_STORED, FeatureState, LadderStep, NodeStep, Prediction
+from services.gateway.prediction import NOT_STORED, FeatureState, LadderStep, NodeStep, Outcome, Prediction
 from services.gateway.request import Column, PredictCall
 from services.gateway.routing import RouteReason
 from services.gateway.target import DType, Input, Source, SourceKind
 from services.mesh.deadline import Deadline
 from services.mesh.errors import InvalidArgument
+from services.mesh.resilience.effort import NO_EFFORT
 from services.mesh.status import to_status
 from services.mesh.timestamps import timestamp_of
 
@@ -129,7 +130,7 @@ def _provenance(prediction: Prediction) -> provenance_pb2.Provenance:
             provenance_pb2.Degradation(reason=found.reason.value, subject=found.subject, rows=found.rows)  # type: ignore[arg-type]
             for found in outcome.degradations
         ],
-        hops=[provenance_pb2.HopTime(name=name, duration_us=duration) for name, duration in outcome.hops],
+        hops=_hop_times(outcome),
         batch_rows=outcome.batch_rows,
         trace_id=prediction.trace_id,
         snapshot_revision=prediction.revision,
@@ -137,6 +138,14 @@ def _provenance(prediction: Prediction) -> provenance_pb2.Provenance:
         ladder=map(_ladder_step, prediction.ladder),
         nodes=map(_node_step, outcome.nodes),
     )
+
+
+def _hop_times(outcome: Outcome) -> list[provenance_pb2.HopTime]:
+    times = [provenance_pb2.HopTime(name=name, duration_us=duration) for name, duration in outcome.hops]
+    if outcome.efforts:
+        for hop in times:
+            hop.retries, hop.hedged, hop.breakers_open = outcome.efforts.get(hop.name, NO_EFFORT)
+    return times
 
 
 def _node_step(step: NodeStep) -> provenance_pb2.NodeStep:

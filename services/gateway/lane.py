@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +20,7 @@ from services.mesh import context as calls
 from services.mesh.coalescing import START_S, Coalescer, Quantile
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, Internal, MeshError, Reason
+from services.mesh.resilience.effort import NO_EFFORT, Effort
 from services.mesh.telemetry import names
 from services.mesh.telemetry.tracing import span, span_context
 
@@ -67,12 +68,20 @@ class Batch:
     started: float
     features_us: int
     assembled_ns: int
+    efforts: Mapping[str, Effort] | None = None
+
+    def note(self, hop: str, effort: Effort) -> None:
+        """Note what a call for these rows took."""
+        if effort is not NO_EFFORT:
+            known = self.efforts or {}
+            self.efforts = {**known, hop: known.get(hop, NO_EFFORT).joined(effort)}
 
     def hand_over(self, member: Member, outcome: Outcome, end_ns: int) -> None:
         """Answer a member that still waits, with the times of the batch, whose model was done at `end_ns`."""
         queue_us = max(0, int((self.started - member.arrived) * 1e6))
         model_us = (end_ns - self.assembled_ns) // 1000
         outcome.hops = (("queue", queue_us), ("features", self.features_us), ("model", model_us))
+        outcome.efforts = self.efforts
         outcome.batch_rows = self.rows
         member.answer.set_result(outcome)
 
@@ -190,6 +199,8 @@ class Lane:
         came = time.monotonic()
         tensors = model_inputs(self.target, members, rows, features)
         batch = Batch(members, rows, deadline, features, tensors, started, (assembled - start) // 1000, assembled)
+        if features is not None:
+            batch.note("features", features.effort)
         if self._measured:
             self._observe_features(batch)
         await self._compute(batch)
@@ -207,6 +218,7 @@ class Lane:
             pairs = zip(members, starts(members), strict=True)
             await asyncio.gather(*(self._compute_alone(batch, member, start) for member, start in pairs))
         else:
+            batch.note("model", inference.effort)
             end_ns = time.perf_counter_ns()
             for member, start in zip(members, starts(members), strict=True):
                 self._hand_over(batch, member, start, inference, start, end_ns)
@@ -221,6 +233,7 @@ class Lane:
         except MeshError as error:
             _fail([member], error)
         else:
+            batch.note("model", inference.effort)
             self._hand_over(batch, member, start, inference, 0, time.perf_counter_ns())
 
     def _hand_over(

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from services.mesh.resilience.effort import NO_EFFORT, Effort
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -69,6 +71,7 @@ class FeatureRows:
     statuses: list[tuple[int, int, FeatureState]]
     missing: list[tuple[int, int, int]]
     origins: list[bytes]
+    effort: Effort = NO_EFFORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class Inference:
     failed_rows: dict[int, int]
     sources: tuple[RuntimeSource, ...]
     row_source: npt.NDArray[np.uint8] | None = None
+    effort: Effort = NO_EFFORT
 
 
 @dataclass(slots=True)
@@ -158,7 +162,7 @@ class LadderStep:
 class Outcome:
     """A member's slice of a batch. `ages_us` is row-major [rows, views] of its rows; durations are microseconds.
 
-    `nodes` is the path through a composed version.
+    `nodes` is the path through a composed version, `efforts` what hops took beyond one attempt, by name; None: nothing.
     """
 
     outputs: list[npt.NDArray[np.generic]]
@@ -170,6 +174,7 @@ class Outcome:
     batch_rows: int = 0
     explanation: Explanation | None = None
     nodes: Sequence[NodeStep] = ()
+    efforts: Mapping[str, Effort] | None = None
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from predictmesh.registry.v1.quality_service_pb2_grpc import QualityServiceAsyncStub
     from services.gateway.outcomes import Outcome
     from services.gateway.records import Record
+    from services.mesh.replicas import Connection
 
 logger = logging.getLogger(__name__)
 # The registry answers when it is on its disk.
@@ -30,11 +31,10 @@ TURN_S = 0.0005
 class QualityClient:
     """Hands both to the registry; either may be sent again."""
 
-    def __init__(self, stub: QualityServiceAsyncStub, *, max_message_bytes: int) -> None:
-        self._stub = stub
+    def __init__(self, replicas: Sequence[Connection[QualityServiceAsyncStub]], *, max_message_bytes: int) -> None:
         # Of a message of predictions: with one more that is as large it is still small enough.
         self._enough_bytes = max_message_bytes // 4
-        self.hop = Hop("registry")
+        self.hop = Hop("registry", replicas)
 
     async def keep(self, records: Sequence[Record]) -> None:
         """Keep predictions; raises MeshErrors, and then some may be kept."""
@@ -81,8 +81,8 @@ class QualityClient:
             raise
 
     async def _send(self, request: quality_pb.RecordPredictionsRequest) -> None:
-        async def attempt(timeout: float) -> quality_pb.RecordPredictionsResponse:
-            return await self._stub.RecordPredictions(request, timeout=timeout)
+        async def attempt(stub: QualityServiceAsyncStub, timeout: float) -> quality_pb.RecordPredictionsResponse:
+            return await stub.RecordPredictions(request, timeout=timeout)
 
         await self.hop.call(attempt, Deadline.after(KEEP_TIMEOUT_S))
 
@@ -90,10 +90,11 @@ class QualityClient:
         """Record outcomes; return for each whether it had been there before, or why it is refused."""
         request = quality_pb.RecordOutcomesRequest(outcomes=map(encode_outcome, outcomes))
 
-        async def attempt(timeout: float) -> quality_pb.RecordOutcomesResponse:
-            return await self._stub.RecordOutcomes(request, timeout=timeout)
+        async def attempt(stub: QualityServiceAsyncStub, timeout: float) -> quality_pb.RecordOutcomesResponse:
+            return await stub.RecordOutcomes(request, timeout=timeout)
 
-        results = decode_results(await self.hop.call(attempt, deadline))
+        response, _ = await self.hop.call(attempt, deadline)
+        results = decode_results(response)
         if len(results) != len(outcomes):
             raise Internal("the registry did not answer each outcome")
         return results

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -29,9 +29,11 @@ from services.gateway.settings import Settings
 from services.gateway.shadowing import Shadowing
 from services.gateway.traffic import Traffic
 from services.mesh.channel import open_stub
+from services.mesh.connecting import open_connections
 from services.mesh.lifecycle import Service
 from services.mesh.methods import Servicer
 from services.mesh.objects import Objects
+from services.mesh.replicas import Connection, only
 from services.mesh.resilience import Hop
 from services.mesh.snapshots import SnapshotReader
 
@@ -47,9 +49,9 @@ class _Peers(NamedTuple):
 
     registry: RegistryServiceAsyncStub
     releases: ReleaseServiceAsyncStub
-    quality: QualityServiceAsyncStub
-    features: FeatureServiceAsyncStub
-    inference: object
+    quality: Sequence[Connection[QualityServiceAsyncStub]]
+    features: Sequence[Connection[FeatureServiceAsyncStub]]
+    inference: Sequence[Connection[object]]
 
 
 @asynccontextmanager
@@ -74,12 +76,13 @@ async def build(
         last_answers = LastAnswers(settings.max_last_answer_bytes)
         quality_client = QualityClient(peers.quality, max_message_bytes=settings.max_message_bytes)
         recorder = Recorder(quality_client.keep, max_waiting_rows=settings.max_waiting_prediction_rows)
-        shadowing = Shadowing(
-            FeatureClient(peers.features, hop="shadow_features"),
-            ModelClient(peers.inference, hop="shadow_model"),
-            agreements,
-            idle=lambda: flow.idle,
-        )
+        shadow_features = FeatureClient(peers.features, hop="shadow_features")
+        shadow_model = ModelClient(peers.inference, hop="shadow_model")
+        shadowing = Shadowing(shadow_features, shadow_model, agreements, idle=lambda: flow.idle)
+        clients = (feature_client, model_client, quality_client, shadow_features, shadow_model)
+        hops = [client.hop for client in clients]
+        for hop in hops:
+            stack.push_async_callback(hop.stop)
         flow = PredictFlow(
             feature_client,
             model_client,
@@ -101,7 +104,7 @@ async def build(
             name="gateway",
             servicers=apis(flow, OutcomeFlow(quality_client, recorder.settle), settings),
             ready=lambda: "" if flow.ready else "no snapshot of the definitions yet",
-            status=lambda: _status(reader, flow, last_answers, (feature_client.hop, model_client.hop)),
+            status=lambda: _status(reader, flow, last_answers, hops),
         )
 
 
@@ -119,14 +122,14 @@ def _lead(reader: SnapshotReader, traffic: Traffic, agreements: Agreements, flow
 
 
 def _status(
-    reader: SnapshotReader, flow: PredictFlow, last_answers: LastAnswers, hops: Iterable[Hop]
+    reader: SnapshotReader, flow: PredictFlow, last_answers: LastAnswers, hops: Iterable[Hop[Any]]
 ) -> dict[str, object]:
     return {
         "snapshot_revision": reader.current.revision if reader.current else 0,
         "registry_reachable": reader.reachable,
         "endpoints": sorted(flow.table.endpoints) if flow.ready else [],
         "last_answers": {"rows": last_answers.rows, "bytes": last_answers.bytes},
-        "breakers": {hop.name: hop.breaker.state for hop in hops},
+        "breakers": {hop.name: hop.states() for hop in hops},
     }
 
 
@@ -144,17 +147,22 @@ async def _peers(
     inference: object | None,
 ) -> _Peers:
     limit = settings.max_message_bytes
+    connect = partial(open_connections, max_message_bytes=limit)
     if registry is None:
         open_registry = partial(open_stub, settings.registry, max_message_bytes=limit)
         registry = await stack.enter_async_context(open_registry(RegistryServiceStub))
         releases = await stack.enter_async_context(open_registry(ReleaseServiceStub))
-        quality = await stack.enter_async_context(open_registry(QualityServiceStub))
+        quality = await stack.enter_async_context(connect(settings.registry, QualityServiceStub))
     else:
         # A stub of all that the registry serves.
-        releases, quality = cast("ReleaseServiceAsyncStub", registry), cast("QualityServiceAsyncStub", registry)
-    open_hop = partial(open_stub, max_message_bytes=limit, only_serving=True, exchange=True)
+        releases = cast("ReleaseServiceAsyncStub", registry)
+        quality = only(cast("QualityServiceAsyncStub", registry))
     if features is None:
-        features = await stack.enter_async_context(open_hop(settings.features, FeatureServiceStub))
+        feature_replicas = await stack.enter_async_context(connect(settings.features, FeatureServiceStub))
+    else:
+        feature_replicas = only(features)
     if inference is None:
-        inference = await stack.enter_async_context(open_hop(settings.model, GRPCInferenceServiceStub))
-    return _Peers(registry, releases, quality, features, inference)
+        model_replicas = await stack.enter_async_context(connect(settings.model, GRPCInferenceServiceStub))
+    else:
+        model_replicas = only(inference)
+    return _Peers(registry, releases, quality, feature_replicas, model_replicas)

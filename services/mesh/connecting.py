@@ -11,6 +11,7 @@ import grpc
 
 from services.mesh.channel import MAX_MESSAGE_BYTES, channel_options, stub_over
 from services.mesh.exchange.client import STREAMS
+from services.mesh.probing import health_probe
 from services.mesh.replicas import Connection
 from services.mesh.target import addresses, is_name
 
@@ -46,7 +47,7 @@ async def _connection(
         grpc.aio.insecure_channel(address, options=options) as channel,
         stub_over(channel, stub, max_message_bytes, streams=streams) as made,
     ):
-        connection = Connection(address, made)
+        connection = Connection(address, made, health_probe(channel))
         watching = asyncio.create_task(_watch(channel, connection))
         try:
             yield connection

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 S = TypeVar("S")
+Probe: TypeAlias = Callable[[float], Awaitable[bool]]
+"""Waits for so many seconds for a replica that is well to say so; returns whether it did."""
 
 
 class Connection(Generic[S]):
     """A replica as all hops of this process see it: its stub, and whether the connection to it stands.
 
-    Where a target is a name, the channel finds the replicas behind it by itself, and they are one connection here.
+    Where a target is a name, the channel finds the replicas behind it by itself, and they are one connection here. What
+    is in this process has no `probe`: it cannot be out of reach.
     """
 
-    __slots__ = ("address", "reachable", "stub")
+    __slots__ = ("address", "probe", "reachable", "stub")
 
-    def __init__(self, address: str, stub: S) -> None:
+    def __init__(self, address: str, stub: S, probe: Probe | None = None) -> None:
         self.address = address
         self.stub = stub
+        self.probe = probe
         # What has not been tried is not avoided.
         self.reachable = True
 
@@ -55,10 +59,10 @@ class Replica(Generic[S, B]):
 
 
 class Replicas(Generic[S, B]):
-    """The replicas that one hop chooses from, each with a breaker of its own, made for its address."""
+    """The replicas that one hop chooses from, each with a breaker of its own, which `breaker` makes."""
 
-    def __init__(self, connections: Sequence[Connection[S]], breaker: Callable[[str], B]) -> None:
-        self._all = [Replica(connection, breaker(connection.address)) for connection in connections]
+    def __init__(self, connections: Sequence[Connection[S]], breaker: Callable[[Connection[S]], B]) -> None:
+        self._all = [Replica(connection, breaker(connection)) for connection in connections]
         self._only = self._all[0] if len(self._all) == 1 else None
 
     def __len__(self) -> int:

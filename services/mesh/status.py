@@ -10,7 +10,16 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.mesh.errors import Code, FieldViolation, Internal, MeshError, Reason, RemoteError
+from services.mesh.errors import (
+    Code,
+    DeadlineExceeded,
+    FieldViolation,
+    Internal,
+    MeshError,
+    Reason,
+    RemoteError,
+    UpstreamUnavailable,
+)
 
 DOMAIN = "predictmesh"
 
@@ -90,7 +99,13 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> MeshError:
     if code is Code.CANCELLED:
         # Not by us, or a CancelledError would have come: a server that goes down ends so what it has not taken up.
         code = Code.UNAVAILABLE
-    return RemoteError(code, _reason(code, ""), error.details() or code.name)
+    message = error.details() or code.name
+    # Not what another service answered, which has details: it was not reached, or did not answer in time.
+    if code is Code.UNAVAILABLE:
+        return UpstreamUnavailable(message)
+    if code is Code.DEADLINE_EXCEEDED:
+        return DeadlineExceeded(message)
+    return RemoteError(code, _reason(code, ""), message)
 
 
 # Reasons for what gRPC itself refuses, without our details.

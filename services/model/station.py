@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from services.mesh import context as contexts
 from services.mesh.errors import MeshError, Reason
-from services.model.breaker import Breaker
+from services.mesh.resilience.breaker import Breaker
 from services.model.calls import Source
 from services.model.cost import BatchCost
 from services.model.counters import BatchCounters
@@ -33,6 +33,8 @@ _RETURN, _RETURN_S = 0.05, 0.002
 _LOOK_S = 5.0
 _RECOVERY_S = (0.2, 2.0)
 _PROBE_S = 5.0
+# Batches at one runtime are few and large, so that a few failures tell enough.
+FAILURES = 3
 # Estimates that nothing has confirmed for so long are not believed while the runtime is idle: after one stall the next
 # batch would seem hopeless for ever.
 _BELIEVED_S = 1.0
@@ -61,7 +63,7 @@ class Station:
         self.source = Source(self.runtime)
         self.cost = BatchCost()
         self.counters = BatchCounters()
-        self.breaker = Breaker()
+        self.breaker = Breaker(least=FAILURES)
         self.trouble = ""
         """Why it is not well, as a degradation: RUNTIME_FAILED or RUNTIME_SLOW. What it was last, while it is well."""
         self.golden = Verdict()

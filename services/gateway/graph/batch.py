@@ -122,6 +122,7 @@ class GraphBatch:
         end = first + len(index)
         outputs = [output[first:end] for output in inference.outputs]
         self.put(place, index, outputs, NodeState.COMPUTED)
+        self.batch.note("model", inference.effort)
         self.source[place, index] = len(self.sources)
         if inference.row_source is not None:
             self.source[place, index] += inference.row_source[first:end]

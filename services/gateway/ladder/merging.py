@@ -102,6 +102,7 @@ class Merging:
             degradations=self._degradations(),
             runtime=first.outcome.runtime,
             hops=first.outcome.hops,
+            efforts=first.outcome.efforts,
             batch_rows=first.outcome.batch_rows,
             explanation=first.outcome.explanation if whole else None,
             nodes=self._nodes(first),

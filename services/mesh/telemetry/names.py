@@ -65,7 +65,12 @@ FALLBACK_ROWS = Counter(
 )
 LAST_ANSWERS = Gauge("predictmesh_last_answers", "Rows whose last answers are remembered for fallback ladders.")
 LAST_ANSWER_BYTES = Gauge("predictmesh_last_answer_bytes", "Memory that they take, about.")
-BREAKER_OPEN = Gauge("predictmesh_breaker_open", "1 while the circuit breaker of a hop is open.", ("hop",))
+BREAKER_OPEN = Gauge(
+    "predictmesh_breaker_open", "1 while the circuit breaker of a replica keeps calls from it.", ("hop", "replica")
+)
+BREAKER_OPENED = Counter(
+    "predictmesh_breaker_opened", "Times that the circuit breaker of a replica opened.", ("hop", "replica")
+)
 RETRIES = Counter("predictmesh_retries", "Calls made again.", ("hop",))
 SNAPSHOT_REVISION = Gauge("predictmesh_snapshot_revision", "Revision of the definitions in use.", ("service",))
 REGISTRY_REACHABLE = Gauge("predictmesh_registry_reachable", "1 while the registry answers the watch.", ("service",))

@@ -21,8 +21,12 @@ from services.gateway.ladder.steps import Fallback
 from services.gateway.prediction import Inference
 from services.gateway.server import build
 from services.gateway.settings import Settings
+from services.mesh.deadline import Deadline
 from services.mesh.errors import MeshError
 from services.mesh.lifecycle import main
+from services.mesh.replicas import Connection
+from services.mesh.resilience import Effort
+from services.mesh.resilience.hop import Attempt
 
 METRIC = "bench_ladder_step_seconds"
 FINENESS = 1.1
@@ -39,18 +43,21 @@ _failures: ContextVar[list[float]] = ContextVar("failures")
 class NotingModelClient(ModelClient):
     """Notes when each attempt of a call failed."""
 
-    def __init__(self, stub: object, *, hop: str = "model") -> None:
-        super().__init__(stub, hop=hop)
-        infer = self._infer
+    def __init__(self, replicas: Sequence[Connection[Any]], *, hop: str = "model") -> None:
+        super().__init__(replicas, hop=hop)
+        call = self.hop.call
 
-        async def attempt(*arguments: Any, **named: Any) -> Any:
-            try:
-                return await infer(*arguments, **named)
-            except MeshError:
-                _failures.get().append(time.perf_counter())
-                raise
+        async def noted(attempt: Attempt[Any, Any], deadline: Deadline) -> tuple[Any, Effort]:
+            async def each(stub: Any, timeout_s: float) -> Any:
+                try:
+                    return await attempt(stub, timeout_s)
+                except MeshError:
+                    _failures.get().append(time.perf_counter())
+                    raise
 
-        self._infer = attempt
+            return await call(each, deadline)
+
+        vars(self.hop)["call"] = noted
 
     async def infer(self, *arguments: Any, **named: Any) -> Inference:
         """Do the same."""

@@ -11,6 +11,7 @@ from tritonclient.grpc import service_pb2 as oip
 from services.gateway.clients import ModelClient
 from services.gateway.prediction import DegradationReason, Inference, RuntimeSource
 from services.mesh.deadline import Deadline
+from services.mesh.replicas import only
 from services.model.calls import Answer, Source
 from services.model.computing import FAILED, NOT_READY, SATURATED, SLOW
 from services.model.datatypes import Array
@@ -32,7 +33,7 @@ async def heard(sources: list[Source], row_sources: list[int] | None, codes: Arr
         assert timeout > 0
         return encode_infer(request, VERSION, SPECS, answer)
 
-    client = ModelClient(SimpleNamespace(ModelInfer=infer))
+    client = ModelClient(only(SimpleNamespace(ModelInfer=infer)))
     return await client.infer(AIM, [b"\0" * 12], [900, 5, 7], Deadline.after(5))
 
 

@@ -14,7 +14,14 @@ from tests.worlds.resources import values
 from tests.worlds.sandbox import Sandbox, eventually
 from tests.worlds.traffic import traffic
 
-REASONS = {"UPSTREAM_UNAVAILABLE", "DEADLINE_EXCEEDED", "VERSION_NOT_LOADED", "SHUTTING_DOWN", "NOT_READY"}
+REASONS = {
+    "UPSTREAM_UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "VERSION_NOT_LOADED",
+    "SHUTTING_DOWN",
+    "NOT_READY",
+    "CIRCUIT_OPEN",
+}
 
 
 def replicas(whole: Parts, service: str) -> list[Part]:

@@ -13,6 +13,7 @@ from services.gateway.outcomes import Outcome
 from services.gateway.quality_client import QualityClient
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, Internal, InvalidArgument, MeshError, Overloaded, Reason, RemoteError
+from services.mesh.replicas import only
 from services.mesh.status import to_status
 from tests.support.quality import away, record
 from tests.unit.gateway.captured import explained
@@ -54,7 +55,7 @@ def registry() -> Registry:
 
 def client(registry: Registry, max_message_bytes: int = 1_000_000) -> QualityClient:
     """Return a client of the registry."""
-    return QualityClient(cast("Any", registry), max_message_bytes=max_message_bytes)
+    return QualityClient(only(cast("Any", registry)), max_message_bytes=max_message_bytes)
 
 
 async def test_predictions_go_in_messages_that_can_be_taken(registry: Registry) -> None:
@@ -73,10 +74,10 @@ async def test_nothing_is_sent_of_nothing(registry: Registry) -> None:
 
 
 async def test_registry_that_is_away_is_asked_again(registry: Registry) -> None:
-    """Once; then the failure is the caller's, without addresses."""
+    """Twice; then the failure is the caller's, without addresses."""
     registry.failures = [away()]
     await client(registry).keep([record("p")])
-    registry.failures = [away(), away()]
+    registry.failures = [away(), away(), away()]
     with pytest.raises(MeshError, match="registry cannot be reached") as caught:
         await client(registry).record([Outcome("p", 0, 1, 1)], Deadline.after(5))
     assert (Code.UNAVAILABLE, Reason.UPSTREAM_UNAVAILABLE) == (caught.value.code, caught.value.reason)

@@ -1,0 +1,123 @@
+"""One service behind this one, as one user of it sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Generic, TypeAlias, TypeVar
+
+from services.mesh.deadline import Deadline
+from services.mesh.errors import DeadlineExceeded, MeshError, Reason, UpstreamUnavailable
+from services.mesh.replicas import Connection, Replica, Replicas
+from services.mesh.resilience import retrying
+from services.mesh.resilience.budget import RetryBudget
+from services.mesh.resilience.effort import NO_EFFORT, Effort
+from services.mesh.resilience.errors import CircuitOpen
+from services.mesh.resilience.latency import Latency
+from services.mesh.resilience.replica_breaker import ReplicaBreaker
+from services.mesh.telemetry import names
+
+S = TypeVar("S")
+T = TypeVar("T")
+Attempt: TypeAlias = Callable[[S, float], Awaitable[T]]
+"""Calls a replica's stub with a timeout in seconds."""
+
+# Beyond what nearly all calls take, times this, a replica that has answered nobody is silent; within these limits.
+SILENCE, SILENCE_S = 5, (0.1, 2.0)
+# By so much a caller may leave before the deadline and yet leave because of it.
+EARLY_S = 0.005
+
+
+class Hop(Generic[S]):
+    """Calls to one service, which may be made twice. What fails for one hop is nothing to another of the same service."""
+
+    def __init__(self, name: str, connections: Sequence[Connection[S]]) -> None:
+        self.name = name
+        self.breakers_open = 0
+        """How many replicas are not asked at present."""
+        self.latency = Latency()
+        self.replicas = Replicas(connections, lambda connection: ReplicaBreaker(name, connection, self._changed))
+        self._budget = RetryBudget()
+
+    async def call(self, attempt: Attempt[S, T], deadline: Deadline) -> tuple[T, Effort]:
+        """Return the answer of one of the replicas, and what it took; raises what the last one asked has raised.
+
+        Where all of them have been failing it is CircuitOpen, at once.
+        """
+        self._budget.called()
+        replica = self._choose()
+        try:
+            answer = await self._ask(replica, attempt, deadline)
+        except MeshError as error:
+            if not retrying.may_help(error):
+                raise
+            failure = error
+        else:
+            return answer, Effort(breakers_open=self.breakers_open) if self.breakers_open else NO_EFFORT
+        return await self._ask_again(replica, failure, attempt, deadline)
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each replica's breaker by the replica's address."""
+        return {replica.address: replica.breaker.state for replica in self.replicas}
+
+    async def stop(self) -> None:
+        """End what goes on in the background."""
+        await asyncio.gather(*(replica.breaker.stop() for replica in self.replicas))
+
+    def _choose(self, avoiding: Collection[Replica[S, ReplicaBreaker]] = ()) -> Replica[S, ReplicaBreaker]:
+        replica = self.replicas.choose(avoiding)
+        if replica is None:
+            raise CircuitOpen(
+                f"{self.name} has been failing; its circuit breaker is open",
+                retry_after_s=self.replicas.retry_after_s(),
+                hop=self.name,
+            )
+        return replica
+
+    async def _ask(self, replica: Replica[S, ReplicaBreaker], attempt: Attempt[S, T], deadline: Deadline) -> T:
+        started = time.monotonic()
+        remaining = deadline.at - started
+        if remaining <= 0:
+            raise DeadlineExceeded(f"no time was left for {self.name}")
+        breaker = replica.breaker
+        breaker.asked(started)
+        replica.outstanding += 1
+        try:
+            answer = await attempt(replica.stub, remaining)
+        except MeshError as error:
+            breaker.ended(error, self._ample_s())
+            if error.reason is Reason.UPSTREAM_UNAVAILABLE:
+                # What gRPC says of it names addresses, which are not for callers.
+                raise UpstreamUnavailable(f"{self.name} cannot be reached", hop=self.name) from error
+            raise
+        except asyncio.CancelledError:
+            if deadline.remaining() <= EARLY_S:
+                breaker.unanswered(self._ample_s())
+            raise
+        finally:
+            replica.outstanding -= 1
+        breaker.answered()
+        self.latency.observe(time.monotonic() - started)
+        return answer
+
+    async def _ask_again(
+        self, first: Replica[S, ReplicaBreaker], failure: MeshError, attempt: Attempt[S, T], deadline: Deadline
+    ) -> tuple[T, Effort]:
+        asked = [first]
+
+        async def elsewhere() -> T:
+            replica = self._choose(asked)
+            asked.append(replica)
+            names.RETRIES.labels(self.name).inc()
+            return await self._ask(replica, attempt, deadline)
+
+        answer = await retrying.again(elsewhere, failure, deadline=deadline, budget=self._budget)
+        return answer, Effort(retries=len(asked) - 1, breakers_open=self.breakers_open)
+
+    def _ample_s(self) -> float:
+        least, most = SILENCE_S
+        return min(most, max(least, SILENCE * self.latency.p99_s))
+
+    def _changed(self, opened: int) -> None:
+        self.breakers_open += opened
