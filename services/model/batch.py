@@ -35,9 +35,11 @@ class Batch:
         """The first deadline of a row in it, in monotonic seconds."""
         return min(_deadlines(ticket, rows)[0] for ticket, rows in self.portions)
 
-    def latest(self) -> float:
-        """The last deadline of a row in it, in monotonic seconds."""
-        return max(_deadlines(ticket, rows)[-1] for ticket, rows in self.portions)
+    def due(self) -> tuple[float, float]:
+        """When the first and the last of its rows have to be computed to be with their callers in time."""
+        first = min(ticket.due(_deadlines(ticket, rows)[0]) for ticket, rows in self.portions)
+        last = max(ticket.due(_deadlines(ticket, rows)[-1]) for ticket, rows in self.portions)
+        return first, last
 
     def living(self) -> Batch:
         """Leave out the calls that nobody waits for any more."""

@@ -78,10 +78,11 @@ def _timeout(batch: Batch, station: Station, place: Place, others: Sequence[Stat
     now = time.monotonic()
     usual_s = station.cost.surely_s(batch.rows)
     needed_s = station.starts_in_s(now, place) + usual_s
-    timeout_s = batch.latest() - now
+    first_due, last_due = batch.due()
+    timeout_s = last_due - now
     if others:
         patience_s = max(_PATIENCE_S, _PATIENCE * usual_s)
-        spare_s = others[0].spare_s(batch.earliest(), batch.rows, now)
+        spare_s = others[0].spare_s(first_due, batch.rows, now)
         least_s = needed_s if needed_s <= timeout_s or spare_s <= 0 else 0.0
         timeout_s = min(timeout_s, max(least_s, min(patience_s, spare_s)))
     return max(timeout_s, 0.001), timeout_s >= needed_s
@@ -90,7 +91,8 @@ def _timeout(batch: Batch, station: Station, place: Place, others: Sequence[Stat
 async def _answers_otherwise(batch: Batch, station: Station, others: Sequence[Station]) -> bool:
     """Whether a runtime that failed on a batch computes other values: then the batch's own are at fault."""
     now = time.monotonic()
-    left_s = others[0].spare_s(batch.earliest(), batch.rows, now) if others else batch.latest() - now
+    first_due, last_due = batch.due()
+    left_s = others[0].spare_s(first_due, batch.rows, now) if others else last_due - now
     # With less than it needs it would be found at fault for the time that the batch had.
     return await station.answers(max(left_s, station.cost.surely_s(1)))
 

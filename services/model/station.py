@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 Prove: TypeAlias = Callable[[LoadedModel], Awaitable[Verdict]]
 
-# What the answer's way back to the caller takes: a share of the time that is left, and no less than so many seconds.
-_RETURN, _RETURN_S = 0.05, 0.002
+# What a batch may be elsewhere ends so much earlier, a share of it and no less than seconds: a process that has to notice
+# that may be busy just then.
+_MARGIN, _MARGIN_S = 0.05, 0.002
 # A runtime that nobody has asked for so long is looked at: what a restart has lost is there again before the next call.
 _LOOK_S = 5.0
 _RECOVERY_S = (0.2, 2.0)
@@ -116,10 +117,10 @@ class Station:
         behind = sum(self.cost.expect_s(other.rows) for other in before if other.began is None)
         return min(left, default=0.0) + behind / self.model.parallel
 
-    def spare_s(self, deadline: float, rows: int, now: float) -> float:
-        """Say for how long a batch may be elsewhere and still be answered from here by its deadline."""
-        left_s = deadline - now
-        return left_s - max(_RETURN_S, _RETURN * left_s) - self.starts_in_s(now) - self.cost.surely_s(rows)
+    def spare_s(self, due: float, rows: int, now: float) -> float:
+        """Say for how long a batch may be elsewhere and still be computed here when it is due."""
+        left_s = due - now
+        return left_s - max(_MARGIN_S, _MARGIN * left_s) - self.starts_in_s(now) - self.cost.surely_s(rows)
 
     def _left_s(self, rows: int, passed_s: float) -> float:
         """Say how much longer a batch takes that has been computed for a while."""

@@ -56,8 +56,8 @@ class Ticket:
         """When the most urgent row that waits has to be computed, to be with its caller in time; there must be one."""
         call = self.call
         if call.deadlines is None or self._next == 0:
-            return self._planned(call.deadline)
-        return self._planned(call.deadlines[self._order[self._next]])
+            return self.due(call.deadline)
+        return self.due(call.deadlines[self._order[self._next]])
 
     def take(self, most: int, until: float) -> Rows:
         """Take the most urgent rows: `most` at most, of those due by `until`, and one in any case."""
@@ -69,7 +69,7 @@ class Ticket:
         # Sorted when it is first taken apart: most calls travel whole.
         order = self._order = self._order or sorted(range(call.rows), key=call.deadlines.__getitem__)
         stop = start + 1
-        while stop < end and self._planned(call.deadlines[order[stop]]) <= until:
+        while stop < end and self.due(call.deadlines[order[stop]]) <= until:
             stop += 1
         self._next = stop
         return list(order[start:stop])
@@ -117,7 +117,8 @@ class Ticket:
         if not self.answer.done():
             self.answer.set_exception(error)
 
-    def _planned(self, deadline: float) -> float:
+    def due(self, deadline: float) -> float:
+        """Say when a row has to be computed to be with its caller by its deadline."""
         return deadline - min(_WAY_BACK * max(0.0, deadline - self.arrived), _WAY_BACK_S)
 
     def _finish(self, rows: int) -> None:

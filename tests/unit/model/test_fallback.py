@@ -262,10 +262,11 @@ async def test_rows_that_wait_behind_a_hung_batch_are_answered_in_time() -> None
     first, second = GatedModel(1, ahead=1), GatedModel(2)
     first.gate.clear()
     limits = Limits(batch_rows=32, rows_in_flight=100)
-    queue = batcher(_taught(station(first, "triton"), (1,)), _taught(station(second), (1,)), limits=limits)
+    slow = _taught(station(first, "triton"), (1,), seconds=0.3)
+    queue = batcher(slow, _taught(station(second), (1,)), limits=limits)
     hung = [asyncio.create_task(queue.infer(call(value, left_s=60))) for value in range(2)]
     await eventually(lambda: len(first.batches) == 2)
-    behind = await asyncio.gather(*(queue.infer(call(value, left_s=1)) for value in range(20)))
+    behind = await asyncio.gather(*(queue.infer(call(value, left_s=3)) for value in range(20)))
     assert {Source("onnx", "RUNTIME_SATURATED", "triton")} == {_sources(answer)[0] for answer in behind}
     first.gate.set()
     await asyncio.gather(*hung)

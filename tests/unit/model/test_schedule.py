@@ -164,6 +164,15 @@ async def test_the_next_runtime_takes_only_what_the_first_cannot_compute_in_time
     assert now + 0.1 < decision.until < now + 0.6
 
 
+async def test_rows_wait_for_the_first_choice_until_the_next_has_to_begin() -> None:
+    """A little earlier, as this process may be busy then; the way back is no part of the time that they have for it."""
+    first, other = _learnt(station(GatedModel(), "triton")), _learnt(station(GatedModel(), "onnx"))
+    first.enter(1)
+    decision = _schedule((1, 0.5)).next([first, other], time.monotonic())
+    assert isinstance(decision, Wait)
+    assert pytest.approx(0.95 * 0.5 - other.cost.surely_s(1)) == decision.seconds
+
+
 async def test_nobody_serves_when_no_runtime_is_well() -> None:
     """A runtime whose breaker is open is not asked."""
     only = _behind()
