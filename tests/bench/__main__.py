@@ -3,135 +3,104 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
-from tests.bench import rivals, workload, writes
-from tests.bench.pressure import Pressed, press
+from tests.bench import closed, offered, own, scaling, tables, witness
+from tests.bench.offered import Offer
+from tests.bench.pace import Pace
+from tests.bench.plot import draw
 from tests.bench.report import Figure, Run, of, show, write
-from tests.bench.rivals import Rival
+from tests.bench.scaling import Scaled
+from tests.bench.witness import Seen
+from tests.bench.world import World, open_world
 
-# Calls in a run by the number of callers: a second or more for each rival.
-CALLS = {1: 800, 8: 3000, 32: 6000, 64: 6000}
+PARTS = ("closed", "open", "k6", "scaling", "own")
+_FULL_CALLERS = max(closed.CALLERS)
 
 
 @dataclass(frozen=True)
-class World:
-    """All rivals, up at the same time: who is not asked costs nothing."""
+class Plan:
+    """How long and how often: seconds of a closed run and of an open one, runs of each, loads and shares."""
 
-    ceiling: Rival
-    naive: Rival
-    monolith: Rival
-    mesh: Rival
+    seconds: float = 1.2
+    open_seconds: float = 4
+    repeats: int = 5
+    open_repeats: int = 3
+    few_repeats: int = 2
+    callers: Sequence[int] = closed.CALLERS
+    shares: Sequence[float] = offered.SHARES
 
-    @property
-    def all(self) -> tuple[Rival, ...]:
-        """Every rival, in the order of the table."""
-        return (self.ceiling, self.naive, self.monolith, self.mesh)
+
+_QUICK = Plan(0.4, 1, 1, 1, 1, (1, 32, 64), (0.3, offered.STEADY))
+
+
+@dataclass
+class Measured:
+    """Everything that was."""
+
+    runs: list[Run] = field(default_factory=list)
+    offers: list[Offer] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    scaled: list[Scaled] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3, help="counted time of the runs with 256 rows")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each rival under each load")
-    parser.add_argument("--out", type=Path, default=Path("tests/bench/results/latest.json"))
+    parser.add_argument("--quick", action="store_true", help="once and briefly, to see that it works")
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure just this; several times for several")
+    parser.add_argument(
+        "--out", type=Path, default=Path("tests/bench/results/latest.json"), help="a picture lies beside it"
+    )
     arguments = parser.parse_args()
+    plan = _QUICK if arguments.quick else Plan()
     with tempfile.TemporaryDirectory() as directory:
-        runs, figures = _measure(Path(directory), arguments.seconds, arguments.repeats)
-    show(runs, figures)
-    write(arguments.out, runs, figures)
+        found = _measure(Path(directory), plan, arguments.only or PARTS)
+    show(found.runs, found.figures)
+    tables.show(found.offers, found.seen, found.scaled)
+    write(arguments.out, found.runs, found.figures, open=found.offers, k6=found.seen, scaling=found.scaled)
+    panels = tables.panels(found.runs, found.offers)
+    if panels:
+        arguments.out.with_suffix(".svg").write_text(draw(panels))
 
 
-def _measure(directory: Path, seconds: float, repeats: int) -> tuple[list[Run], list[Figure]]:
-    made = directory / "workload"
-    made.mkdir()
-    work = workload.make(made)
-    request = work.requests(1)[0][0]
-    runs: list[Run] = []
-    with _world(directory, made, request) as world:
-        memory = rivals.memory_mib([pid for pids in world.mesh.pids.values() for pid in pids])
-        for _ in range(repeats):
-            for callers, calls in CALLS.items():
-                runs += [_press(rival, work, callers, calls) for rival in world.all]
-            runs.append(_load(world.mesh, 256, seconds))
-        rates = [asyncio.run(writes.rows_per_second(world.mesh.features, batches=100)) for _ in range(repeats)]
-    starts = [rivals.start_to_answer(directory / "mesh", request) for _ in range(min(3, repeats))]
-    return runs, [*_figures(runs), *_others(runs, rates, memory, starts)]
+def _measure(directory: Path, plan: Plan, parts: Collection[str]) -> Measured:
+    found = Measured()
+    with open_world(directory) as world:
+        if "own" in parts:
+            found.figures.append(own.memory(world))
+        _under_load(world, plan, parts, found)
+        if "own" in parts:
+            found.figures.append(own.written(world, plan.repeats))
+    if "own" in parts:
+        request = world.work.requests(1)[0][0]
+        found.figures.append(own.started(world.data, request, plan.few_repeats))
+    return found
 
 
-@contextmanager
-def _world(directory: Path, made: Path, request: bytes) -> Iterator[World]:
-    with ExitStack() as stack:
-        mesh = stack.enter_context(rivals.running_up("mesh", directory / "mesh"))
-        rivals.define(directory / "mesh", made)
-        monolith = stack.enter_context(rivals.running_up("monolith", directory / "mono", "--topology", "monolith"))
-        rivals.define(directory / "mono", made)
-        naive = stack.enter_context(rivals.naive(mesh, directory / "mesh"))
-        for rival in (mesh, monolith, naive):
-            rivals.await_answer(rival.target, request)
-        yield World(stack.enter_context(rivals.ceiling()), naive, monolith, mesh)
-
-
-def _press(rival: Rival, work: workload.Workload, callers: int, calls: int) -> Run:
-    found = press(rival, [request for request, _ in work.requests(1)], callers, calls)
-    return _run(rival, callers, 1, found)
-
-
-def _load(rival: Rival, rows: int, seconds: float) -> Run:
-    """One caller, whose every answer is checked: for large answers the client's cost matters little."""
-    pids = [pid for found in rival.pids.values() for pid in found]
-    command = [sys.executable, "-m", "tests.bench.load", rival.target, "--callers", "1", "--rows", str(rows),
-               "--seconds", str(seconds), "--pids", *map(str, pids)]  # fmt: skip
-    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    if found["wrong"] or found["failed"] or not found["answered"]:
-        raise SystemExit(f"{rival.name} with {rows} rows: {found}")
-    cpu = {int(pid): used for pid, used in found["cpu_us"].items()}
-    return _run(rival, 1, rows, Pressed(found["answered"], found["per_second"], found["p50_ms"], found["p99_ms"], cpu))
-
-
-def _run(rival: Rival, callers: int, rows: int, found: Pressed) -> Run:
-    print(f"{rival.name:>10} {callers:>3} callers {rows:>3} rows: {found.per_second:8,.0f}/s", file=sys.stderr)
-    cpu = {service: sum(found.cpu_us[pid] for pid in pids) for service, pids in rival.pids.items()}
-    return Run(rival.name, callers, rows, found.per_second, found.p50_ms, found.p99_ms, cpu)
-
-
-def _figures(runs: Sequence[Run]) -> list[Figure]:
-    def ratios(callers: int) -> list[float]:
-        pairs = zip(of(runs, "mesh", callers), of(runs, "ceiling", callers), strict=True)
-        return [mesh.total_cpu_us / ceiling.total_cpu_us for mesh, ceiling in pairs]
-
-    beside_naive = zip(of(runs, "mesh", 32), of(runs, "naive mesh", 32), strict=True)
-    beside_monolith = zip(of(runs, "mesh", 1), of(runs, "monolith", 1), strict=True)
-    return [
-        Figure("CPU a prediction beside an empty call, 32 callers", ratios(32), "x", 2.5),
-        Figure("CPU a prediction beside an empty call, 64 callers", ratios(64), "x", 2.0),
-        Figure(
-            "throughput beside the same services calling once per request, 32 callers",
-            [mesh.per_second / naive.per_second for mesh, naive in beside_naive], "x", 3, at_most=False,
-        ),
-        Figure(
-            "p50 at one caller, mesh minus monolith",
-            [mesh.p50_ms - monolith.p50_ms for mesh, monolith in beside_monolith], "ms", 1.5,
-        ),
-    ]  # fmt: skip
-
-
-def _others(runs: Sequence[Run], rates: list[float], memory: float, starts: list[float]) -> list[Figure]:
-    rows = [run.total_cpu_us / 256 for run in of(runs, "mesh", 1, rows=256)]
-    return [
-        Figure("256 rows in one Predict, CPU a row", rows, "us", 12),
-        Figure("feature writes, streamed, standalone store", rates, "rows/s", 40_000, at_most=False),
-        Figure("memory of the four services (PSS)", [memory], "MiB", 400),
-        Figure("start to first answer", starts, "s", 5),
-    ]
+def _under_load(world: World, plan: Plan, parts: Collection[str], found: Measured) -> None:
+    pace = Pace(plan.seconds)
+    if "closed" in parts:
+        found.runs = closed.measure(world, pace, plan.repeats, plan.callers)
+        found.figures += closed.figures(found.runs)
+    if "open" in parts:
+        rivals = (world.mesh, world.monolith)
+        runs = found.runs or [closed.run(pace, rival, world.work, _FULL_CALLERS) for rival in rivals]
+        capacity = {
+            rival.name: median(run.per_second for run in of(runs, rival.name, _FULL_CALLERS)) for rival in rivals
+        }
+        found.offers = offered.measure(rivals, capacity, plan.open_seconds, plan.open_repeats, plan.shares)
+        found.figures += offered.figures(found.offers)
+    if "k6" in parts:
+        found.seen = witness.measure(world, max(1, round(plan.open_seconds)), plan.few_repeats)
+    if "scaling" in parts:
+        found.scaled = scaling.measure(world, pace, plan.few_repeats)
+        found.figures += scaling.figures(found.scaled)
 
 
 if __name__ == "__main__":

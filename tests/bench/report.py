@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from tests.bench import machine
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,13 @@ def _medians(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def write(path: Path, runs: Sequence[Any], figures: Sequence[Figure]) -> None:
-    """Write everything that was measured, with what it was measured on; runs are dataclasses."""
+def write(path: Path, runs: Sequence[Any], figures: Sequence[Figure], **others: Sequence[Any]) -> None:
+    """Write everything that was measured, with what it was measured on; runs and others are dataclasses."""
     content: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "architecture": platform.machine(), "python": platform.python_version()},
+        "machine": machine.describe(),
         "figures": [asdict(figure) | {"value": figure.value, "met": figure.met} for figure in figures],
         "runs": [asdict(run) for run in runs],
+        **{name: [asdict(one) for one in found] for name, found in others.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""What is measured: the mesh, the monolith, the mesh without coalescing, and the ceiling; each as real processes."""
+"""What is measured, as real processes: the mesh or the monolith, with its definitions, and the ceiling."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import grpc
 
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest, PredictResponse
-from services.cli.supervision.topology import GRPC
 from tests.bench.load import PREDICT
 
 START_LIMIT_S = 60
 POLL_S = 0.01
-VIEWS = ("rider", "driver", "zone")
 
 
 @dataclass(frozen=True)
 class Rival:
     """Where it answers, and its processes by name of service (load generator and Valkey are not among them).
 
-    `http` is the gateway's port for metrics; the ceiling has none.
+    `target` has commas between several gateways; `http` is the gateways' address for metrics; empty where it has none. `redis` is the store's URL where it is known.
     """
 
     name: str
@@ -36,13 +35,20 @@ class Rival:
     http: str
     pids: dict[str, list[int]]
     features: str = ""
+    speaks: Literal["Predict", "empty", "http"] = "Predict"
+    redis: str = ""
+
+    @property
+    def all_pids(self) -> list[int]:
+        """Every process of it."""
+        return [pid for found in self.pids.values() for pid in found]
 
 
 @contextmanager
 def running_up(name: str, data: Path, *options: str) -> Iterator[Rival]:
     """Run `predictmesh up` and stop it at the end."""
     log = (data.parent / f"{name}.log").open("ab")
-    command = [*_cli("up"), "--data", str(data), "--port-base", str(_free_ports()), "--log-level", "warning", *options]
+    command = [*_cli("up"), "--data", str(data), "--port-base", str(free_ports()), "--log-level", "warning", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
         try:
             assert process.stdout is not None
@@ -53,7 +59,7 @@ def running_up(name: str, data: Path, *options: str) -> Iterator[Rival]:
             pids = {service: found for service, found in ready["pids"].items() if service != "valkey"}
             if len({pid for found in pids.values() for pid in found}) == 1:
                 pids = {"all in one": pids["gateway"]}
-            yield Rival(name, ready["gateway"], ready["http"]["gateway"], pids, ready["features"])
+            yield Rival(name, ready["gateway"], ready["http"]["gateway"], pids, ready["features"], redis=ready["redis"])
         finally:
             process.terminate()
             process.wait(START_LIMIT_S)
@@ -66,55 +72,23 @@ def define(data: Path, workload: Path) -> None:
     _run("models", "register", "-f", str(workload / "version.yaml"), "--artifact", artifact, "--wait", "30s",
          "--data", str(data))  # fmt: skip
     _run("apply", "-f", str(workload / "endpoint.yaml"), "--data", str(data))
-    for view in VIEWS:
-        _run("features", "write", view, "--file", str(workload / f"{view}.csv"), "--event-time", "now",
-             "--data", str(data))  # fmt: skip
-
-
-@contextmanager
-def naive(mesh: Rival, data: Path) -> Iterator[Rival]:
-    """Run a gateway that does not coalesce in front of the services of `mesh`."""
-    with gateway("naive mesh", "tests.bench.naive_gateway", mesh, data) as rival:
-        yield rival
-
-
-@contextmanager
-def gateway(name: str, module: str, mesh: Rival, data: Path, *, model: str = "") -> Iterator[Rival]:
-    """Run another gateway before the services of `mesh`, whose `up` keeps its state in `data`; `model` is another model service."""
-    up = json.loads((data / "up.json").read_text())
-    grpc_port, http_port = _free_ports(), _free_ports()
-    environment = (
-        os.environ
-        | GRPC
-        | {
-            "PREDICTMESH_GATEWAY_GRPC_PORT": str(grpc_port),
-            "PREDICTMESH_GATEWAY_HTTP_PORT": str(http_port),
-            "PREDICTMESH_GATEWAY_DATA_DIR": str(data.parent / module.rpartition(".")[2]),
-            "PREDICTMESH_GATEWAY_OBJECTS": f"file://{data / 'objects'}",
-            "PREDICTMESH_GATEWAY_REGISTRY": up["registry"],
-            "PREDICTMESH_GATEWAY_FEATURES": up["features"],
-            "PREDICTMESH_GATEWAY_MODEL": model or up["model"],
-            "PREDICTMESH_GATEWAY_LOG_LEVEL": "error",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{up['traces']['otlp']}",
-        }
-    )
-    with _process(module, environment) as pid:
-        target, http = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}"
-        yield Rival(name, target, http, mesh.pids | {"gateway": [pid]})
+    for values in workload.glob("*.csv"):
+        _run("features", "write", values.stem, "--file", str(values), "--event-time", "now", "--data", str(data))
 
 
 @contextmanager
 def ceiling() -> Iterator[Rival]:
     """Run the server whose one method does nothing."""
-    port = _free_ports()
-    with _process("tests.bench.ceiling", dict(os.environ), str(port)) as pid:
+    port = free_ports()
+    with process("tests.bench.ceiling", dict(os.environ), str(port)) as pid:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             grpc.channel_ready_future(channel).result(START_LIMIT_S)
-        yield Rival("ceiling", f"127.0.0.1:{port}", "", {"server": [pid]})
+        yield Rival("ceiling", f"127.0.0.1:{port}", "", {"server": [pid]}, speaks="empty")
 
 
 @contextmanager
-def _process(module: str, environment: dict[str, str], *arguments: str) -> Iterator[int]:
+def process(module: str, environment: dict[str, str], *arguments: str) -> Iterator[int]:
+    """Run a module until the end of the context; gives its process."""
     with subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment) as process:
         try:
             yield process.pid
@@ -165,7 +139,7 @@ def _run(*arguments: str) -> None:
     subprocess.run(_cli(*arguments), check=True, capture_output=True, timeout=START_LIMIT_S)
 
 
-def _free_ports() -> int:
+def free_ports() -> int:
     """Return a port that is free, and those above it most probably, too."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,9 +1,13 @@
-"""The workload `bench-mlp`: three entity keys, three views, 16 FP32 into a small MLP, answers known beforehand."""
+"""The workload `bench-mlp`: three entity keys, three views, 16 FP32 into a small MLP, answers known beforehand.
+
+Others like it have other views, or another name.
+"""
 
 from __future__ import annotations
 
 import csv
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +32,7 @@ Floats = npt.NDArray[np.float32]
 class Workload:
     """Stored values by view [KEYS, width], and the answer for each row of keys [KEYS]."""
 
+    endpoint: str
     values: dict[str, Floats]
     answers: Floats
     columns: dict[str, list[str]]
@@ -39,25 +44,25 @@ class Workload:
             entities = [
                 Tensor(name=name, strings=column[start : start + rows]) for name, column in self.columns.items()
             ]
-            request = PredictRequest(endpoint=ENDPOINT, entities=entities)
+            request = PredictRequest(endpoint=self.endpoint, entities=entities)
             found.append((request.SerializeToString(), self.answers[start : start + rows]))
         return found
 
 
-def make(directory: Path) -> Workload:
-    """Write model, definitions and values into `directory` and return what must be answered."""
+def make(directory: Path, endpoint: str = ENDPOINT, widths: Mapping[str, int] = WIDTHS) -> Workload:
+    """Write model, definitions and values into `directory` and return what must be answered; `widths` are the views'."""
     random = np.random.default_rng(7)
-    values = {view: random.normal(size=(KEYS, width)).astype(np.float32) for view, width in WIDTHS.items()}
+    values = {view: random.normal(size=(KEYS, width)).astype(np.float32) for view, width in widths.items()}
     # Each row mixes keys, so that an answer for the wrong entity is a wrong answer.
-    order = {view: random.permutation(KEYS) for view in WIDTHS}
-    inputs = np.concatenate([values[view][order[view]] for view in WIDTHS], axis=1)
+    order = {view: random.permutation(KEYS) for view in widths}
+    inputs = np.concatenate([values[view][order[view]] for view in widths], axis=1)
     weights = _weights(random, inputs.shape[1])
     (directory / "model.onnx").write_bytes(_model(weights).SerializeToString())
-    _write_definitions(directory)
+    _write_definitions(directory, endpoint, widths)
     for view, rows in values.items():
         _write_values(directory / f"{view}.csv", view, rows)
-    columns = {view: [f"{view}-{key}" for key in order[view]] for view in WIDTHS}
-    return Workload(values, _computed(inputs, weights), columns)
+    columns = {view: [f"{view}-{key}" for key in order[view]] for view in widths}
+    return Workload(endpoint, values, _computed(inputs, weights), columns)
 
 
 def _weights(random: np.random.Generator, width: int) -> list[tuple[Floats, Floats]]:
@@ -99,7 +104,7 @@ def _model(weights: list[tuple[Floats, Floats]]) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def _write_definitions(directory: Path) -> None:
+def _write_definitions(directory: Path, endpoint: str, widths: Mapping[str, int]) -> None:
     views = [
         {
             "kind": "FeatureView",
@@ -107,21 +112,21 @@ def _write_definitions(directory: Path) -> None:
             "entity": {"name": view, "keys": [{"name": view, "type": "string"}]},
             "fields": [{"name": f"f{index}", "type": "FP32"} for index in range(width)],
         }
-        for view, width in WIDTHS.items()
+        for view, width in widths.items()
     ]
-    sources = [f"{view}:f{index}" for view, width in WIDTHS.items() for index in range(width)]
+    sources = [f"{view}:f{index}" for view, width in widths.items() for index in range(width)]
     version = {
         "kind": "Version",
-        "model": ENDPOINT,
+        "model": endpoint,
         "version": "1.0.0",
         "inputs": [{"name": "features", "type": "FP32", "shape": [len(sources)], "sources": sources}],
         "outputs": [{"name": "score", "type": "FP32", "shape": [1]}],
     }
-    endpoint = {"kind": "Endpoint", "name": ENDPOINT, "model": ENDPOINT, "route": {"version": "1.0.0"}}
-    model = {"kind": "Model", "name": ENDPOINT}
+    route = {"kind": "Endpoint", "name": endpoint, "model": endpoint, "route": {"version": "1.0.0"}}
+    model = {"kind": "Model", "name": endpoint}
     (directory / "views.yaml").write_text(yaml.safe_dump_all([*views, model]))
     (directory / "version.yaml").write_text(yaml.safe_dump(version))
-    (directory / "endpoint.yaml").write_text(yaml.safe_dump(endpoint))
+    (directory / "endpoint.yaml").write_text(yaml.safe_dump(route))
 
 
 def _write_values(path: Path, view: str, rows: Floats) -> None:

@@ -13,7 +13,7 @@ from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest, Predic
 from predictmesh.registry.v1.endpoint_pb2 import Endpoint, Fallback, Route, StaticAnswer
 from predictmesh.registry.v1.registry_service_pb2 import Resource
 from services.model.versions import TensorSpec
-from tests.bench import rivals
+from tests.bench import beside, rivals
 from tests.bench.composition.callers import Request
 from tests.bench.composition.definitions import FIRST, LAST_ANSWER_MS, NAMESPACE, PLAIN, STATIC_SCORE, STORED
 from tests.bench.composition.models import FEATURES, SCORE, Network, Rows, network
@@ -84,7 +84,7 @@ async def failing(world: World, rows: Rows) -> AsyncIterator[Failing]:
         async with connect(addresses) as mesh:
             await _define(Sandbox(mesh, NAMESPACE), first, sturdy)
         module = "tests.bench.composition.noting_gateway"
-        with rivals.gateway("noting", module, world.mesh, data, model=model.address) as gateway:
+        with beside.gateway("noting", module, world.mesh, data, model=model.address) as gateway:
             rivals.await_answer(gateway.target, rows.requests(f"{NAMESPACE}/{PLAIN}", rows.features)[0][0])
             async with connect(replace(addresses, gateway=gateway.target)) as mesh:
                 await _define_endpoints(Sandbox(mesh, NAMESPACE), rows)

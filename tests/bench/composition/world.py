@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import rivals
+from tests.bench import beside, rivals
 from tests.bench.composition.definitions import NAMESPACE, PLAIN, Definitions, define, define_views
 from tests.bench.rivals import Rival
 from tests.worlds.mesh import connect
@@ -38,7 +38,7 @@ async def world(directory: Path, definitions: Definitions, before: str) -> Async
         async with connect(running.addresses) as opened:
             await define(opened, definitions)
         data = directory / "mesh" / "data"
-        by_hand = stack.enter_context(rivals.gateway("by hand", "tests.bench.composition.by_hand", mesh, data))
+        by_hand = stack.enter_context(beside.gateway("by hand", "tests.bench.composition.by_hand", mesh, data))
         rivals.await_answer(by_hand.target, definitions.requests(PLAIN)[0][0])
         old = await stack.enter_async_context(_before(directory, definitions, before)) if before else None
         yield World(mesh, by_hand, old, running, directory)
