@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -138,9 +139,15 @@ class ModelClient:
             inputs=[_described(feed, rows) for feed in target.inputs],
             raw_input_contents=tensors,
         )
-        request.parameters[REMAINING_MS].string_param = ",".join(map(str, _once(remaining_ms)))
+        request.parameters[REMAINING_MS].string_param = _times(remaining_ms, 0)
+        put_together, attempts = time.monotonic(), 0
 
         async def attempt(stub: Any, timeout: float) -> oip_pb.ModelInferResponse:  # noqa: ANN401
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:
+                passed_ms = int((time.monotonic() - put_together) * 1000)
+                request.parameters[REMAINING_MS].string_param = _times(remaining_ms, passed_ms)
             try:
                 return await stub.ModelInfer(request, timeout=timeout)
             except MeshError as error:
@@ -151,6 +158,10 @@ class ModelClient:
 
         response, effort = await self.hop.call(attempt, deadline)
         return _inference(response, effort, target, rows)
+
+
+def _times(remaining_ms: Sequence[int], passed_ms: int) -> str:
+    return ",".join(str(max(0, left - passed_ms)) for left in _once(remaining_ms))
 
 
 def _once(values: Sequence[int]) -> Sequence[int]:

@@ -285,7 +285,8 @@ def _fail(members: Sequence[Member], error: MeshError) -> None:
 
 def _remaining_ms(members: Sequence[Member]) -> list[int]:
     now = time.monotonic()
-    left = [(max(0, int((member.deadline.at - now) * 1000)), member.rows) for member in members]
+    # The model drops the rows of those who have left since they were put together.
+    left = [(0 if each.done() else max(0, int((each.deadline.at - now) * 1000)), each.rows) for each in members]
     return list(chain.from_iterable(repeat(ms, rows) for ms, rows in left))
 
 

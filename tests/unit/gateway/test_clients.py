@@ -183,7 +183,7 @@ class ScriptedModel:
         self.answer = oip.ModelInferResponse()
 
     async def infer(self, request: oip.ModelInferRequest, timeout: float) -> oip.ModelInferResponse:
-        self.asked.append(request)
+        self.asked.append(oip.ModelInferRequest.FromString(request.SerializeToString()))
         self.timeouts.append(timeout)
         if self.failures:
             raise self.failures.pop(0)
@@ -222,6 +222,16 @@ async def test_inference_request(model: ScriptedModel) -> None:
     assert [b"x" * 16, b"w" * 48] == list(asked.raw_input_contents)
     assert "900,5" == asked.parameters["pm_rows"].string_param
     assert 4 < model.timeouts[0] <= 5
+
+
+async def test_another_attempt_tells_the_time_that_is_left_then(model: ScriptedModel) -> None:
+    """Not what was left at the first; a row has no less than nothing."""
+    model.failures.append(RemoteError(Code.UNAVAILABLE, Reason.OVERLOADED, "not now", retry_after_s=0.05))
+    await inferred(model)
+    first, second = (asked.parameters["pm_rows"].string_param.split(",") for asked in model.asked)
+    assert ["900", "5"] == first
+    assert 0 < int(second[0]) <= 850
+    assert "0" == second[1]
 
 
 async def test_inference(model: ScriptedModel) -> None:

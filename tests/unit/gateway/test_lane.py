@@ -126,6 +126,24 @@ async def test_each_row_has_the_time_of_its_request(lane: Lane, features: Memory
     assert early.deadline.at < features.deadlines[0].at < late.deadline.at, "the calls go by the longest time of all"
 
 
+async def test_rows_whose_caller_has_left_are_not_computed(
+    lane: Lane, features: MemoryFeatures, model: MemoryModel
+) -> None:
+    """Those who left while the features were fetched have no time for the model; their neighbours have all of theirs."""
+    first = await hold(features, lane)
+    stays, leaves = submitted(lane, asking("b"), asking("c", "d"))
+    await asyncio.sleep(0)
+    features.gate.set()
+    features.gate.clear()
+    await eventually(lambda: len(features.calls) == 2)
+    leaves.cancel()
+    await asyncio.sleep(0)
+    features.gate.set()
+    assert [[2.0], [3.0]] == await settled(first, stays)
+    kept, *left = model.remaining_ms[1]
+    assert (True, [0, 0]) == (kept > 0, left)
+
+
 async def test_a_request_without_stored_values_is_one_hop(features: MemoryFeatures, model: MemoryModel) -> None:
     """The feature service is not asked for nothing."""
     lane = Lane(ALONE, features, model, max_rows=8, max_queued_rows=10)
