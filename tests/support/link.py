@@ -2,6 +2,7 @@
 
 async with link("127.0.0.1", port) as made:
     made.weather = Weather(delay_s=0.05, loss=0.02)
+    made.answers = Weather(bytes_per_s=1000)     # what comes back, if that is another
     made.part()     # nothing passes, in either direction, and nobody is told
     made.join()     # what was held back arrives
 """
@@ -9,7 +10,6 @@ async with link("127.0.0.1", port) as made:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
 from collections.abc import AsyncIterator
@@ -49,11 +49,14 @@ class _Connection:
     near: asyncio.StreamWriter
     far: asyncio.StreamWriter | None = None
     forgotten: bool = False
+    serving: asyncio.Task[None] | None = None
 
     def reset(self) -> None:
         for writer in (self.near, self.far):
             if writer is not None:
                 writer.transport.abort()
+        if self.serving is not None:
+            self.serving.cancel()
 
 
 @dataclass
@@ -64,6 +67,7 @@ class Link:
     port: int
     seed: int = 0
     weather: Weather = CLEAR
+    answers: Weather | None = None
     _passing: asyncio.Event = field(default_factory=asyncio.Event)
     _connections: set[_Connection] = field(default_factory=set)
     _server: asyncio.Server | None = None
@@ -83,16 +87,15 @@ class Link:
         """Listen."""
         self._random = random.Random(self.seed)
         self._passing.set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
 
     async def close(self) -> None:
         """Listen no more, and end what is open."""
         assert self._server is not None
         self._server.close()
+        serving = [connection.serving for connection in self._connections if connection.serving is not None]
         self.reset()
-        self._passing.set()
-        while self._connections:  # noqa: ASYNC110 - their tasks end within a turn of the loop or two
-            await asyncio.sleep(0)
+        await asyncio.gather(*serving, return_exceptions=True)
 
     def part(self) -> None:
         """Let nothing pass, and tell nobody; who connects now hears nothing either."""
@@ -112,34 +115,44 @@ class Link:
         for connection in self._connections:
             connection.forgotten = True
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(writer)
         self._connections.add(connection)
+        connection.serving = asyncio.create_task(self._serve(connection, reader))
+
+    async def _serve(self, connection: _Connection, reader: asyncio.StreamReader) -> None:
         try:
-            with contextlib.suppress(OSError):
-                await self._passing.wait()
-                far_reader, connection.far = await asyncio.open_connection(self.host, self.port)
-                await asyncio.gather(
-                    self._pass_on(reader, connection.far, connection), self._pass_on(far_reader, writer, connection)
-                )
+            await self._passing.wait()
+            far_reader, connection.far = await asyncio.open_connection(self.host, self.port)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._pass_on(connection, reader, connection.far))
+                both.create_task(self._pass_on(connection, far_reader, connection.near, back=True))
+        except* OSError:
+            pass  # either end has reset it
         finally:
+            connection.serving = None
             connection.reset()
             self._connections.discard(connection)
 
     async def _pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: _Connection
+        self,
+        connection: _Connection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        back: bool = False,
     ) -> None:
         while piece := await reader.read(PIECE_BYTES):
-            if self.weather is not CLEAR:
-                await asyncio.sleep(self.weather.holds_s(len(piece), self._random))
+            weather = self.answers if back and self.answers is not None else self.weather
+            if weather is not CLEAR:
+                await asyncio.sleep(weather.holds_s(len(piece), self._random))
             await self._passing.wait()
             if not connection.forgotten:
                 writer.write(piece)
                 await writer.drain()
         await self._passing.wait()
-        if connection.forgotten:
-            return
-        writer.write_eof()
+        if not connection.forgotten:
+            writer.write_eof()
 
 
 @asynccontextmanager

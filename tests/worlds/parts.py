@@ -19,7 +19,7 @@ from tests.worlds.mesh import Addresses
 from tests.worlds.ports import port_row
 from tests.worlds.sandbox import eventually
 
-START_LIMIT_S = 60.0
+START_LIMIT_S = 120.0
 STOP_LIMIT_S = 20.0
 
 
@@ -84,11 +84,15 @@ class Part:
 
         await eventually(called, f"{self.directory.name} called")
 
+    def metrics(self) -> str:
+        """Return its metrics, as Prometheus reads them."""
+        return self._get("metrics")
+
     def _get(self, page: str) -> str:
         """Return what its HTTP port shows; nothing while it is not ready, or not there."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/{page}", timeout=5) as answer:
-                return str(answer.read())
+                return bytes(answer.read()).decode()
         except OSError:
             return ""
 

@@ -66,7 +66,7 @@ class Fleet:
     async def whole(self) -> None:
         """Let everything run, and nothing stand between."""
         for made in self.links.values():
-            made.weather = CLEAR
+            made.weather, made.answers = CLEAR, None
             made.join()
         if self.store.process is None:
             self.store.start()

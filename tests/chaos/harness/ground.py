@@ -15,6 +15,8 @@ from tests.worlds.mesh import connect
 from tests.worlds.resources import field, tensor, view
 from tests.worlds.sandbox import Sandbox
 
+DAY_MS = 86_400_000
+
 
 @dataclass(frozen=True)
 class Ground:
@@ -35,6 +37,7 @@ async def prepared(made: Fleet, runtimes: tuple[str, ...] = ("onnx",)) -> AsyncI
     async with connect(made.addresses) as mesh:
         own, ledger = Sandbox(mesh), Ledger()
         stored = view("rider", field("value", default=DEFAULT), entity="rider", keys={"rider_id": "STRING"})
+        stored.ttl_ms = DAY_MS
         await own.view(stored)
         await own.model("echo")
         await own.register("echo", "1.0.0", linear(1.0, width=1), {"x": ["rider:value"]}, runtimes=runtimes)

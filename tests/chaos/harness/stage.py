@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.chaos.harness.book import Book
 from tests.chaos.harness.fleet import Fleet
@@ -22,10 +22,19 @@ class Stage:
     book: Book
 
     async def trial(
-        self, fault: AbstractAsyncContextManager[object], demands: Demands | None = None, *, burst: float = 1
+        self,
+        fault: AbstractAsyncContextManager[object],
+        demands: Demands | None = None,
+        *,
+        fault_s: float | None = None,
+        burst: float = 1,
     ) -> Verdict:
-        """Let a fault last under load, `burst` times as much meanwhile; fail unless the verdict is as demanded."""
-        verdict = await tried(self.fleet, self.ground, fault, self.pace, burst=burst)
+        """Let a fault last under load, `burst` times as much meanwhile; fail unless the verdict is as demanded.
+
+        `fault_s` is for a fault that needs another time than others.
+        """
+        pace = self.pace if fault_s is None else replace(self.pace, fault_s=fault_s)
+        verdict = await tried(self.fleet, self.ground, fault, pace, burst=burst)
         self.book.enter(verdict)
         verdict.demand(demands)
         return verdict

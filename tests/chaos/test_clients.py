@@ -1,0 +1,24 @@
+"""Callers who behave badly, and callers of whom there are too many: what they do to others."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from tests.chaos.harness.clients import slow_readers, storm
+from tests.chaos.harness.stage import Stage
+from tests.chaos.harness.verdict import Demands
+
+
+async def test_connection_storm(stage: Stage) -> None:
+    """Hundreds of connections that come, say nothing or nonsense, and go, cost others no answer, and little memory."""
+    await stage.trial(storm(stage.fleet.gateways[0]), Demands(failures=0))
+
+
+async def test_slow_readers(stage: Stage) -> None:
+    """Callers who ask without reading the answers are made to wait, and cost others no answer, and little memory."""
+    await stage.trial(slow_readers(stage.fleet, stage.ground), Demands(failures=0))
+
+
+async def test_burst(stage: Stage) -> None:
+    """Ten times as many calls: those that cannot be answered are refused with a reason, and it is over when it is over."""
+    await stage.trial(nullcontext(), burst=10)
