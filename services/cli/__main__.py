@@ -26,6 +26,7 @@ COMMANDS = {
     "quality": "Show how good versions are, by what came true.",
     "registry": "Back up the registry, or restore it.",
     "release": "Put a version before callers step by step, and take it back.",
+    "restart": "Restart services one process at a time, while the others answer.",
     "shadow": "Show how the answers of a shadow compare.",
     "status": "Show every service, the versions loaded and what is broken.",
     "trace": "Show where the time of a request went.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
     from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceAsyncStub
 
+# What callers of several gateways are told to use: calls take turns, and go to none that says it is about to stop.
+SEVERAL = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
 # Requests beyond what a server takes must reach it, to be refused there.
 _OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0))
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the services listen, HOST:PORT."""
+    """Where the services listen, HOST:PORT; with commas between those of several replicas."""
 
     gateway: str
     features: str
@@ -59,7 +62,10 @@ async def connect(addresses: Addresses) -> AsyncIterator[Mesh]:
     async with AsyncExitStack() as stack:
 
         async def channel(address: str) -> grpc.aio.Channel:
-            return await stack.enter_async_context(grpc.aio.insecure_channel(address, options=_OPTIONS))
+            several = "," in address and not address.startswith("ipv4:")
+            target = f"ipv4:{address}" if several else address
+            options = (*_OPTIONS, ("grpc.service_config", SEVERAL)) if several else _OPTIONS
+            return await stack.enter_async_context(grpc.aio.insecure_channel(target, options=options))
 
         model, registry = await channel(addresses.model), await channel(addresses.registry)
         yield Mesh(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,15 +40,34 @@ class Traffic:
 
     async def call(self, caller: int) -> None:
         """Ask without an end."""
-        number = caller
-        while True:
-            number = (number + 1) % 10
-            request = self.own.request(self.endpoint, {"rider_id": [f"r{number}"]})
-            try:
-                self._take(number, await self.own.mesh.gateway.Predict(request, timeout=5))
-            except grpc.aio.AioRpcError as error:
-                self.failures.append(failure_of(error))
+        for number in itertools.count(caller):
+            if not await self.ask(number % 10):
                 await asyncio.sleep(BACKOFF_S)
+
+    async def ask(self, number: int) -> bool:
+        """Ask for one rider, and return whether there was an answer."""
+        request = self.own.request(self.endpoint, {"rider_id": [f"r{number}"]})
+        try:
+            self._take(number, await self.own.mesh.gateway.Predict(request, timeout=5))
+        except grpc.aio.AioRpcError as error:
+            self.failures.append(failure_of(error))
+            return False
+        return True
+
+    async def offer(self, rate: float) -> None:
+        """Ask so many times a second without an end, whether there are answers or not."""
+        under_way: set[asyncio.Task[bool]] = set()
+        start = time.monotonic()
+        try:
+            for number in itertools.count():
+                # What is late is made up for.
+                await asyncio.sleep(max(0.0, start + number / rate - time.monotonic()))
+                task = asyncio.create_task(self.ask(number % 10))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+        finally:
+            # Whoever leaves hears of his last calls: they count, too.
+            await asyncio.gather(*under_way)
 
     def _take(self, number: int, answer: gateway_pb.PredictResponse) -> None:
         version = answer.provenance.version

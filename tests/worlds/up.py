@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from services.cli.supervision.ports import COUNT
+from services.cli.supervision.ports import count
 from services.cli.triton.choice import TritonMode
 from tests.worlds.mesh import Addresses
 from tests.worlds.ports import port_row
@@ -48,10 +49,17 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def up(
-    directory: Path, *arguments: str, env: Mapping[str, str] | None = None, triton: TritonMode = "off"
+    directory: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    triton: TritonMode = "off",
+    replicas: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[Up]:
     """Run `predictmesh up` on free ports for the time of the context; what it logs is in `directory`/log."""
-    line = command("up", "--data", str(directory / "data"), "--port-base", str(port_row(COUNT)), "--triton", triton)
+    base = port_row(count(max(replicas.values(), default=1)))
+    line = command("up", "--data", str(directory / "data"), "--port-base", str(base), "--triton", triton)
+    if replicas:
+        line += ["--replicas", ",".join(f"{service}={number}" for service, number in replicas.items())]
     with (directory / "log").open("w") as log:
         process = subprocess.Popen(
             [*line, *arguments], stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **(env or {})}

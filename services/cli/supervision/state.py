@@ -1,4 +1,4 @@
-"""What a running `up` leaves in its data directory: a lock, and the readiness line."""
+"""What a running `up` leaves in its data directory: a lock, and the readiness line. Who restarts its processes locks, too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def owned(data: Path) -> Iterator[None]:
     except OSError as error:
         raise Mistake(f"cannot use {data} for data: {error.strerror}") from error
     with lock:
-        _take(lock.fileno(), data)
+        _take(
+            lock.fileno(),
+            f"another `predictmesh up` (pid %s) runs on {data} (stop it, or give another --data and --port-base)",
+        )
         # Left by an `up` that was killed.
         (data / "up.json").unlink(missing_ok=True)
         try:
@@ -31,15 +34,21 @@ def owned(data: Path) -> Iterator[None]:
             (data / "up.json").unlink(missing_ok=True)
 
 
-def _take(lock: int, data: Path) -> None:
+@contextmanager
+def restarting(data: Path) -> Iterator[None]:
+    """Be the only one who restarts processes of the `up` on `data`. Mistake if somebody else does."""
+    with (data / "restart.lock").open("a+") as lock:
+        _take(lock.fileno(), f"another `predictmesh restart` (pid %s) is at work on {data} (wait until it is done)")
+        yield
+
+
+def _take(lock: int, refusal: str) -> None:
+    """Take a lock, and leave our pid in it. Mistake with `refusal`, which gets the pid of the holder, if it is taken."""
     # The kernel drops the lock with its holder, however that ends.
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(lock, 32, 0).decode() or "unknown"
-        raise Mistake(
-            f"another `predictmesh up` (pid {holder}) runs on {data} (stop it, or give another --data and --port-base)"
-        ) from None
+        raise Mistake(refusal % (os.pread(lock, 32, 0).decode() or "unknown")) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
 
