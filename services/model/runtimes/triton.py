@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,16 +23,13 @@ from services.model.runtimes.onnx import check_onnx
 from services.model.runtimes.triton_config import ENSEMBLE, FORMATS, Instances, model_config, server_names, steps_of
 from services.model.runtimes.triton_control import SERVER, TritonControl
 from services.model.runtimes.triton_deployment import Deployment, to_the_end
+from services.model.runtimes.triton_leaving import MOST_S, Leaving
 from services.model.runtimes.triton_repository import TritonRepository, is_ours, triton_name
 from services.model.versions import Placement, Signature
 from services.model.warmup import blank_rows
 
 logger = logging.getLogger(__name__)
 
-# Triton 2.51 may abort (an assertion of its gRPC) when a call is cancelled, or its deadline passes, just as it is answered.
-# A call that nobody waits for any more is therefore left to end by itself for so many seconds: what is being computed
-# cannot be stopped anyway. Only a Triton that hangs is given up.
-_LET_END_S = 5.0
 # The next batch is there when one is done; more would wait in Triton's queue, where it goes on waiting when its call is
 # given up.
 _AHEAD = 1
@@ -61,6 +59,7 @@ class TritonModel(RemoteModel):
         self._deployment = deployment
         self._release = release
         self._calls: set[asyncio.Task[dict[str, Array]]] = set()
+        self._leaving = Leaving()
         self._given_up = 0
         deployment.answers = self._answers
 
@@ -70,15 +69,16 @@ class TritonModel(RemoteModel):
         return 0 if self._given_up else _AHEAD
 
     async def infer(self, inputs: Mapping[str, Array], timeout_s: float) -> dict[str, Array]:
-        """Send one batch and read its outputs, which are read-only; a batch that is given up ends by itself."""
-        call = asyncio.create_task(super().infer(inputs, timeout_s + _LET_END_S))
+        """Send one batch and read its outputs, which are read-only; one that is given up as it ends may end by itself."""
+        started = time.monotonic()
+        call = asyncio.create_task(self._send(inputs, timeout_s + MOST_S, started))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.shield(call)
         except (TimeoutError, asyncio.CancelledError) as error:
-            self._give_up(call)
+            self._give_up(call, started)
             if isinstance(error, asyncio.CancelledError):
                 raise
             raise DeadlineExceeded(f"{SERVER} did not answer in time") from error
@@ -90,22 +90,35 @@ class TritonModel(RemoteModel):
     async def close(self) -> None:
         """Unload it if no other version shares its content."""
         if self._calls:
-            await asyncio.wait(self._calls, timeout=_LET_END_S)
+            await asyncio.wait(self._calls, timeout=MOST_S)
         await self._release()
 
-    def _give_up(self, call: asyncio.Task[dict[str, Array]]) -> None:
+    async def _send(self, inputs: Mapping[str, Array], timeout_s: float, started: float) -> dict[str, Array]:
+        outputs = await super().infer(inputs, timeout_s)
+        self._leaving.answered(time.monotonic() - started)
+        return outputs
+
+    def _give_up(self, call: asyncio.Task[dict[str, Array]], started: float) -> None:
         if call.done():
             return
         self._given_up += 1
-        end = asyncio.get_running_loop().call_later(_LET_END_S, call.cancel)
-        call.add_done_callback(lambda _: end.cancel())
-        call.add_done_callback(self._ended)
+        loop = asyncio.get_running_loop()
+        end = loop.call_later(self._leaving.let_end_s(time.monotonic() - started), call.cancel)
 
-    def _ended(self, call: asyncio.Task[dict[str, Array]]) -> None:
+        def ended(call: asyncio.Task[dict[str, Array]]) -> None:
+            end.cancel()
+            if call.cancelled():
+                # What is being computed goes on being computed.
+                loop.call_later(self._leaving.computed_in_s(time.monotonic() - started), self._computed)
+            else:
+                # Looked at, so that it is not reported as lost: nobody waits for it.
+                call.exception()
+                self._computed()
+
+        call.add_done_callback(ended)
+
+    def _computed(self) -> None:
         self._given_up -= 1
-        if not call.cancelled():
-            # Looked at, so that it is not reported as lost: nobody waits for it.
-            call.exception()
 
     async def _answers(self) -> bool:
         row = blank_rows(self._signature, 1)

@@ -20,6 +20,7 @@ from tests.support.golden import golden_set
 from tests.support.model_process import ModelProcess, model_process, ones, states
 from tests.support.onnx_models import OnnxModel, linear
 from tests.support.triton import TritonServer
+from tests.support.triton_backends import holding
 from tests.support.waiting import eventually
 
 READY = {"m@1.0.0": runtime_pb2.RUNTIME_STATE_READY}
@@ -129,3 +130,19 @@ async def test_a_corrupt_version_fails_alone(process: ModelProcess) -> None:
     assert "does not load the model" in next(each.message for each in reported if each.version == "2.0.0")
     async with client.InferenceServerClient(process.address) as asking:
         assert 16 == (await asking.infer("m", [ones(1)])).as_numpy("y")[0, 0]
+
+
+async def test_a_caller_who_leaves_takes_his_batch_along(process: ModelProcess, tmp_path: Path) -> None:
+    """Down to the backend in Triton, which is told that nobody waits for what it computes."""
+    made = holding(tmp_path / "file")
+    process.upload(made)
+    process.publish(replace(made.version(), artifacts=(Artifact("triton", made.sha256, "python"),)))
+    await process.settled(lambda reported: states(reported) == READY)
+    twos = client.InferInput("x", [1, 16], "FP32")
+    twos.set_data_from_numpy(np.full((1, 16), 2, np.float32))
+    async with client.InferenceServerClient(process.address) as asking:
+        call = asyncio.create_task(asking.infer("m", [twos], client_timeout=60))
+        await eventually((tmp_path / "file.entered").exists)
+        call.cancel()
+        # Before its time is over, or anything else ends it.
+        await eventually((tmp_path / "file.cancelled").exists, within_s=5)
