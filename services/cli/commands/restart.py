@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from services.cli import durations
-from services.cli.options import data_option, timeout_option
-from services.cli.output import note
+from services.cli.options import data_option, json_option, timeout_option
+from services.cli.output import note, print_json
 from services.cli.restarting.members import Fleet, Member
 from services.cli.restarting.rolling import Limits, Restarted, Rolling
 from services.cli.supervision.state import restarting
@@ -25,8 +25,9 @@ _WITHOUT = {
 @click.command()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @timeout_option("60s", " So long may a process take to end, and as long to be ready again.")
+@json_option
 @data_option
-def command(services: Sequence[str], timeout_s: float, data: Path) -> None:
+def command(services: Sequence[str], timeout_s: float, as_json: bool, data: Path) -> None:
     """Restart services of the running `up`, all by default, one process at a time.
 
     Each finishes what it has taken, and the next one's turn comes when it is ready and its callers have found it again.
@@ -39,12 +40,21 @@ def command(services: Sequence[str], timeout_s: float, data: Path) -> None:
         for member in members:
             if member.alone:
                 note(f"{member.name} is one process: {_without(member)}")
-        for restarted in Rolling(fleet, Limits(ready_s=timeout_s)).run(members):
+        done = Rolling(fleet, Limits(ready_s=timeout_s)).run(members)
+        if as_json:
+            print_json([_plain(restarted) for restarted in done])
+            return
+        for restarted in done:
             click.echo(_told(restarted))
 
 
 def _without(member: Member) -> str:
     return _WITHOUT["gateway" if member.name == "monolith" else member.service]
+
+
+def _plain(restarted: Restarted) -> dict[str, object]:
+    connections = {"before": restarted.before, "now": restarted.now}
+    return {"name": restarted.member.name, "seconds": round(restarted.seconds, 3), "connections": connections}
 
 
 def _told(restarted: Restarted) -> str:
