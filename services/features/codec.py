@@ -101,6 +101,7 @@ class Decoded:
 
     `absent` and `nulls` [rows, fields] are None where there is nothing to say. `texts` has the BYTES fields of each row
     if they were asked for. `faults` are the rows that could not be decoded, with the cause; they count as absent.
+    `unreached` [rows] are those that the store did not answer for: absent then says that nothing is known of them.
     """
 
     table: Table
@@ -108,6 +109,7 @@ class Decoded:
     nulls: Bools | None = None
     texts: list[list[Texts | None] | None] | None = None
     faults: list[tuple[int, str]] = field(default_factory=list)
+    unreached: Bools | None = None
 
 
 class ViewCodec:

@@ -50,6 +50,8 @@ def encode_values(values: FeatureValues) -> pb.GetFeaturesResponse:
         response.statuses.add(row=row, view=view, state=state)
     for row, tensor, source in values.missing:
         response.missing.add(row=row, tensor=tensor, source=source)
+    for view, rows in values.unreached:
+        response.unreached.add(view=view, rows=rows)
     return response
 
 

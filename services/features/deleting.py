@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from services.features.columns import Column, key_values
 from services.features.errors import RowsOutOfRange, UnknownEntity, UnknownKeyColumn
 from services.features.keys import column_at_fault, encoder, rows_of
-from services.features.stores import OnlineStore
+from services.features.stores import WritableStore
 from services.features.views import Catalog
 from services.mesh.errors import MeshError
 
@@ -15,7 +15,7 @@ from services.mesh.errors import MeshError
 class Deleting:
     """Deletes feature values. `catalog` gives the views in use."""
 
-    def __init__(self, store: OnlineStore, catalog: Callable[[], Catalog]) -> None:
+    def __init__(self, store: WritableStore, catalog: Callable[[], Catalog]) -> None:
         self._store = store
         self._catalog = catalog
 

@@ -12,7 +12,7 @@ from services.features.codec import Values, ViewCodec
 from services.features.columns import Column, field_values, key_values
 from services.features.errors import LengthMismatch, RowsOutOfRange, UnknownField, UnknownKeyColumn, UnknownView
 from services.features.keys import KeyEncoder, column_at_fault, encode_valid, encoder, rows_of
-from services.features.stores import OnlineStore
+from services.features.stores import WritableStore
 from services.features.views import Catalog, View
 from services.mesh.errors import InvalidArgument, MeshError, MissingField
 from services.mesh.telemetry import names
@@ -64,7 +64,7 @@ class _Writer:
 class Ingest:
     """Writes feature values. `catalog` gives the views in use."""
 
-    def __init__(self, store: OnlineStore, catalog: Callable[[], Catalog], *, max_rows: int) -> None:
+    def __init__(self, store: WritableStore, catalog: Callable[[], Catalog], *, max_rows: int) -> None:
         self._store = store
         self._catalog = catalog
         self._max_rows = max_rows

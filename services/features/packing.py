@@ -31,6 +31,7 @@ class Origin(enum.IntEnum):
     STORE = 1
     DEFAULT = 2
     NULL = 3
+    MEMORY = 4
 
 
 @dataclass
@@ -38,7 +39,7 @@ class FeatureValues:
     """The values of a batch, as GetFeaturesResponse has them.
 
     `statuses` are (row, view, state) of what is not fresh, `missing` (row, tensor, source) of elements without a value
-    whose type has no null.
+    whose type has no null. `unreached` are (view, rows) that the store did not answer for; no rows stand for all.
     """
 
     tensors: list[bytes]
@@ -46,6 +47,7 @@ class FeatureValues:
     statuses: list[tuple[int, int, int]] = field(default_factory=list)
     missing: list[tuple[int, int, int]] = field(default_factory=list)
     origins: list[bytes] = field(default_factory=list)
+    unreached: list[tuple[int, list[int]]] = field(default_factory=list)
 
 
 def pack(plan: CompiledPlan, blocks: Sequence[Decoded], as_of_us: Int64s, *, want_origins: bool) -> FeatureValues:
@@ -57,7 +59,7 @@ def pack(plan: CompiledPlan, blocks: Sequence[Decoded], as_of_us: Int64s, *, wan
     for index, (view, block) in enumerate(zip(plan.views, blocks, strict=True)):
         np.subtract(as_of_us, block.table["time"], out=ages[:, index])
         packer.place(view, block)
-        if block.absent is not None or block.nulls is not None:
+        if block.absent is not None or block.nulls is not None or block.unreached is not None:
             plain = False
             if block.absent is not None:
                 ages[block.absent, index] = NO_AGE_US
@@ -77,9 +79,16 @@ def _pack_exceptions(
 ) -> None:
     """Replace what is absent, too old or null, and list it."""
     states = _states(plan, ages)
+    for index, (view, block) in enumerate(zip(plan.views, blocks, strict=True)):
+        if block.unreached is not None:
+            values.unreached.append((index, [] if block.unreached.all() else np.flatnonzero(block.unreached).tolist()))
+            packer.mark_remembered(view, block.unreached)
+            if plan.stale_states[index] == FeatureState.STALE_REJECTED:
+                # What is not known may be of any age.
+                states[block.unreached & (ages[:, index] == NO_AGE_US), index] = FeatureState.STALE_REJECTED
     at_rows, at_views = np.nonzero(states)
     values.statuses = list(zip(at_rows.tolist(), at_views.tolist(), states[at_rows, at_views].tolist(), strict=True))
-    replaced = (states == FeatureState.ABSENT) | (states == FeatureState.STALE_DEFAULTED)
+    replaced = (ages == NO_AGE_US) | (states == FeatureState.STALE_DEFAULTED)
     packer.place_ages(ages, replaced)
     for index, (view, block) in enumerate(zip(plan.views, blocks, strict=True)):
         whole = replaced[:, index]
@@ -127,6 +136,12 @@ class _Packer:
             for row, texts in enumerate(block.texts):
                 if texts is not None and (value := texts[place]) is not None:
                     cells[row][part.start : part.stop] = value
+
+    def mark_remembered(self, view: CompiledView, mask: Bools) -> None:
+        """Note that what is known of a view in the rows of `mask` is what was read last."""
+        if self._origins:
+            for part in (*view.fields, *view.ages):
+                self._origins[part.tensor][mask, part.source] = Origin.MEMORY
 
     def place_ages(self, ages: Int64s, replaced: Bools | None = None) -> None:
         """Put the ages where they belong, in seconds; NaN where the value was replaced."""

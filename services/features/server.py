@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from predictmesh.features.v1.features_service_pb2_grpc import add_FeatureServiceServicer_to_server
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.features.convert import decode_catalog
+from services.features.degrading import DegradingStore
 from services.features.deleting import Deleting
 from services.features.ingest import Ingest
+from services.features.last_read import LastRead
 from services.features.plans import Plans
 from services.features.servicer import FeatureServicer
 from services.features.serving import Serving
@@ -22,16 +24,23 @@ from services.mesh.lifecycle import Service
 from services.mesh.methods import Servicer
 from services.mesh.objects import Objects
 from services.mesh.snapshots import SnapshotReader
+from services.mesh.telemetry import names
 
 if TYPE_CHECKING:
     from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+
+MIB = 1024 * 1024
 
 
 @asynccontextmanager
 async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None = None) -> AsyncIterator[Service]:
     """Open the store and the watch of the registry; `registry` is given where it runs in the same process."""
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_store(settings.redis_url.get_secret_value(), _options(settings)))
+        opened = await stack.enter_async_context(open_store(settings.redis_url.get_secret_value(), _options(settings)))
+        memory = LastRead(settings.last_read_mib * MIB)
+        names.FEATURE_LAST_READ_BYTES.set_function(lambda: memory.size_bytes)
+        store = DegradingStore(opened, memory)
+        stack.push_async_callback(store.stop)
         if registry is None:
             registry = await stack.enter_async_context(open_stub(settings.registry, RegistryServiceStub))
         snapshots = await stack.enter_async_context(
@@ -58,7 +67,10 @@ async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None
             return {
                 "snapshot_revision": current.revision if current else None,
                 "registry_reachable": snapshots.reachable,
-                "store": store.kind,
+                "store": opened.kind,
+                "store_away": store.away,
+                "last_read_rows": len(memory),
+                "last_read_bytes": memory.size_bytes,
                 "durability": settings.durability.value,
                 "views": len(current.feature_views) if current else 0,
                 "plans": len(plans),

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from services.features.codec import Decoded
+from services.features.codec import Decoded, event_time_us
 from services.features.columns import Column, key_values
-from services.features.compilation import CompiledEntity, CompiledPlan
+from services.features.compilation import CompiledEntity, CompiledPlan, CompiledView
+from services.features.degrading import DegradingStore, Stored
 from services.features.errors import KeyTooLong, LengthMismatch, MissingKey, RowsOutOfRange
 from services.features.keys import column_at_fault, rows_of
 from services.features.packing import FeatureValues, pack
 from services.features.plan import Plan
 from services.features.plans import Plans
-from services.features.stores import OnlineStore
 from services.features.views import FeatureState
 from services.mesh.errors import InvalidArgument, MissingField
 from services.mesh.telemetry import names
@@ -47,14 +48,14 @@ class _Keys:
 class Serving:
     """Reads feature values by plan."""
 
-    def __init__(self, store: OnlineStore, plans: Plans, *, max_rows: int) -> None:
+    def __init__(self, store: DegradingStore, plans: Plans, *, max_rows: int) -> None:
         self._store = store
         self._plans = plans
         self._max_rows = max_rows
         self._reported: set[tuple[str, str]] = set()
 
     async def read(self, query: Query) -> FeatureValues:
-        """Return the values of a batch. Raises UnknownPlan, ViewNotKnownYet, StoreUnavailable, or what is wrong."""
+        """Return the values of a batch. Raises UnknownPlan, ViewNotKnownYet, or what is wrong."""
         plan = self._plans.get(query.plan_id, query.plan)
         groups = self._keys(plan, query)
         keys = [
@@ -63,7 +64,7 @@ class Serving:
             for view in entity.views
             for prefix in group.prefixes
         ]
-        stored = await self._store.get_many(keys) if keys else []
+        stored = await self._store.read(keys) if keys else Stored([])
         blocks = self._decode(plan, groups, stored)
         values = pack(plan, blocks, query.as_of_us, want_origins=query.want_origins)
         _count(plan, values)
@@ -94,7 +95,7 @@ class Serving:
         if as_of_us.min() <= 0:
             raise InvalidArgument("as_of_us is not a time after the epoch", field="as_of_us")
 
-    def _decode(self, plan: CompiledPlan, groups: Sequence[_Keys], stored: list[bytes | None]) -> list[Decoded]:
+    def _decode(self, plan: CompiledPlan, groups: Sequence[_Keys], stored: Stored) -> list[Decoded]:
         """Cut what the store answered into views and decode each."""
         blocks: list[Decoded] = [Decoded(np.zeros(0, np.void))] * len(plan.views)
         at = 0
@@ -102,8 +103,14 @@ class Serving:
             count = len(group.prefixes)
             for index in entity.views:
                 view = plan.views[index]
-                block = view.codec.decode(stored[at : at + count], view.dtype, texts=bool(view.texts))
+                rows = stored.rows[at : at + count]
+                unreached = None if stored.unreached is None else stored.unreached[at : at + count]
                 at += count
+                if unreached is not None:
+                    rows = _without_expired(view, rows, unreached.tolist())
+                block = view.codec.decode(rows, view.dtype, texts=bool(view.texts))
+                if unreached is not None and unreached.any():
+                    block.unreached = unreached
                 if block.faults:
                     self._report(view.view.name, block)
                 blocks[index] = block if group.place is None else _spread(block, group.place)
@@ -146,6 +153,17 @@ def _raise_with_path(entity: CompiledEntity, rows: Sequence[Hashable], columns: 
             raise type(error)(error.message, field=f"{column.path}.{column.filled}[{index}]") from None
 
 
+def _without_expired(view: CompiledView, rows: list[bytes | None], unreached: list[bool]) -> list[bytes | None]:
+    """Return the rows without those that the store would not hold any more, had they been written when they came true."""
+    if not view.view.ttl_ms:
+        return rows
+    oldest_us = time.time_ns() // 1000 - view.view.ttl_ms * 1000
+    return [
+        None if remembered and row is not None and (event_time_us(row) or 0) < oldest_us else row
+        for row, remembered in zip(rows, unreached, strict=True)
+    ]
+
+
 def _spread(block: Decoded, place: npt.NDArray[np.intp]) -> Decoded:
     """Give each row of the batch the decoded row of its key."""
     texts = block.texts
@@ -154,10 +172,14 @@ def _spread(block: Decoded, place: npt.NDArray[np.intp]) -> Decoded:
         None if block.absent is None else block.absent[place],
         None if block.nulls is None else block.nulls[place],
         None if texts is None else [texts[index] for index in place.tolist()],
+        unreached=None if block.unreached is None else block.unreached[place],
     )
 
 
 def _count(plan: CompiledPlan, values: FeatureValues) -> None:
     names.FEATURE_VALUES_READ.inc(len(values.ages_us) // 8)
+    for view, rows in values.unreached:
+        count = len(rows) or len(values.ages_us) // (8 * len(plan.views))
+        names.FEATURE_VALUES_UNREACHED.labels(plan.views[view].view.name).inc(count)
     for _, view, state in values.statuses:
         names.FEATURE_VALUES_NOT_FRESH.labels(plan.views[view].view.name, FeatureState(state).name.lower()).inc()

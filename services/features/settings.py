@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, SecretStr, field_serializer
 
 from services.features.stores import Durability
 from services.mesh.settings import ServiceSettings
+from services.mesh.target import Target
 
 _PASSWORD = re.compile(r"(://[^/?#:]*:)[^/?#]*@")
 _PASSWORD_IN_QUERY = re.compile(r"(password=)[^&]*")
@@ -26,7 +27,7 @@ class Settings(ServiceSettings):
     """Port for /metrics, /healthz, /readyz and /statusz. 0 takes a free one."""
     data_dir: Path = Path(".predictmesh/features")
     """Directory of the last snapshot."""
-    registry: str = "127.0.0.1:50054"
+    registry: Target = "127.0.0.1:50054"
     """Target of the registry."""
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379")
     """The store: redis://, rediss:// (?ssl_ca_certs=FILE), unix://PATH, redis+cluster:// (found out by itself too),
@@ -39,6 +40,8 @@ class Settings(ServiceSettings):
     """How long to wait for the store when starting."""
     store_connections: PositiveInt = 64
     """Connections to each server of the store at most."""
+    last_read_mib: int = Field(64, ge=0)
+    """Memory for the rows last read, which are served while the store does not answer, in MiB. 0: defaults are."""
     max_read_rows: PositiveInt = 4096
     """Rows of one GetFeatures call at most; the gateway sends several requests together."""
     max_write_rows: PositiveInt = 10_000

@@ -34,7 +34,7 @@ def from_time_remaining(seconds: float | None) -> Deadline | None:
 
 
 # What stays of the time that is left for the answer itself, when what it is waited for does not come: a share, within bounds.
-_ANSWER, _LEAST_ANSWER_S, _MOST_ANSWER_S = 0.1, 0.003, 0.02
+_ANSWER, _LEAST_ANSWER_S, _MOST_ANSWER_S = 0.1, 0.003, 0.1
 
 
 def giving_up_in_s(left_s: float) -> float:

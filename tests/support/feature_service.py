@@ -76,7 +76,7 @@ class RunningFeatures:
 
 @asynccontextmanager
 async def feature_service(
-    directory: Path, redis_url: str, *views: FeatureView, over_wire: bool
+    directory: Path, redis_url: str, *views: FeatureView, over_wire: bool, store_timeout_ms: int = 2000
 ) -> AsyncIterator[RunningFeatures]:
     """Run a feature service over `redis_url` that knows `views`; without any it has no snapshot yet."""
     made = Settings(
@@ -85,6 +85,7 @@ async def feature_service(
         data_dir=directory / "features",
         objects=f"file://{directory / 'objects'}",
         redis_url=SecretStr(redis_url),
+        store_timeout_ms=store_timeout_ms,
         grace_s=5,
     )
     registry = PublishingRegistry()  # type: ignore[abstract]  # the rest is not called

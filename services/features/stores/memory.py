@@ -41,6 +41,13 @@ class MemoryStore:
     async def ping(self) -> None:
         """Answer."""
 
+    def part_of(self, key: bytes) -> str:  # noqa: ARG002 - there is one
+        """Name the only part."""
+        return self.kind
+
+    async def probe(self, key: bytes) -> None:
+        """Answer."""
+
     def _get(self, key: bytes) -> bytes | None:
         row, expires = self._rows.get(key, (None, _FOREVER))
         if row is not None and expires <= self._clock():

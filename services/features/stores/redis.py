@@ -57,6 +57,14 @@ class RedisStore:
         async with answering(self._timeout_s):
             await self._client.ping()
 
+    def part_of(self, key: bytes) -> str:  # noqa: ARG002 - there is one
+        """Name the only part."""
+        return self.kind
+
+    async def probe(self, key: bytes) -> None:
+        """Return if the server answers a read."""
+        await self.get_many([key])
+
     async def _put(self, keys: Sequence[bytes], rows: Sequence[bytes], ttl_ms: int) -> bytes:
         chunks = [
             (

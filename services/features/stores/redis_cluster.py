@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, NoScriptError
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, SlotNotCoveredError
 
 from services.features.stores import Durability
 from services.features.stores.redis import Command, answering
 from services.features.stores.writing import ROWS_PER_SCRIPT, SCRIPT, SCRIPT_SHA, check_confirmed, confirmation, flags
 from services.mesh.errors import StoreUnavailable
+
+# For a probe's read, so that time is left to ask the other nodes.
+PROBE_S = 0.5
 
 # Rows of one command, by their place in the batch.
 Places = list[int]
@@ -71,6 +75,27 @@ class RedisClusterStore:
         """Return if every primary answers."""
         async with answering(self._timeout_s):
             await self._client.ping(target_nodes=RedisCluster.PRIMARIES)
+
+    def part_of(self, key: bytes) -> str:
+        """Name the primary of the key's slot; "" while nobody is known to hold it."""
+        try:
+            return self._node(key_slot(key)).name
+        except SlotNotCoveredError:
+            return ""
+
+    async def probe(self, key: bytes) -> None:
+        """Return if the primary of the key's slot answers a read; if not, ask the others who is that now.
+
+        The client itself would close its connections to all of them first, under the reads of those that are well.
+        """
+        name = self.part_of(key)
+        try:
+            async with answering(min(self._timeout_s, PROBE_S)):
+                await self._node(key_slot(key)).execute_command("MGET", key)
+        except StoreUnavailable:
+            with contextlib.suppress(RedisError, OSError):
+                await self._client.nodes_manager.initialize(last_failed_node_name=name)
+            raise
 
     async def _write(self, arguments: Mapping[int, Command]) -> dict[int, Any]:
         try:

@@ -97,6 +97,15 @@ FEATURE_VALUES_READ = Counter("predictmesh_feature_values_read", "Rows of featur
 FEATURE_VALUES_NOT_FRESH = Counter(
     "predictmesh_feature_values_not_fresh", "Rows of feature views read that were not fresh.", ("view", "state")
 )
+FEATURE_VALUES_UNREACHED = Counter(
+    "predictmesh_feature_values_unreached",
+    "Rows of feature views that the store did not answer for: memory or defaults did, or nothing.",
+    ("view",),
+)
+FEATURE_LAST_READ_BYTES = Gauge(
+    "predictmesh_feature_last_read_bytes",
+    "Memory that rows take which are remembered for when the store is away, about.",
+)
 FEATURE_CORRUPT_ROWS = Counter(
     "predictmesh_feature_corrupt_rows", "Stored rows that cannot be decoded.", ("view", "cause")
 )

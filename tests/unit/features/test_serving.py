@@ -12,8 +12,10 @@ from predictmesh.features.v1 import features_service_pb2 as pb
 from predictmesh.registry.v1.feature_view_pb2 import FeatureView, StalePolicy
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.features.convert import decode_batch, decode_catalog, decode_query, encode_values
+from services.features.degrading import DegradingStore
 from services.features.errors import UnknownPlan, ViewNotKnownYet
 from services.features.ingest import Ingest
+from services.features.last_read import LastRead
 from services.features.plans import Plans
 from services.features.serving import Serving
 from services.features.stores.memory import MemoryStore
@@ -32,7 +34,7 @@ class Features:
         self.plans = Plans(3)
         self.use(*views)
         self.ingest = Ingest(self.store, lambda: self.plans.catalog, max_rows=100)
-        self.serving = Serving(self.store, self.plans, max_rows=8)
+        self.serving = Serving(DegradingStore(self.store, LastRead(0)), self.plans, max_rows=8)
 
     def use(self, *views: FeatureView) -> None:
         self.plans.use(decode_catalog(snapshot(*views)))
