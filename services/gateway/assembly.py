@@ -11,7 +11,7 @@ import numpy as np
 from services.gateway.errors import MissingFeature, StaleFeature
 from services.gateway.prediction import FeatureRows, FeatureState
 from services.gateway.target import DType, Source, SourceKind, Target
-from services.mesh.errors import MeshError
+from services.mesh.errors import MeshError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -128,8 +128,15 @@ def _stale(target: Target, member: Member, start: int, features: FeatureRows) ->
             continue
         if not brings_view(target, member, view, own):
             name = target.views[view]
-            error = StaleFeature(f"the value of view {name!r} is older than the view allows", view=name)
-            yield own, target.readers(name), error
+            yield own, target.readers(name), _rejected(name, unreached=row in features.unreached.get(view, ()))
+
+
+def _rejected(view: str, *, unreached: bool) -> MeshError:
+    if unreached:
+        return StoreUnavailable(
+            f"the feature store does not answer, and no value of {view!r} is known that is new enough"
+        )
+    return StaleFeature(f"the value of view {view!r} is older than the view allows", view=view)
 
 
 def _missing(target: Target, member: Member, start: int, features: FeatureRows) -> Iterator[InputError]:
@@ -140,7 +147,12 @@ def _missing(target: Target, member: Member, start: int, features: FeatureRows) 
         index = next(place for place, feed in enumerate(target.inputs) if feed.plan_index == tensor)
         feed = target.inputs[index]
         source = feed.sources[element]
-        if not _brings(member, index, source, own):
+        if _brings(member, index, source, own):
+            continue
+        if source.view and row in features.unreached.get(target.views.index(source.view), ()):
+            message = f"the feature store does not answer, and {source.name} has neither a known value nor a default"
+            yield own, (index,), StoreUnavailable(message)
+        else:
             message = f"{source.name} has no value and no default, and {feed.dtype.name} has no null"
             yield own, (index,), MissingFeature(message, source=source.name)
 

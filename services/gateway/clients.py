@@ -83,7 +83,7 @@ class FeatureClient:
             self._bringing_plan[target.plan_id] = PLAN_CALLS
             request.plan.CopyFrom(target.plan)
             response, effort = await self._call(request, deadline)
-        return _feature_rows(response, effort)
+        return _feature_rows(response, effort, len(keys[0]))
 
     def _brings_plan(self, plan_id: bytes) -> bool:
         """Say whether the next call brings the plan, and count it."""
@@ -110,7 +110,7 @@ class FeatureClient:
         return await self.hop.call(attempt, deadline)
 
 
-def _feature_rows(response: features_pb.GetFeaturesResponse, effort: Effort) -> FeatureRows:
+def _feature_rows(response: features_pb.GetFeaturesResponse, effort: Effort, rows: int) -> FeatureRows:
     return FeatureRows(
         tensors=list(response.tensors),
         ages_us=memoryview(response.ages_us).cast("q"),
@@ -118,6 +118,7 @@ def _feature_rows(response: features_pb.GetFeaturesResponse, effort: Effort) -> 
         missing=[(element.row, element.tensor, element.source) for element in response.missing],
         origins=list(response.origins),
         effort=effort,
+        unreached={each.view: frozenset(each.rows) or range(rows) for each in response.unreached},
     )
 
 

@@ -14,10 +14,10 @@ from predictmesh.gateway.v1 import provenance_pb2
 from predictmesh.registry.v1 import model_pb2
 from predictmesh.types.v1 import data_type_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from services.gateway.prediction import NOT_STORED, FeatureState, LadderStep, NodeStep, Outcome, Prediction
+from services.gateway.prediction import NOT_STORED, Explanation, FeatureState, LadderStep, NodeStep, Outcome, Prediction
 from services.gateway.request import Column, PredictCall
 from services.gateway.routing import RouteReason
-from services.gateway.target import DType, Input, Source, SourceKind
+from services.gateway.target import DType, Input, Source, SourceKind, Target
 from services.mesh.deadline import Deadline
 from services.mesh.errors import InvalidArgument
 from services.mesh.resilience.effort import NO_EFFORT
@@ -248,6 +248,7 @@ def _input_value(
 _ORIGINS = bytearray([gateway_pb.VALUE_ORIGIN_NULL] * 256)
 _ORIGINS[ElementOrigin.ELEMENT_ORIGIN_STORE] = gateway_pb.VALUE_ORIGIN_STORE
 _ORIGINS[ElementOrigin.ELEMENT_ORIGIN_DEFAULT] = gateway_pb.VALUE_ORIGIN_DEFAULT_ABSENT
+_ORIGINS[ElementOrigin.ELEMENT_ORIGIN_MEMORY] = gateway_pb.VALUE_ORIGIN_MEMORY
 
 
 def origins_of(prediction: Prediction, index: int, place: int) -> bytes:
@@ -263,17 +264,26 @@ def origins_of(prediction: Prediction, index: int, place: int) -> bytes:
         origins = bytearray([gateway_pb.VALUE_ORIGIN_NULL] * prediction.rows)
     else:
         origins = bytearray(explanation.origins[feed.plan_index][place :: len(feed.sources)].translate(_ORIGINS))
-    for row, view, state in explanation.statuses:
-        if (
-            state is FeatureState.STALE_DEFAULTED
-            and target.views[view] == source.view
-            and origins[row] == gateway_pb.VALUE_ORIGIN_DEFAULT_ABSENT
-        ):
-            origins[row] = gateway_pb.VALUE_ORIGIN_DEFAULT_STALE
+    _tell_defaults(origins, explanation, source.view, target)
     for at, offset, row in explanation.from_request:
         if (at, offset) == (index, source.offset):
             origins[row] = gateway_pb.VALUE_ORIGIN_REQUEST
     return bytes(origins)
+
+
+def _tell_defaults(origins: bytearray, explanation: Explanation, name: str, target: Target) -> None:
+    """Say of the defaults among the values of the view `name` why they were taken, unless it is that nothing is stored."""
+    reasons = {
+        (row, view): gateway_pb.VALUE_ORIGIN_DEFAULT_UNREACHABLE
+        for view, rows in explanation.unreached.items()
+        for row in rows
+    }
+    for row, view, state in explanation.statuses:
+        if state is FeatureState.STALE_DEFAULTED:
+            reasons[row, view] = gateway_pb.VALUE_ORIGIN_DEFAULT_STALE
+    for (row, view), reason in reasons.items():
+        if target.views[view] == name and origins[row] == gateway_pb.VALUE_ORIGIN_DEFAULT_ABSENT:
+            origins[row] = reason
 
 
 def _source(source: Source) -> model_pb2.Source:

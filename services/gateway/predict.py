@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 from prometheus_client import Histogram
 
@@ -168,15 +169,31 @@ def _note_degraded(call: PredictCall, outcome: Outcome, start: float) -> None:
         names.DEGRADATIONS.labels(call.endpoint, degradation.reason.name).inc()
     if outcome.row_errors:
         names.ROW_ERRORS.labels(call.endpoint).inc(len(outcome.row_errors))
-    if outcome.degradations or outcome.row_errors:
-        _record_unsampled(call.endpoint, start, {"degraded": True})
+    running = calls.current()
+    if running is not None and (outcome.degradations or outcome.row_errors):
+        told = [f"{degradation.reason.name} {degradation.subject}" for degradation in outcome.degradations]
+        attributes: dict[str, AttributeValue] = {"degraded": True, "degradations": told}
+        if running.sampled:
+            _record("degraded", running, SpanKind.INTERNAL, call.endpoint, start, attributes)
+        else:
+            _record("predict", running, SpanKind.SERVER, call.endpoint, start, attributes)
 
 
 def _record_unsampled(endpoint: str, start: float, attributes: dict[str, AttributeValue]) -> None:
     """Leave one span of a request that was not sampled but that somebody will ask about."""
     running = calls.current()
-    if running is None or running.sampled:
-        return
+    if running is not None and not running.sampled:
+        _record("predict", running, SpanKind.SERVER, endpoint, start, attributes)
+
+
+def _record(
+    name: str,
+    running: calls.CallContext,
+    kind: SpanKind,
+    endpoint: str,
+    start: float,
+    attributes: dict[str, AttributeValue],
+) -> None:
     end_ns = time.time_ns()
     start_ns = end_ns - int((time.perf_counter() - start) * 1e9)
-    record_span("predict", running, start_ns=start_ns, end_ns=end_ns, attributes={"endpoint": endpoint, **attributes})
+    record_span(name, running, kind, start_ns=start_ns, end_ns=end_ns, attributes={"endpoint": endpoint, **attributes})

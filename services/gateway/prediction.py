@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from services.mesh.resilience.effort import NO_EFFORT, Effort
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -63,7 +63,8 @@ class FeatureRows:
 
     `tensors` in the plan's order, packed; `ages_us` row-major [rows, views], NOT_STORED where nothing is stored;
     `statuses` (row, view index, state) of what is not fresh; `missing` (row, tensor, source) of elements without a value;
-    `origins` if asked for, a byte for each element of each tensor.
+    `origins` if asked for, a byte for each element of each tensor; `unreached` the rows, by view index, that the store did
+    not answer for, whose values were remembered or are defaults.
     """
 
     tensors: list[bytes]
@@ -72,6 +73,7 @@ class FeatureRows:
     missing: list[tuple[int, int, int]]
     origins: list[bytes]
     effort: Effort = NO_EFFORT
+    unreached: Mapping[int, Collection[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class Explanation:
     origins: list[bytes]
     statuses: list[tuple[int, int, FeatureState]]
     from_request: set[tuple[int, int, int]]
+    unreached: Mapping[int, Collection[int]] = field(default_factory=dict)
 
 
 class NodeState(Enum):

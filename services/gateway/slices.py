@@ -55,7 +55,7 @@ def outcome_of(
     ages: list[int] = []
     if features is not None:
         ages = features.ages_us[start * views : (start + member.rows) * views].tolist()
-        if features.statuses:
+        if features.statuses or features.unreached:
             degradations = degradations_of(target, member, start, features)
     if member.overrides or (features is not None and (features.statuses or features.missing)):
         errors = row_errors(target, member, start, features)
@@ -115,7 +115,9 @@ def explanation_of(
         for row in range(member.rows)
         if override.present is None or override.present[row]
     }
-    return Explanation(arrays, own.origins if own else [], own.statuses if own else [], from_request)
+    if own is None:
+        return Explanation(arrays, [], [], from_request)
+    return Explanation(arrays, own.origins, own.statuses, from_request, own.unreached)
 
 
 def sliced(target: Target, features: FeatureRows, start: int, rows: int) -> FeatureRows:
@@ -135,6 +137,9 @@ def sliced(target: Target, features: FeatureRows, start: int, rows: int) -> Feat
         [(row - start, view, state) for row, view, state in features.statuses if start <= row < end],
         [(row - start, tensor, source) for row, tensor, source in features.missing if start <= row < end],
         origins,
+        unreached={
+            view: {row - start for row in among if start <= row < end} for view, among in features.unreached.items()
+        },
     )
 
 
@@ -162,13 +167,22 @@ _DEGRADATIONS = {
 
 
 def degradations_of(target: Target, member: Member, start: int, features: FeatureRows) -> list[Degradation]:
-    """Return what was not fresh of the member's features."""
-    found: dict[tuple[int, FeatureState], list[int]] = {}
+    """Return what was not fresh of the member's features, or not from the store; rows that fail for it say so themselves."""
+    found: dict[tuple[int, DegradationReason], list[int]] = {}
+    rejected: set[tuple[int, int]] = set()
     for row, view, state in features.statuses:
         own = row - start
-        if 0 <= own < member.rows and state in _DEGRADATIONS and not brings_view(target, member, view, own):
-            found.setdefault((view, state), []).append(own)
+        if not 0 <= own < member.rows or brings_view(target, member, view, own):
+            continue
+        if state is FeatureState.STALE_REJECTED:
+            rejected.add((own, view))
+        elif state is not FeatureState.ABSENT or row not in features.unreached.get(view, ()):
+            found.setdefault((view, _DEGRADATIONS[state]), []).append(own)
+    for view, among in features.unreached.items():
+        for own in range(member.rows):
+            if own + start in among and (own, view) not in rejected and not brings_view(target, member, view, own):
+                found.setdefault((view, DegradationReason.STORE_UNREACHABLE), []).append(own)
     return [
-        Degradation(_DEGRADATIONS[state], target.views[view], [] if len(rows) == member.rows else rows)
-        for (view, state), rows in found.items()
+        Degradation(reason, target.views[view], [] if len(rows) == member.rows else rows)
+        for (view, reason), rows in found.items()
     ]

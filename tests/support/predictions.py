@@ -168,11 +168,15 @@ def member(
 
 @dataclass
 class StoredRow:
-    """What is stored under a key: values by view:field, age and state by view. What is not said is a fresh zero."""
+    """What is stored under a key: values by view:field, age and state by view. What is not said is a fresh zero.
+
+    Of views that are `unreached` it is what the service remembers.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     ages_us: dict[str, int] = field(default_factory=dict)
     states: dict[str, FeatureState] = field(default_factory=dict)
+    unreached: frozenset[str] = frozenset()
 
 
 class MemoryFeatures:
@@ -226,8 +230,18 @@ def feature_rows(target: Target, rows: Sequence[StoredRow], *, want_origins: boo
         if name in row.states
     ]
     origins = [bytes(_origin(source, row) for row in rows for source in feed.sources) for feed in planned]
+    unreached = {
+        index: {number for number, row in enumerate(rows) if name in row.unreached}
+        for index, name in enumerate(target.views)
+        if any(name in row.unreached for row in rows)
+    }
     return FeatureRows(
-        tensors, memoryview(np.array(ages, np.int64).tobytes()).cast("q"), statuses, missing, origins * want_origins
+        tensors,
+        memoryview(np.array(ages, np.int64).tobytes()).cast("q"),
+        statuses,
+        missing,
+        origins * want_origins,
+        unreached=unreached,
     )
 
 
@@ -259,7 +273,9 @@ def _origin(source: Any, row: StoredRow) -> int:
         return 0
     if row.values.get(source.name, 0) is None:
         return 3
-    return 2 if row.states.get(source.view) in {FeatureState.ABSENT, FeatureState.STALE_DEFAULTED} else 1
+    if row.states.get(source.view) in {FeatureState.ABSENT, FeatureState.STALE_DEFAULTED}:
+        return 2
+    return 4 if source.view in row.unreached else 1
 
 
 class MemoryModel:

@@ -32,7 +32,9 @@ def outcome_at(graph_batch: GraphBatch, member: Member, start: int, errors: Mapp
         outputs.append(blanked(own, spec.dtype, errors) if errors else own)
     features, views = batch.features, len(target.views)
     ages = [] if features is None else features.ages_us[start * views : end * views].tolist()
-    degradations = degradations_of(target, member, start, features) if features and features.statuses else []
+    degradations: list[Degradation] = []
+    if features is not None and (features.statuses or features.unreached):
+        degradations = degradations_of(target, member, start, features)
     computed = [row for row in range(member.rows) if row not in errors]
     steps = _steps(graph_batch, start, computed, member.rows)
     degradations += [

@@ -8,7 +8,7 @@ import itertools
 import grpc
 import pytest
 
-from tests.worlds.failures import Failure, failure, failure_of
+from tests.worlds.failures import Failure, failure_of
 from tests.worlds.parts import Part, Parts
 from tests.worlds.resources import values
 from tests.worlds.sandbox import Sandbox, eventually
@@ -102,8 +102,6 @@ async def test_the_store_keeps_what_it_acknowledged(own: Sandbox, whole: Parts) 
     whole.store.kill()
     refused = await writing
     assert ("UNAVAILABLE", "STORE_UNAVAILABLE") == (refused.code, refused.reason)
-    found = await failure(own.predict("ride", {"rider_id": ["w1"]}))
-    assert ("UNAVAILABLE", "STORE_UNAVAILABLE") == (found.code, found.reason)
 
     whole.store.start()
     async with traffic(own, "ride") as calls:

@@ -148,6 +148,18 @@ async def test_stale_row_is_saved_by_all_of_its_values() -> None:
     assert [1] == list(reasons(AIM, member(AIM, keys, features=[HOUR, a, half]), [stale, stale]))
 
 
+async def test_what_the_store_did_not_answer_for_fails_by_it() -> None:
+    """A rejected or missing value is the store's fault then, unless the request brings it."""
+    rider = frozenset({"rider"})
+    rejected = StoredRow(states={"rider": FeatureState.STALE_REJECTED}, unreached=rider)
+    unknown = StoredRow({"rider:n": None}, {"rider": NOT_STORED}, {"rider": FeatureState.ABSENT}, rider)
+    keys = column("rider_id", "a", "b")
+    for row in (rejected, unknown):
+        assert {0: Reason.STORE_UNAVAILABLE} == reasons(AIM, member(AIM, keys, features=[HOUR]), [row, StoredRow()])
+    brings = member(AIM, keys, features=[HOUR, column("rider:a", 1.0, 2.0), column("rider:n", 1, 2)])
+    assert {} == reasons(AIM, brings, [rejected, unknown])
+
+
 async def test_the_age_of_a_stale_view_cannot_be_brought() -> None:
     """A model that takes the age takes something of the stale value, whatever the request brings."""
     stale = StoredRow(states={"rider": FeatureState.STALE_REJECTED})

@@ -117,6 +117,15 @@ async def test_answer(features: FeatureClient, service: ScriptedFeatures) -> Non
     assert ([(0, 0, 1)], [b"\x01\x00\x02\x00"]) == (rows.missing, rows.origins)
 
 
+async def test_rows_that_the_store_did_not_answer_for(features: FeatureClient, service: ScriptedFeatures) -> None:
+    """They come by view; a view without rows has all of them."""
+    service.answer = pb.GetFeaturesResponse(
+        ages_us=bytes(16), unreached=[pb.UnreachedRows(view=1), pb.UnreachedRows(view=0, rows=[1])]
+    )
+    rows = await got(features)
+    assert {0: [1], 1: [0, 1]} == {view: sorted(among) for view, among in rows.unreached.items()}
+
+
 def late_view() -> MeshError:
     """Return what a feature service says whose snapshot is older than the gateway's."""
     return RemoteError(Code.FAILED_PRECONDITION, Reason.UNKNOWN_VIEW, "no such view yet")

@@ -301,20 +301,22 @@ def explained(inputs: dict[str, list[str]], rows: list[StoredRow], *features: An
 
 
 def test_explanation_origins() -> None:
-    """Where each value came from: stored, brought, the default for what is absent or stale, or nowhere."""
+    """Where each value came from: stored, brought, remembered, the default for what is absent, stale or not known, or nowhere."""
     rows = [
         StoredRow({"rider:a": 4.0}, {"rider": 9_000}),
         StoredRow({"rider:a": 4.0}),
         StoredRow(ages_us={"rider": NOT_STORED}, states={"rider": FeatureState.ABSENT}),
         StoredRow(ages_us={"rider": 7_000}, states={"rider": FeatureState.STALE_DEFAULTED}),
         StoredRow({"rider:a": None}),
+        StoredRow({"rider:a": 5.0}, {"rider": 8_000}, unreached=frozenset({"rider"})),
+        StoredRow(ages_us={"rider": NOT_STORED}, states={"rider": FeatureState.ABSENT}, unreached=frozenset({"rider"})),
     ]
-    found = explained({"x:FP32": ["rider:a"]}, rows, column("rider:a", *[8.0] * 5, nulls=[0, 2, 3, 4]))
-    assert ["STORE", "REQUEST", "DEFAULT_ABSENT", "DEFAULT_STALE", "NULL"] == [
+    found = explained({"x:FP32": ["rider:a"]}, rows, column("rider:a", *[8.0] * 7, nulls=[0, 2, 3, 4, 5, 6]))
+    assert ["STORE", "REQUEST", "DEFAULT_ABSENT", "DEFAULT_STALE", "NULL", "MEMORY", "DEFAULT_UNREACHABLE"] == [
         pb.ValueOrigin.Name(each.origin).removeprefix("VALUE_ORIGIN_") for each in found
     ]
-    assert repr([4.0, 8.0, 0.0, 0.0, np.nan]) == repr([each.value.floats[0] for each in found])
-    assert [9, None, None, 7, 0] == [each.age_ms if each.HasField("age_ms") else None for each in found]
+    assert repr([4.0, 8.0, 0.0, 0.0, np.nan, 5.0, 0.0]) == repr([each.value.floats[0] for each in found])
+    assert [9, None, None, 7, 0, 8, None] == [each.age_ms if each.HasField("age_ms") else None for each in found]
 
 
 def test_explanation_names_every_source() -> None:

@@ -278,3 +278,22 @@ async def test_what_was_not_sampled_and_went_wrong_leaves_a_span(
     assert [Reason.MISSING_KEY, None] == [(span.attributes or {}).get("error.type") for span in left]
     assert {running.trace_id} == {f"{span.context.trace_id:032x}" for span in left if span.context}
     assert all(span.start_time < span.end_time for span in left if span.start_time and span.end_time)
+
+
+@pytest.mark.parametrize(("sampled", "name"), [(False, "predict"), (True, "degraded")])
+async def test_spans_tell_what_was_degraded(world: World, running: CallContext, *, sampled: bool, name: str) -> None:
+    """Each degradation is in the call's trace with its subject, and nothing is where there was none."""
+    exporter = InMemorySpanExporter()
+    tracing = Tracing("gateway", exporter=exporter, sample_ratio=0)
+    running.tracer, running.sampled = tracing.tracer, sampled
+    calls.use(running)
+    world.features.rows = {"a": StoredRow(), "b": StoredRow(unreached=frozenset({"rider"}))}
+    for rider in "ab":
+        await world.flow.run(call(column("rider_id", rider)))
+    tracing.close()
+    (left,) = [span for span in exporter.get_finished_spans() if span.name == name]
+    assert (True, ("STORE_UNREACHABLE rider",)) == tuple(
+        (left.attributes or {})[key] for key in ("degraded", "degradations")
+    )
+    assert left.context is not None
+    assert running.trace_id == f"{left.context.trace_id:032x}"

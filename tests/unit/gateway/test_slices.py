@@ -158,6 +158,26 @@ async def test_degradations() -> None:
     ] == told[2]
 
 
+RIDERS = frozenset({"rider"})
+
+
+async def test_rows_that_the_store_did_not_answer_for() -> None:
+    """They are told with their view, beside what else is not fresh; of what is not known nobody says that it is absent."""
+    known = StoredRow(unreached=RIDERS)
+    stale = StoredRow(states={"rider": FeatureState.STALE_SERVED}, unreached=RIDERS)
+    unknown = StoredRow(states={"rider": FeatureState.ABSENT}, unreached=RIDERS)
+    rejected = StoredRow(states={"rider": FeatureState.STALE_REJECTED}, unreached=RIDERS)
+    outcomes = answered(known, unknown, StoredRow(), stale, StoredRow(), rejected)
+    told = [[(found.reason, found.subject, found.rows) for found in outcome.degradations] for outcome in outcomes]
+    assert [(DegradationReason.STORE_UNREACHABLE, "rider", [])] == told[0]
+    assert [] == told[1]
+    assert [
+        (DegradationReason.FEATURE_STALE_SERVED, "rider", [0]),
+        (DegradationReason.STORE_UNREACHABLE, "rider", [0]),
+    ] == told[2]
+    assert {2: Reason.STORE_UNAVAILABLE} == {row: error.reason for row, error in outcomes[2].row_errors.items()}
+
+
 FAILED = RuntimeSource("onnx", DegradationReason.RUNTIME_FAILED, "triton")
 FULL = RuntimeSource("oip", DegradationReason.RUNTIME_SATURATED, "triton")
 
@@ -324,6 +344,7 @@ def test_slice_is_what_the_rows_alone_would_have_got(start: int, count: int) -> 
             {"rider:a": float(row), "rider:n": None, "rider:t": [b"%d" % row, b""]},
             {"rider": row, "city": row},
             {"city": FeatureState.AHEAD},
+            frozenset({"rider"} if row != 1 else {"city"}),
         )
         for row in range(3)
     ]
@@ -333,3 +354,4 @@ def test_slice_is_what_the_rows_alone_would_have_got(start: int, count: int) -> 
     assert alone.tensors == part.tensors
     assert alone.ages_us.tolist() == part.ages_us.tolist()
     assert (alone.statuses, sorted(alone.missing), alone.origins) == (part.statuses, sorted(part.missing), part.origins)
+    assert alone.unreached == {view: rows for view, rows in part.unreached.items() if rows}
