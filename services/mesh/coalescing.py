@@ -1,7 +1,8 @@
 """Natural batching: what arrives while a batch is under way leaves together as the next.
 
-Nobody waits when none is under way and the event loop is at rest, and no timer delays a batch for company. One batch under
-way measured best; one that has been out for longer than nearly all before it no longer holds the others back.
+Nobody waits when none is under way and the event loop is at rest, but a millisecond for a crowd that has just been answered
+(see `boarding`). One batch under way measured best; one that has been out for longer than nearly all before it no longer
+holds the others back.
 """
 
 from __future__ import annotations
@@ -14,16 +15,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
+from services.mesh.boarding import Door
 from services.mesh.errors import Overloaded
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 0.05
 # The timers of an event loop are no finer than a millisecond; uvloop fires those below at once.
 LEAST_PATIENCE_S = 0.002
-# A turn of the event loop that takes no longer has done nothing but look for work.
-IDLE_TURN_S = 30e-6
-# What a batch waits at most for the loop to come to rest.
-LONGEST_BOARDING_S = 4e-3
 # What a batch is taken to last before any has come back.
 START_S = 0.05
 # Half of what is known beyond that is forgotten in so much time without a batch.
@@ -63,6 +61,7 @@ class Coalescer(Generic[W]):
     ) -> None:
         self._run = run
         self._max_rows = max_rows
+        self._door = Door(max_rows=max_rows)
         self._max_queued_rows = max_queued_rows
         self._max_under_way = max_under_way
         self._queue: deque[W] = deque()
@@ -97,6 +96,7 @@ class Coalescer(Generic[W]):
             raise Overloaded(f"{self.queued_rows} rows are waiting; come back later", retry_after_s=RETRY_AFTER_S)
         self._queue.append(member)
         self.queued_rows += member.rows
+        self._door.ring()
         self._depart_if_due()
 
     def left(self, member: W) -> None:
@@ -133,7 +133,7 @@ class Coalescer(Generic[W]):
             # The batch that the first members come from is back after a turn; the next may bring some more.
             await asyncio.sleep(0)
             await self._behind.passed()
-        await self._board()
+        await self._door.board(lambda: self.queued_rows)
         batch = self._take()
         if not batch:
             return
@@ -147,18 +147,9 @@ class Coalescer(Generic[W]):
             await self._run(batch)
         finally:
             late.cancel()
+            self._door.returned(sum(member.rows for member in batch), self.queued_rows)
             self._observed = time.monotonic()
             self._durations.observe(self._observed - start)
-
-    async def _board(self) -> None:
-        """Let in who is at the door: as long as the loop has other work, a batch gains nothing by leaving at once."""
-        start = turn = time.monotonic()
-        while self.queued_rows < self._max_rows:
-            await asyncio.sleep(0)
-            now = time.monotonic()
-            if now - turn < IDLE_TURN_S or now - start > LONGEST_BOARDING_S:
-                return
-            turn = now
 
     def _take(self) -> list[W]:
         batch: list[W] = []

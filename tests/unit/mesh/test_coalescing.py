@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.mesh import coalescing
+from services.mesh import boarding, coalescing
 from services.mesh.coalescing import Coalescer, Quantile
 from services.mesh.errors import Code, Overloaded
 from tests.support.waiting import eventually
@@ -88,7 +88,7 @@ async def turns(count: int = 10) -> None:
 def loop_at_rest() -> Iterator[None]:
     """Take every turn of the loop for one at rest: how long one takes is the machine's affair."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coalescing, "IDLE_TURN_S", math.inf)
+        patch.setattr(boarding, "IDLE_TURN_S", math.inf)
         yield
 
 
@@ -163,8 +163,8 @@ async def test_nobody_waits_behind_what_is_empty() -> None:
 
 async def test_whoever_arrives_while_the_loop_is_busy_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as the loop has other work a batch stays, until it is full."""
-    monkeypatch.setattr(coalescing, "IDLE_TURN_S", 0)
-    monkeypatch.setattr(coalescing, "LONGEST_BOARDING_S", math.inf)
+    monkeypatch.setattr(boarding, "IDLE_TURN_S", 0)
+    monkeypatch.setattr(boarding, "LONGEST_BOARDING_S", math.inf)
     road = Road()
     batches = coalescer(road, max_rows=2)
     batches.submit(Member())
@@ -177,8 +177,8 @@ async def test_whoever_arrives_while_the_loop_is_busy_comes_along(monkeypatch: p
 
 async def test_a_busy_loop_holds_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that is not full leaves when it has stayed for the longest time."""
-    monkeypatch.setattr(coalescing, "IDLE_TURN_S", 0)
-    monkeypatch.setattr(coalescing, "LONGEST_BOARDING_S", 0)
+    monkeypatch.setattr(boarding, "IDLE_TURN_S", 0)
+    monkeypatch.setattr(boarding, "LONGEST_BOARDING_S", 0)
     road = Road()
     coalescer(road).submit(Member())
     assert [1] == [len(batch) for batch in await road.wait_for(1)]
