@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest, PredictResponse, RowError
-from predictmesh.gateway.v1.provenance_pb2 import Degradation, Provenance, RouteReason, ViewAge
+from predictmesh.gateway.v1.provenance_pb2 import Degradation, HopTime, Provenance, RouteReason, ViewAge
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.cli import durations
 from services.cli.labels import DEGRADATIONS, words
@@ -46,8 +46,18 @@ def row_value(tensor: Tensor, row: int, rows: int) -> object:
     return values[row] if width == 1 else values[row * width : (row + 1) * width]
 
 
+def _effort(hop: HopTime) -> str:
+    """Return what a hop took beyond one attempt, if it did."""
+    told = [
+        *([f"made again {hop.retries}x"] if hop.retries else []),
+        *(["asked of a second replica too"] if hop.hedged else []),
+        *([f"replicas left out: {hop.breakers_open}"] if hop.breakers_open else []),
+    ]
+    return f" ({', '.join(told)})" if told else ""
+
+
 def _provenance(made: Provenance) -> dict[str, object]:
-    hops = ", ".join(f"{hop.name} {durations.rounded(hop.duration_us)}" for hop in made.hops)
+    hops = ", ".join(f"{hop.name} {durations.rounded(hop.duration_us)}{_effort(hop)}" for hop in made.hops)
     ages = [f"{view.view} {durations.rounded(view.oldest_age_ms * 1_000)}" for view in made.views if _is_stored(view)]
     return {
         "model": _model(made),

@@ -42,10 +42,12 @@ def channel_options(max_message_bytes: int, *, only_serving: bool = False) -> li
         # Retries are ours, of mesh/resilience; but what a connection that just ends has not even sent goes over the next.
         ("grpc.enable_retries", 1),
         ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
-        ("grpc.keepalive_timeout_ms", 5_000),
-        ("grpc.initial_reconnect_backoff_ms", 100),
+        # Also the time that sent bytes may go without an acknowledgement: after a cut of the network, sending again waits
+        # for as long as the cut has lasted, which a new connection does not.
+        ("grpc.keepalive_timeout_ms", 3_000),
+        ("grpc.initial_reconnect_backoff_ms", 50),
         ("grpc.min_reconnect_backoff_ms", 2_000),  # the time that an attempt to connect is given
-        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 250),  # how late a replica that is back is noticed
         # Else a name whose replicas have all gone is not looked up again for 30 seconds.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         ("grpc.max_receive_message_length", max_message_bytes),

@@ -92,13 +92,26 @@ def _row(name: str, report: Report) -> list[object]:
     return [name, report["ready"], uptime, report.get("snapshot_revision"), report.get("address"), _detail(report)]
 
 
-_SHOWN = {"name", "pid", "ready", "reason", "uptime_s", "snapshot_revision", "address", "versions"}
+_SHOWN = {"name", "pid", "ready", "reason", "uptime_s", "snapshot_revision", "address", "versions", "breakers"}
 
 
 def _detail(report: Report) -> str:
     """Return why it is not ready, then whatever else the service tells."""
     told = [f"{name.replace('_', ' ')} {_text(value)}" for name, value in report.items() if name not in _SHOWN]
+    if "breakers" in report:
+        told.append(f"breakers {_breakers(report['breakers'])}")
     return "; ".join([*([report["reason"]] if report.get("reason") else []), *told])
+
+
+def _breakers(states: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the state of the circuit breakers, by hop and replica, that are not closed."""
+    told = [
+        f"{state} for {hop} at {replica}"
+        for hop, replicas in states.items()
+        for replica, state in replicas.items()
+        if state != "closed"
+    ]
+    return ", ".join(told) or "closed"
 
 
 def _text(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest, PredictResponse
-from predictmesh.gateway.v1.provenance_pb2 import Degradation, DegradationReason, Provenance, RouteReason
+from predictmesh.gateway.v1.provenance_pb2 import Degradation, DegradationReason, HopTime, Provenance, RouteReason
 from services.cli.answers import print_answer
 from services.cli.labels import DEGRADATIONS
 
@@ -41,3 +41,15 @@ def test_route_is_told(reason: str, release: int, told: str, capsys: pytest.Capt
     made.route_reason = RouteReason.Value(f"ROUTE_REASON_{reason}")
     print_answer(PredictRequest(), PredictResponse(provenance=made))
     assert told in capsys.readouterr().out
+
+
+def test_effort_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Which hop needed more than one call, and that replicas were not asked; nothing of a hop that needed one."""
+    hops = [
+        HopTime(name="features", duration_us=900),
+        HopTime(name="model", duration_us=2000, retries=1, hedged=True, breakers_open=2),
+    ]
+    print_answer(PredictRequest(), PredictResponse(provenance=Provenance(model="churn", version="1.0.0", hops=hops)))
+    printed = capsys.readouterr().out
+    assert "(made again 1x, asked of a second replica too, replicas left out: 2)" in printed
+    assert 1 == printed.count("made again")

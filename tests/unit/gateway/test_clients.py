@@ -27,6 +27,7 @@ from services.gateway.prediction import (
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, DeadlineExceeded, MeshError, Reason, RemoteError
 from services.mesh.replicas import only
+from services.mesh.resilience import Effort
 from tests.support.predictions import AS_OF_US, target, view
 
 KEYED = view("n", "v:FP32", carrier="STRING", flight="INT64")
@@ -167,7 +168,7 @@ async def test_unavailable_is_asked_again(features: FeatureClient, service: Scri
     service.plans[AIM.plan_id] = pb.FeaturePlan()
     down = [RemoteError(Code.UNAVAILABLE, Reason.STORE_UNAVAILABLE, "down") for _ in range(4)]
     service.failures += down[:1]
-    await got(features)
+    assert Effort(retries=1) == (await got(features)).effort
     assert 2 == len(service.asked)
     service.failures += down[1:]
     with pytest.raises(MeshError, match="down"):

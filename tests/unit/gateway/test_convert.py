@@ -36,6 +36,7 @@ from services.gateway.routing import Arm, Route, RouteReason
 from services.gateway.target import DType, Target
 from services.mesh.deadline import Deadline
 from services.mesh.errors import InvalidArgument
+from services.mesh.resilience import Effort
 from tests.support.predictions import (
     AS_OF_US,
     MemoryFeatures,
@@ -223,6 +224,16 @@ def test_provenance_of_a_release() -> None:
     made.route = Route(AIM, RouteReason.CANARY, Arm("m", 7, 0, "1.0.0"))
     provenance = encode_prediction(made).provenance
     assert (7, provenance_pb2.ROUTE_REASON_CANARY) == (provenance.release_id, provenance.route_reason)
+
+
+def test_effort_of_a_hop() -> None:
+    """What a hop took beyond one attempt stands beside its time; nothing does of the others."""
+    made = prediction(Outcome([np.zeros((1, 1), "<f4")], {}, [0, 0], [], "onnx", (("features", 2), ("model", 3))), 1)
+    made.outcome.efforts = {"model": Effort(retries=1, hedged=True, breakers_open=2)}
+    assert [
+        provenance_pb2.HopTime(name="features", duration_us=2),
+        provenance_pb2.HopTime(name="model", duration_us=3, retries=1, hedged=True, breakers_open=2),
+    ] == list(encode_prediction(made).provenance.hops)
 
 
 def test_provenance() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.gateway.lane import Lane
-from services.gateway.prediction import Outcome
+from services.gateway.prediction import FeatureRows, Outcome
 from services.gateway.request import Member
 from services.mesh.context import CallContext, new_span_id, new_trace_id
 from services.mesh.errors import (
@@ -22,6 +22,7 @@ from services.mesh.errors import (
     RemoteError,
     StoreUnavailable,
 )
+from services.mesh.resilience import Effort
 from tests.support.predictions import (
     AS_OF_US,
     POISON,
@@ -163,6 +164,25 @@ async def test_provenance_is_the_members(lane: Lane, features: MemoryFeatures) -
     assert outcomes[1].hops[1:] == outcomes[2].hops[1:]
     assert ["memory"] * 3 == [outcome.runtime for outcome in outcomes]
     assert dict(outcomes[0].hops)["queue"] < LIMIT_S * 1e6
+
+
+async def test_effort_of_a_hop_is_told_to_all_of_the_batch(
+    lane: Lane, features: MemoryFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the calls for it took beyond one attempt, and nothing of batches whose calls did not."""
+    get = features.get
+
+    async def laborious(*arguments: Any, **named: Any) -> FeatureRows:
+        rows = await get(*arguments, **named)
+        rows.effort = Effort(retries=2)
+        return rows
+
+    first = await hold(features, lane)
+    waited = submitted(lane, asking("b"), asking("c", "d"))
+    monkeypatch.setattr(features, "get", laborious)
+    features.gate.set()
+    assert (await first).efforts is None
+    assert [{"features": Effort(retries=2)}] * 2 == [(await task).efforts for task in waited]
 
 
 async def test_deadline_of_one(lane: Lane, features: MemoryFeatures) -> None:
