@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceStub
+from predictmesh.gateway.v1.prediction_service_pb2 import DESCRIPTOR
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import add_PredictionServiceServicer_to_server
 from predictmesh.registry.v1.quality_service_pb2_grpc import QualityServiceStub
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -28,6 +29,8 @@ from services.gateway.servicer import PredictionServicer
 from services.gateway.settings import Settings
 from services.gateway.shadowing import Shadowing
 from services.gateway.traffic import Traffic
+from services.mesh.admission.gate import Gate
+from services.mesh.admission.limit import AdaptiveLimit
 from services.mesh.channel import open_stub
 from services.mesh.connecting import open_connections
 from services.mesh.lifecycle import Service
@@ -100,11 +103,13 @@ async def build(
             Reporter(TrafficClient(peers.releases), traffic, agreements, interval_s=settings.report_interval_s)
         )
 
+        gate = Gate(AdaptiveLimit(settings.max_predictions))
         yield Service(
             name="gateway",
-            servicers=apis(flow, OutcomeFlow(quality_client, recorder.settle), settings),
+            servicers=apis(flow, OutcomeFlow(quality_client, recorder.settle), settings, gate),
             ready=lambda: "" if flow.ready else "no snapshot of the definitions yet",
             status=lambda: _status(reader, flow, last_answers, hops),
+            gates={_path(method): gate for method in ("Predict", "Explain")},
         )
 
 
@@ -133,9 +138,13 @@ def _status(
     }
 
 
-def apis(flow: PredictFlow, outcomes: OutcomeFlow, settings: Settings) -> list[Servicer]:
+def _path(method: str) -> str:
+    return f"/{DESCRIPTOR.services_by_name['PredictionService'].full_name}/{method}"
+
+
+def apis(flow: PredictFlow, outcomes: OutcomeFlow, settings: Settings, gate: Gate) -> list[Servicer]:
     """Return the API packages that the gateway serves, side by side on the same flows."""
-    v1 = PredictionServicer(flow, outcomes, max_stream_requests=settings.max_stream_requests)
+    v1 = PredictionServicer(flow, outcomes, gate, max_stream_requests=settings.max_stream_requests)
     return [Servicer(add_PredictionServiceServicer_to_server, v1)]
 
 

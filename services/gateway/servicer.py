@@ -13,6 +13,8 @@ from services.gateway.outcomes import OutcomeFlow
 from services.gateway.predict import PredictFlow
 from services.gateway.streams import answer_all
 from services.mesh import context as calls
+from services.mesh.admission.gate import Gate
+from services.mesh.admission.priority import priority_of
 from services.mesh.deadline import LONGEST_S, Deadline
 from services.mesh.errors import InvalidArgument, MeshError, MissingField
 from services.mesh.methods import ServerContext
@@ -20,11 +22,12 @@ from services.mesh.status import to_status
 
 
 class PredictionServicer(PredictionServiceServicer):
-    """Answers predictions by the flow, and takes what came true of them."""
+    """Answers predictions by the flow, and takes what came true of them. `gate` lets in the requests of streams."""
 
-    def __init__(self, flow: PredictFlow, outcomes: OutcomeFlow, *, max_stream_requests: int) -> None:
+    def __init__(self, flow: PredictFlow, outcomes: OutcomeFlow, gate: Gate, *, max_stream_requests: int) -> None:
         self._flow = flow
         self._outcomes = outcomes
+        self._gate = gate
         self._max_stream_requests = max_stream_requests
 
     async def Predict(self, request: gateway_pb.PredictRequest, context: ServerContext) -> gateway_pb.PredictResponse:
@@ -81,8 +84,9 @@ class PredictionServicer(PredictionServiceServicer):
         running = calls.current()
         assert running is not None
         try:
-            call = decode_predict(message.request, running.metadata, _deadline(message))
-            response = encode_prediction(await self._flow.run(call))
+            with self._gate.admit(priority_of(running.metadata)):
+                call = decode_predict(message.request, running.metadata, _deadline(message))
+                response = encode_prediction(await self._flow.run(call))
         except MeshError as error:
             return _failed(message, error)
         return gateway_pb.PredictStreamResponse(id=message.id, response=response)

@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 import uvloop
 
+from services.mesh.admission.gate import Gate
 from services.mesh.errors import InvalidArgument, MeshError
 from services.mesh.http import HttpPort
 from services.mesh.interceptors import server_chain
@@ -34,7 +35,7 @@ class Service:
     """A service, built and not yet served.
 
     `ready` answers "" or why it is not. `status` answers what `predictmesh status` shows of it. `drain` ends what would
-    not end by itself, streams above all, when the server is about to stop.
+    not end by itself, streams above all, when the server is about to stop. `gates` let calls in, by the paths of methods.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Service:
     ready: Callable[[], str]
     status: Callable[[], dict[str, object]]
     drain: Callable[[], None] = lambda: None
+    gates: Mapping[str, Gate] = field(default_factory=dict)
 
 
 T = TypeVar("T", bound=ServiceSettings)
@@ -93,7 +95,8 @@ async def serving(service: Service, settings: ServiceSettings) -> AsyncIterator[
     """Serve `service` over gRPC and HTTP for the time of the context, and drain it at the end."""
     tracing = open_tracing(service.name, endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
     server = MeshServer(settings)
-    server.add(service.servicers, server_chain(tracing, max_in_flight=settings.max_in_flight))
+    chain = server_chain(tracing, max_in_flight=settings.max_in_flight, gates=service.gates)
+    server.add(service.servicers, chain, service.gates)
     started = time.monotonic()
     draining = asyncio.Event()
 

@@ -50,6 +50,7 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
             ready=lambda: "; ".join(f"{service.name}: {why}" for service in services if (why := service.ready())),
             status=lambda: {"services": {service.name: service.status() for service in services}},
             drain=drain,
+            gates=gateway.gates,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +14,9 @@ from predictmesh.features.v1 import features_service_pb2 as features_pb
 from predictmesh.features.v1 import features_service_pb2_grpc as features_grpc
 from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
 from predictmesh.registry.v1 import registry_service_pb2_grpc as registry_grpc
+from services.mesh.admission.gate import Gate
 from services.mesh.channel import open_stub
-from services.mesh.interceptors import server_chain
+from services.mesh.interceptors import NO_GATES, server_chain
 from services.mesh.local import LocalStub
 from services.mesh.methods import Servicer
 from services.mesh.server import MeshServer
@@ -96,11 +97,17 @@ def untraced() -> Tracing:
 
 @asynccontextmanager
 async def server(
-    probe: Probe, *, tracing: Tracing | None = None, max_in_flight: int = 100, **settings: Any
+    probe: Probe,
+    *,
+    tracing: Tracing | None = None,
+    max_in_flight: int = 100,
+    gates: Mapping[str, Gate] = NO_GATES,
+    **settings: Any,
 ) -> AsyncIterator[MeshServer]:
     """Serve the probe on a free port for the time of the context."""
     serving = MeshServer(Settings(**settings))
-    serving.add(servicers(probe), server_chain(tracing or untraced(), max_in_flight=max_in_flight))
+    chain = server_chain(tracing or untraced(), max_in_flight=max_in_flight, gates=gates)
+    serving.add(servicers(probe), chain, gates)
     await serving.start()
     try:
         yield serving
@@ -120,17 +127,22 @@ async def remote(address: str, **options: Any) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def calling(
-    world: World, probe: Probe, *, tracing: Tracing | None = None, max_in_flight: int = 100
+    world: World,
+    probe: Probe,
+    *,
+    tracing: Tracing | None = None,
+    max_in_flight: int = 100,
+    gates: Mapping[str, Gate] = NO_GATES,
 ) -> AsyncIterator[Any]:
     """Yield a stub whose calls reach the probe through the whole chain, over real channels or in process."""
     if world != "local":
         async with (
-            server(probe, tracing=tracing, max_in_flight=max_in_flight) as serving,
+            server(probe, tracing=tracing, max_in_flight=max_in_flight, gates=gates) as serving,
             remote(serving.address, exchange=world == "exchange") as stub,
         ):
             yield stub
     else:
-        chain = server_chain(tracing or untraced(), max_in_flight=max_in_flight)
+        chain = server_chain(tracing or untraced(), max_in_flight=max_in_flight, gates=gates)
         both = SimpleNamespace()
         for servicer in servicers(probe):
             vars(both).update(vars(LocalStub(servicer, chain)))

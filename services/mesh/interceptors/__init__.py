@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from services.mesh.admission.gate import Gate
 from services.mesh.interceptors.admission import Admission
 from services.mesh.interceptors.context import Context
 from services.mesh.interceptors.deadlines import Deadlines
@@ -11,14 +15,17 @@ from services.mesh.methods import Interceptor
 from services.mesh.telemetry.tracing import Tracing
 
 __all__ = ["server_chain"]
+NO_GATES: Mapping[str, Gate] = MappingProxyType({})
 
 
-def server_chain(tracing: Tracing, *, max_in_flight: int) -> tuple[Interceptor, ...]:
-    """Return the chain of one service, outermost first."""
+def server_chain(
+    tracing: Tracing, *, max_in_flight: int, gates: Mapping[str, Gate] = NO_GATES
+) -> tuple[Interceptor, ...]:
+    """Return the chain of one service, outermost first. `gates` are by the paths of the methods that have one."""
     return (
         Context(),  # outermost: everything below logs the request id
         Telemetry(tracing),  # outside Errors and Admission, so that refusals are counted by code
         Errors(),  # outside the rest, so that their refusals carry a reason too
-        Admission(max_in_flight),  # refusing must stay cheap
+        Admission(max_in_flight, gates),  # refusing must stay cheap
         Deadlines(),  # innermost: the budget starts when the work does
     )

@@ -33,6 +33,13 @@ DEGRADATIONS = Counter(
 )
 HOP_DURATION = Histogram("predictmesh_hop_duration_seconds", "Time of a batch in one hop.", ("hop",), buckets=DURATIONS)
 BATCH_ROWS = Histogram("predictmesh_batch_rows", "Rows that travelled together.", ("hop",), buckets=ROWS)
+ADMISSION_LIMIT = Gauge(
+    "predictmesh_admission_limit", "Predict calls that may be under way at normal priority, as of now."
+)
+ADMISSION_IN_FLIGHT = Gauge("predictmesh_admission_in_flight", "Predict calls under way.")
+SHED = Counter(
+    "predictmesh_shed", "Predict calls refused for want of room, by the priority they came with.", ("priority",)
+)
 QUEUE_ROWS = Gauge("predictmesh_queue_rows", "Rows waiting for a batch to leave.", ("model", "model_version"))
 NODE_ROWS = Counter(
     "predictmesh_node_rows",

@@ -26,6 +26,8 @@ from services.gateway.server import apis
 from services.gateway.settings import Settings
 from services.gateway.traffic import Traffic
 from services.mesh import context as calls
+from services.mesh.admission.gate import Gate
+from services.mesh.admission.limit import AdaptiveLimit
 from services.mesh.lifecycle import Service, serving
 from services.mesh.methods import Servicer
 from tests.support.predictions import StoredRow, endpoint, release, snapshot, version, view
@@ -111,7 +113,7 @@ async def gateway(directory: Path, v2: tuple[Any, Any], traffic: Traffic) -> Asy
 
     settings = Settings(grpc_port=0, http_port=0, data_dir=directory, grace_s=1)
     second = Servicer(stubs.add_FlatServiceServicer_to_server, FlatServicer(world.flow, messages))
-    served = [*apis(world.flow, OutcomeFlow(MemoryQuality(), settle), settings), second]
+    served = [*apis(world.flow, OutcomeFlow(MemoryQuality(), settle), settings, Gate(AdaptiveLimit(100))), second]
     service = Service(name="gateway", servicers=served, ready=lambda: "", status=dict)
     async with serving(service, settings) as addresses, grpc.aio.insecure_channel(addresses.grpc) as channel:
         yield channel

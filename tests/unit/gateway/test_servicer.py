@@ -18,6 +18,9 @@ from predictmesh.gateway.v1.prediction_service_pb2_grpc import add_PredictionSer
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.gateway.outcomes import Outcome, OutcomeFlow
 from services.gateway.servicer import PredictionServicer
+from services.mesh.admission.gate import Gate
+from services.mesh.admission.limit import AdaptiveLimit
+from services.mesh.admission.priority import PRIORITY, Priority
 from services.mesh.errors import Code, DeadlineExceeded, MeshError, NotReady, Reason
 from services.mesh.interceptors import server_chain
 from services.mesh.local import LocalStub
@@ -49,11 +52,12 @@ def outcome_flow(quality: MemoryQuality) -> OutcomeFlow:
     return OutcomeFlow(quality, settle)
 
 
-def stub_of(world: World, limit: int = 4, outcomes: OutcomeFlow | None = None) -> Any:
+def stub_of(world: World, limit: int = 4, outcomes: OutcomeFlow | None = None, gate: Gate | None = None) -> Any:
     """Return the gateway's methods in the chain of a server."""
+    gate = gate or Gate(AdaptiveLimit(100))
     servicer = Servicer(
         add_PredictionServiceServicer_to_server,
-        PredictionServicer(world.flow, outcomes or outcome_flow(MemoryQuality()), max_stream_requests=limit),
+        PredictionServicer(world.flow, outcomes or outcome_flow(MemoryQuality()), gate, max_stream_requests=limit),
     )
     return LocalStub(servicer, server_chain(open_tracing("gateway", endpoint="", sample_ratio=0), max_in_flight=9))
 
@@ -178,6 +182,33 @@ async def test_stream_answers_by_id(world: World) -> None:
         "": Reason.MISSING_FIELD,
         "negative": Reason.INVALID_ARGUMENT,
     } == {name: reason(answer.error) for name, answer in found.items() if answer.HasField("error")}
+
+
+@pytest.mark.parametrize(
+    ("priority", "reasons"),
+    [
+        ("low", {Reason.OVERLOADED}),
+        ("normal", {Reason.OVERLOADED}),
+        ("high", {None}),
+        ("some", {Reason.INVALID_ARGUMENT}),
+    ],
+)
+async def test_requests_of_a_stream_are_let_in_like_calls(
+    world: World, priority: str, reasons: set[str | None]
+) -> None:
+    """Each is refused by itself where there is no room at the priority of the stream, which goes on."""
+    gate = Gate(AdaptiveLimit(1))
+
+    async def requests() -> AsyncIterator[pb.PredictStreamRequest]:
+        for number in range(2):
+            yield pb.PredictStreamRequest(id=str(number), request=asking())
+
+    with gate.admit(Priority.NORMAL):
+        answers = stub_of(world, limit=1, gate=gate).PredictStream(requests(), metadata=[(PRIORITY, priority)])
+        found = [answer async for answer in answers]
+    assert ["0", "1"] == [answer.id for answer in found]
+    assert reasons == {reason(answer.error) if answer.HasField("error") else None for answer in found}
+    assert gate.in_flight == 0
 
 
 async def test_requests_of_a_stream_have_their_own_time(world: World) -> None:
