@@ -49,9 +49,11 @@ class FeatureClient:
     `hop` names its calls in the metrics; what fails for one client is nothing to another.
     """
 
-    def __init__(self, replicas: Sequence[Connection[FeatureServiceAsyncStub]], *, hop: str = "features") -> None:
+    def __init__(
+        self, replicas: Sequence[Connection[FeatureServiceAsyncStub]], *, hop: str = "features", hedged: bool = True
+    ) -> None:
         self._bringing_plan: dict[bytes, int] = {}
-        self.hop = Hop(hop, replicas)
+        self.hop = Hop(hop, replicas, hedged=hedged)
 
     async def get(
         self,
@@ -126,8 +128,8 @@ class ModelClient:
     """Infers over the Open Inference Protocol v2, with the remaining time of each row; `hop` as for a FeatureClient."""
 
     # tritonclient's stubs are not typed.
-    def __init__(self, replicas: Sequence[Connection[Any]], *, hop: str = "model") -> None:
-        self.hop = Hop(hop, replicas)
+    def __init__(self, replicas: Sequence[Connection[Any]], *, hop: str = "model", hedged: bool = True) -> None:
+        self.hop = Hop(hop, replicas, hedged=hedged)
 
     async def infer(
         self, target: Target, tensors: Sequence[bytes], remaining_ms: Sequence[int], deadline: Deadline

@@ -79,8 +79,9 @@ async def build(
         last_answers = LastAnswers(settings.max_last_answer_bytes)
         quality_client = QualityClient(peers.quality, max_message_bytes=settings.max_message_bytes)
         recorder = Recorder(quality_client.keep, max_waiting_rows=settings.max_waiting_prediction_rows)
-        shadow_features = FeatureClient(peers.features, hop="shadow_features")
-        shadow_model = ModelClient(peers.inference, hop="shadow_model")
+        # For an answer that nobody waits for no second replica is asked.
+        shadow_features = FeatureClient(peers.features, hop="shadow_features", hedged=False)
+        shadow_model = ModelClient(peers.inference, hop="shadow_model", hedged=False)
         shadowing = Shadowing(shadow_features, shadow_model, agreements, idle=lambda: flow.idle)
         clients = (feature_client, model_client, quality_client, shadow_features, shadow_model)
         hops = [client.hop for client in clients]

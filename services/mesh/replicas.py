@@ -1,12 +1,17 @@
-"""The replicas of a service, and which of them is called next: the less busy of two drawn at random."""
+"""The replicas of a service, and which of them is called next: of two drawn at random, the one that is sooner done."""
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from services.mesh.pace import Pace
+
 S = TypeVar("S")
+# By less than this their pace does not tell replicas apart: calls differ too.
+SLOWER = 2.0
 Probe: TypeAlias = Callable[[float], Awaitable[bool]]
 """Waits for so many seconds for a replica that is well to say so; returns whether it did."""
 
@@ -42,15 +47,16 @@ B = TypeVar("B", bound=Breaker)
 
 
 class Replica(Generic[S, B]):
-    """A replica as one hop sees it: `outstanding`, which the hop counts, are its calls under way there."""
+    """A replica as one hop sees it: `outstanding`, which the hop counts, are its calls under way there, `pace` their time."""
 
-    __slots__ = ("breaker", "connection", "outstanding", "stub")
+    __slots__ = ("breaker", "connection", "outstanding", "pace", "stub")
 
     def __init__(self, connection: Connection[S], breaker: B) -> None:
         self.connection = connection
         self.stub = connection.stub
         self.breaker = breaker
         self.outstanding = 0
+        self.pace = Pace()
 
     @property
     def address(self) -> str:
@@ -83,7 +89,7 @@ class Replicas(Generic[S, B]):
         admitting = [replica for replica in self._all if replica.breaker.lets_through()]
         connected = [replica for replica in admitting if replica.connection.reachable] or admitting
         candidates = [replica for replica in connected if replica not in avoiding] or connected
-        return _less_busy(candidates) if candidates else None
+        return _sooner(candidates) if candidates else None
 
     def retry_after_s(self) -> float:
         """Return the seconds until some replica may be called; 0 when one can be."""
@@ -95,8 +101,12 @@ def only(stub: S) -> tuple[Connection[S]]:
     return (Connection("", stub),)
 
 
-def _less_busy(replicas: Sequence[Replica[S, B]]) -> Replica[S, B]:
-    """Return the one with fewer calls under way of two at random: as good as the least busy of all, without a herd."""
+def _sooner(replicas: Sequence[Replica[S, B]]) -> Replica[S, B]:
+    """Return the better of two drawn at random, which spreads calls as well as the best of all would, without a herd.
+
+    It is the one with fewer calls under way, unless the other's pace makes up for that: one that is slow is spared also
+    where calls come one by one.
+    """
     count = len(replicas)
     if count == 1:
         return replicas[0]
@@ -104,4 +114,16 @@ def _less_busy(replicas: Sequence[Replica[S, B]]) -> Replica[S, B]:
     second = int(random.random() * (count - 1))  # noqa: S311
     second += second >= first
     one, other = replicas[first], replicas[second]
+    now = time.monotonic()
+    # What is not known any more is not taken for quicker than what is.
+    least_s = min(one.pace.known_s or other.pace.known_s, other.pace.known_s or one.pace.known_s)
+    one_s, other_s = _until_done_s(one, least_s, now), _until_done_s(other, least_s, now)
+    if one_s > SLOWER * other_s:
+        return other
+    if other_s > SLOWER * one_s:
+        return one
     return other if other.outstanding < one.outstanding else one
+
+
+def _until_done_s(replica: Replica[S, B], least_s: float, now: float) -> float:
+    return (replica.outstanding + 1) * max(least_s, replica.pace.seconds(now))

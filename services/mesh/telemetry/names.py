@@ -79,6 +79,8 @@ BREAKER_OPENED = Counter(
     "predictmesh_breaker_opened", "Times that the circuit breaker of a replica opened.", ("hop", "replica")
 )
 RETRIES = Counter("predictmesh_retries", "Calls made again.", ("hop",))
+HEDGES = Counter("predictmesh_hedges", "Calls also made of a second replica, since the first was slow.", ("hop",))
+HEDGES_WON = Counter("predictmesh_hedges_won", "Those of them that answered before the first did.", ("hop",))
 SNAPSHOT_REVISION = Gauge("predictmesh_snapshot_revision", "Revision of the definitions in use.", ("service",))
 REGISTRY_REACHABLE = Gauge("predictmesh_registry_reachable", "1 while the registry answers the watch.", ("service",))
 

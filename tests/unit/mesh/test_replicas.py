@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+
+import pytest
 
 from services.mesh.replicas import Connection, Replica, Replicas, only
 
@@ -67,6 +70,41 @@ def test_load_is_spread_evenly() -> None:
         replica.outstanding += 1
     assert 500 == sum(replica.outstanding for replica in five)
     assert max(replica.outstanding for replica in five) - min(replica.outstanding for replica in five) < 10
+
+
+def test_slow_replica_is_spared() -> None:
+    """One that takes much longer than another gets no call while the other is idle, and few while it is busy."""
+    replicas, (slow, quick) = several(2)
+    now = time.monotonic()
+    slow.pace.took(60.0, now)
+    quick.pace.took(1.0, now)
+    assert {quick} == chosen(replicas)
+    quick.outstanding = 20
+    assert {quick} == chosen(replicas)
+    quick.outstanding = 200
+    assert {slow} == chosen(replicas)
+
+
+def test_replicas_are_alike_whose_pace_differs_little() -> None:
+    """Calls differ, so that a small difference says nothing of a replica."""
+    replicas, (one, other) = several(2)
+    now = time.monotonic()
+    one.pace.took(1.9, now)
+    other.pace.took(1.0, now)
+    assert {one, other} == chosen(replicas)
+
+
+@pytest.mark.parametrize("ago_s", [None, 60.0], ids=["new", "slow a minute ago"])
+def test_replica_that_nothing_is_known_of_is_tried(ago_s: float | None) -> None:
+    """It is taken to be as quick as the others, and no quicker: if it hangs, few calls hang with it."""
+    replicas, (unknown, known) = several(2)
+    now = time.monotonic()
+    known.pace.took(1.0, now)
+    if ago_s is not None:
+        unknown.pace.took(100.0, now - ago_s)
+    assert {unknown, known} == chosen(replicas)
+    unknown.outstanding = 1
+    assert {known} == chosen(replicas)
 
 
 def test_replica_that_fails_is_left_out() -> None:
