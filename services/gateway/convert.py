@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from predictmesh.features.v1.features_service_pb2 import ElementOrigin
 from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
-from predictmesh.gateway.v1 import provenance_pb2
 from predictmesh.registry.v1 import model_pb2
 from predictmesh.types.v1 import data_type_pb2
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from services.gateway.prediction import NOT_STORED, Explanation, FeatureState, LadderStep, NodeStep, Outcome, Prediction
+from services.gateway.convert_provenance import complete, frame_of
+from services.gateway.prediction import NOT_STORED, Explanation, FeatureState, Prediction
 from services.gateway.request import Column, PredictCall
-from services.gateway.routing import RouteReason
 from services.gateway.target import DType, Input, Source, SourceKind, Target
 from services.mesh.deadline import Deadline
 from services.mesh.errors import InvalidArgument
-from services.mesh.resilience.effort import NO_EFFORT
 from services.mesh.status import to_status
-from services.mesh.timestamps import timestamp_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +72,8 @@ def microseconds_of(time_of: Timestamp, field: str) -> int:
 def _column(tensor: Tensor, path: str, index: int) -> Column:
     fields = tensor.ListFields()
     # The common case: a name and values.
-    if len(fields) == 2 and fields[1][0].name in VALUE_FIELDS:
-        return Column(tensor.name, fields[1][0].name, list(fields[1][1]))
+    if len(fields) == 2 and (kind := fields[1][0].name) in VALUE_FIELDS:
+        return Column(tensor.name, kind, fields[1][1][:])
     return _full_column(tensor, path, index)
 
 
@@ -87,7 +85,7 @@ def _full_column(tensor: Tensor, path: str, index: int) -> Column:
             if column.kind:
                 message = f"{tensor.name!r} has values in {column.kind} and in {field}; one of them must be empty"
                 raise InvalidArgument(message, field=f"{path}[{index}].{field}")
-            column.kind, column.values = field, list(value)
+            column.kind, column.values = field, value[:]
         elif field == "null_rows":
             column.null_rows = value
         elif field == "shape":
@@ -102,91 +100,43 @@ def _full_column(tensor: Tensor, path: str, index: int) -> Column:
 def encode_prediction(prediction: Prediction) -> gateway_pb.PredictResponse:
     """Return the answer with its provenance."""
     outcome, target = prediction.outcome, prediction.route.target
-    response = gateway_pb.PredictResponse(
-        prediction_id=prediction.prediction_id,
-        outputs=[
-            tensor_of(spec.name, spec.dtype, (prediction.rows, *spec.shape), values)
-            for spec, values in zip(target.outputs, outcome.outputs, strict=True)
-        ],
-        provenance=_provenance(prediction),
-    )
+    response = gateway_pb.PredictResponse.FromString(_frame(target))
+    response.prediction_id = prediction.prediction_id
+    for tensor, spec, values in zip(response.outputs, target.outputs, outcome.outputs, strict=True):
+        tensor.shape[0] = prediction.rows
+        _put_values(tensor, spec.dtype, values)
+    complete(response.provenance, prediction)
     for row, error in sorted(outcome.row_errors.items()):
         response.row_errors.add(row=row, status=to_status(error))
     return response
 
 
-def _provenance(prediction: Prediction) -> provenance_pb2.Provenance:
-    outcome, target, instead = prediction.outcome, prediction.target, prediction.answered_by
-    route = prediction.route
-    reason = RouteReason.FALLBACK if instead else route.reason
-    return provenance_pb2.Provenance(
-        model=target.model,
-        version=instead.version if instead else target.version,
-        route_reason=reason.value,  # type: ignore[arg-type]  # the wire's number
-        runtime=outcome.runtime,
-        as_of=timestamp_of(prediction.as_of_us),
-        views=_view_ages(target.views, outcome.ages_us),
-        degradations=[
-            provenance_pb2.Degradation(reason=found.reason.value, subject=found.subject, rows=found.rows)  # type: ignore[arg-type]
-            for found in outcome.degradations
-        ],
-        hops=_hop_times(outcome),
-        batch_rows=outcome.batch_rows,
-        trace_id=prediction.trace_id,
-        snapshot_revision=prediction.revision,
-        release_id=route.arm.release_id if route.arm and not instead else 0,
-        ladder=map(_ladder_step, prediction.ladder),
-        nodes=map(_node_step, outcome.nodes),
-    )
+# By target, what all answers of a version have in common: parsing it takes half the time of putting it together.
+_FRAMES: WeakKeyDictionary[Target, bytes] = WeakKeyDictionary()
 
 
-def _hop_times(outcome: Outcome) -> list[provenance_pb2.HopTime]:
-    times = [provenance_pb2.HopTime(name=name, duration_us=duration) for name, duration in outcome.hops]
-    if outcome.efforts:
-        for hop in times:
-            hop.retries, hop.hedged, hop.breakers_open = outcome.efforts.get(hop.name, NO_EFFORT)
-    return times
-
-
-def _node_step(step: NodeStep) -> provenance_pb2.NodeStep:
-    return provenance_pb2.NodeStep(
-        node=step.node,
-        state=step.state.value,  # type: ignore[arg-type]  # the wire's number
-        rows=step.rows,
-        cause=step.cause,
-        duration_us=step.duration_us,
-        batch_rows=step.batch_rows,
-    )
-
-
-def _ladder_step(step: LadderStep) -> provenance_pb2.LadderStep:
-    return provenance_pb2.LadderStep(
-        kind=step.kind.value,  # type: ignore[arg-type]  # the wire's number
-        version=step.version,
-        answered_rows=step.answered,
-        reason=step.left.reason if step.left else "",
-        message=step.left.message if step.left else "",
-        duration_us=step.duration_us,
-        age_ms=step.age_ms,
-    )
-
-
-def _view_ages(views: Sequence[str], ages_us: list[int]) -> list[provenance_pb2.ViewAge]:
-    """Return the age of each view; none if no version has read them for every row."""
-    return [_view_age(view, index, ages_us, len(views)) for index, view in enumerate(views)] if ages_us else []
-
-
-def _view_age(view: str, index: int, ages_us: list[int], views: int) -> provenance_pb2.ViewAge:
-    oldest = max(ages_us[index::views])
-    if oldest == NOT_STORED:
-        return provenance_pb2.ViewAge(view=view)
-    return provenance_pb2.ViewAge(view=view, oldest_age_ms=oldest // 1000)
+def _frame(target: Target) -> bytes:
+    frame = _FRAMES.get(target)
+    if frame is None:
+        outputs = [_empty_tensor(spec.name, spec.dtype, (0, *spec.shape)) for spec in target.outputs]
+        response = gateway_pb.PredictResponse(outputs=outputs, provenance=frame_of(target))
+        frame = _FRAMES[target] = response.SerializeToString()
+    return frame
 
 
 def tensor_of(name: str, dtype: DType, shape: tuple[int, ...], values: npt.NDArray[np.generic]) -> Tensor:
     """Return an array as a public tensor of typed values."""
+    tensor = _empty_tensor(name, dtype, shape)
+    _put_values(tensor, dtype, values)
+    return tensor
+
+
+def _empty_tensor(name: str, dtype: DType, shape: tuple[int, ...]) -> Tensor:
+    return Tensor(name=name, data_type=DATA_TYPES[dtype], shape=shape)  # type: ignore[arg-type]  # the wire's number
+
+
+def _put_values(tensor: Tensor, dtype: DType, values: npt.NDArray[np.generic]) -> None:
     flat = values.ravel().tolist()
-    tensor = Tensor(name=name, data_type=DATA_TYPES[dtype], shape=shape)  # type: ignore[arg-type]  # the wire's number
     match dtype:
         case DType.FP32 | DType.FP16:
             tensor.floats.extend(flat)
@@ -200,7 +150,6 @@ def tensor_of(name: str, dtype: DType, shape: tuple[int, ...], values: npt.NDArr
             _put_bytes(tensor, flat)
         case _:
             tensor.ints.extend(flat)
-    return tensor
 
 
 def _put_bytes(tensor: Tensor, values: list[bytes]) -> None:
