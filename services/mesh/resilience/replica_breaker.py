@@ -17,6 +17,8 @@ from services.mesh.telemetry import names
 logger = logging.getLogger(__name__)
 # Behind a name others may be well: only what fails nearly always is not asked at all.
 SHARE_OF_NAME = 0.9
+# Two calls that met with so long a silence say enough: each more would cost its caller all of his time.
+CERTAIN_S = 1.0
 
 
 class ReplicaBreaker(Breaker):
@@ -33,6 +35,7 @@ class ReplicaBreaker(Breaker):
         self._recovery = None if connection.probe is None else Recovery(self, connection.probe)
         # When the first call was sent that nothing has been heard after; 0.0 when nothing is awaited.
         self._silent_since = 0.0
+        self._unanswered = 0
         if self._recovery is not None:
             names.BREAKER_OPEN.labels(*self._labels).set(0)
 
@@ -52,6 +55,7 @@ class ReplicaBreaker(Breaker):
     def answered(self) -> None:
         """Note an answer."""
         self._silent_since = 0.0
+        self._unanswered = 0
         self.succeeded()
 
     def ended(self, error: MeshError, ample_s: float) -> None:
@@ -67,7 +71,9 @@ class ReplicaBreaker(Breaker):
         """Note a call whose time was over before it was answered."""
         silent_s = time.monotonic() - self._silent_since
         if self._silent_since and silent_s >= ample_s:
-            self._count(f"silent for {silent_s:.3f} s")
+            self._unanswered += 1
+            certain = self._unanswered > 1 and silent_s >= max(CERTAIN_S, ample_s)
+            self._count(f"silent for {silent_s:.3f} s", certain=certain)
 
     async def stop(self) -> None:
         """End what goes on in the background."""
@@ -78,12 +84,13 @@ class ReplicaBreaker(Breaker):
         """Let calls go there again."""
         super().close()
         self._silent_since = 0.0
+        self._unanswered = 0
         self._on_change(-1)
         names.BREAKER_OPEN.labels(*self._labels).set(0)
         logger.info("the circuit breaker closed", extra=self._extra())
 
-    def _count(self, cause: str) -> None:
-        if self._recovery is None or not self.failed():
+    def _count(self, cause: str, *, certain: bool = False) -> None:
+        if self._recovery is None or not self.failed(certain=certain):
             return
         self._on_change(1)
         names.BREAKER_OPEN.labels(*self._labels).set(1)

@@ -102,18 +102,19 @@ def test_probes_are_few() -> None:
     run_virtually(story())
 
 
-def test_a_replica_that_hangs() -> None:
-    """Calls that had ample time and heard nothing open its breaker; when it goes on, it is asked again."""
+@pytest.mark.parametrize(("seconds", "calls"), [(0.12, 5), (1.5, 2)])
+def test_a_replica_that_hangs(seconds: float, calls: int) -> None:
+    """Calls that had ample time and heard nothing open its breaker, the sooner the longer they take; it goes on, and so do they."""
 
     async def story() -> None:
         replica = ScriptedReplica()
         replica.takes_s = 0.002
         hop = Hop("h", connections([replica]))
-        for _ in range(200):
+        for _ in range(5000):
             await ask(hop)
         replica.hang()
-        reasons = [await ask(hop, 0.3) for _ in range(10)]
-        assert [Reason.DEADLINE_EXCEEDED] * 5 + [Reason.CIRCUIT_OPEN] * 5 == reasons
+        reasons = [await ask(hop, seconds) for _ in range(10)]
+        assert [Reason.DEADLINE_EXCEEDED] * calls + [Reason.CIRCUIT_OPEN] * (10 - calls) == reasons
         await asyncio.sleep(10)
         replica.recover()
         back = time.monotonic()
