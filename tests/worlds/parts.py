@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,12 +76,17 @@ class Part:
 
         await eventually(ready, f"{self.directory.name} ready", START_LIMIT_S)
 
+    async def calls(self, method: str) -> float:
+        """Return how many calls of a method it has answered since it was started."""
+        line = f'rpc_server_call_duration_seconds_count{{.*rpc_method="{method}",rpc_status_code="OK".*}} (.*)'
+        found = re.search(line, await asyncio.to_thread(self._get, "metrics"))
+        return float(found[1]) if found else 0.0
+
     async def until_called(self, method: str) -> None:
         """Wait until it has answered a call of a method since it was started."""
-        line = f'rpc_method="{method}",rpc_status_code="OK"'
 
         async def called() -> bool:
-            return line in await asyncio.to_thread(self._get, "metrics")
+            return await self.calls(method) > 0
 
         await eventually(called, f"{self.directory.name} called")
 
