@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FIRST_GUESS_S = 0.02
 # To make an answer of what the nodes have given, and send it: a share of the time that is left, and no less than seconds.
 ANSWER, ANSWER_S = 0.05, 0.003
+# Who has less time than that is as much in a hurry as anybody can be.
+LEAST_S = 0.001
 
 
 class _Question(NamedTuple):
@@ -73,6 +75,25 @@ class Asking:
         if not all_failed:
             self._durations[place].observe(seconds)
 
+    def by_haste(self, places: Sequence[int], parts: Sequence[Part]) -> list[list[Part]]:
+        """Part rows that have much less time than others, and less than nodes at these places nearly always take.
+
+        Together one of them would be late: who has little time for a node that hangs, or who has more for one that does not.
+        """
+        usual_s, now = sum(self._durations[place].value for place in places), time.monotonic()
+        left_s = [part.batch.until[part.index] - now for part in parts]
+        if min(float(each.min()) for each in left_s) >= usual_s:
+            return [list(parts)]
+        haste = [np.ceil(np.log2(usual_s / np.clip(each, LEAST_S, usual_s))) for each in left_s]
+        return [
+            [
+                Part(part.batch, part.index[own == degree]) if (own != degree).any() else part
+                for part, own in zip(parts, haste, strict=True)
+                if (own == degree).any()
+            ]
+            for degree in np.unique(_joined(haste))
+        ]
+
     async def _infer(self, question: _Question, parts: Sequence[Part]) -> Sequence[_Answer]:
         """Ask for all parts together, or for each member's rows apart if what some member sent makes that fail."""
         result = await self._infer_together(question, parts)
@@ -105,7 +126,7 @@ class Asking:
         """Return until when each row may wait for a node.
 
         What is optional is waited for until the first of the rows would be late for the sake of it; but for as long as it
-        nearly always takes, so that a caller in a hurry costs the others nothing.
+        nearly always takes, if any of them has that long, so that a caller in a hurry costs the others nothing.
         """
         if not node.optional:
             return until
@@ -113,7 +134,8 @@ class Asking:
         coming += sum(self._durations[other].value for other in self._after[place])
         # Never more than half of what is left, so that the node has a chance whatever comes after it.
         until = np.maximum(until - coming, now + (until - now) / 2)
-        return np.minimum(until, max(float(until.min()), now + self._durations[place].value))
+        first, usual = float(until.min()), now + self._durations[place].value
+        return np.minimum(until, max(first, usual) if until.max() > usual else first)
 
 
 def _given(question: _Question, parts: Sequence[Part], result: Inference | MeshError) -> _Answer:

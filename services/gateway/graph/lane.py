@@ -7,7 +7,7 @@ those of several batches travel together; the others are answered without waitin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,9 @@ class _Segment:
 
     def __init__(self, graph: Graph, number: int) -> None:
         self.places = graph.segment(number)
-        self.models = sum(isinstance(graph.nodes[place], ModelNode) for place in self.places)
+        models = [(place, node) for place in self.places if isinstance(node := graph.nodes[place], ModelNode)]
+        self.models = [place for place, _ in models]
+        self.optional = any(node.optional for _, node in models)
         self.waits = {
             place: [other for other in graph.taken_from(place) if other in self.places] for place in self.places
         }
@@ -136,7 +138,14 @@ class GraphLane(Lane):
 
     async def _through(self, number: int, parts: Sequence[Part]) -> None:
         segment = self._segments[number]
-        if segment.models <= 1:
+        apart = self._asking.by_haste(segment.models, parts) if segment.optional else [parts]
+        if len(apart) == 1:
+            await self._together(number, segment, parts)
+        else:
+            await _all(asyncio.create_task(self._together(number, segment, each)) for each in apart)
+
+    async def _together(self, number: int, segment: _Segment, parts: Sequence[Part]) -> None:
+        if len(segment.models) <= 1:
             for place in segment.places:
                 await self._node(place, parts)
         else:
@@ -153,13 +162,9 @@ class GraphLane(Lane):
                 await tasks[other]
             await self._node(place, parts)
 
-        try:
-            for place in segment.places:
-                tasks[place] = asyncio.create_task(after(place))
-            await asyncio.gather(*tasks.values())
-        finally:
-            for task in tasks.values():
-                task.cancel()
+        for place in segment.places:
+            tasks[place] = asyncio.create_task(after(place))
+        await _all(tasks.values())
 
     async def _node(self, place: int, parts: Sequence[Part]) -> None:
         match self._graph.nodes[place]:
@@ -191,7 +196,7 @@ class GraphLane(Lane):
 
     def _enter(self, number: int, part: Part) -> None:
         """Have rows go through a segment: with others, unless nothing is to be asked there."""
-        if self._segments[number].models == 0:
+        if not self._segments[number].models:
             self._pass(number, part)
             return
         coalescer = self._later[number - 1]
@@ -212,3 +217,13 @@ class GraphLane(Lane):
             if isinstance(node, EnsembleNode):
                 part.batch.combine(place, node, part.batch.opened(part.index))
         self._depart(number, part)
+
+
+async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Return when all tasks have ended; if one fails, or nobody waits any more, the others are cancelled."""
+    tasks = list(tasks)
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.gateway.prediction import DegradationReason
 from services.mesh.errors import MeshError, Reason
+from tests.support.virtual_time import run_virtually
 from tests.support.waiting import eventually
 from tests.unit.gateway.graph.compositions import (
     AFTER,
@@ -183,13 +184,17 @@ async def test_optional_node_is_left_out_or_its_defaults_stand_in(second: str, e
     ]
 
 
-async def test_optional_node_that_hangs_does_not_use_up_the_time() -> None:
+def test_optional_node_that_hangs_does_not_use_up_the_time() -> None:
     """The answer comes within the deadline, without the node."""
-    model = ScriptedModel()
-    model.hanging = {"1.1.0"}
-    outcome = await ask(lane_of(FIRST + OPTIONAL + MEAN, model), 20, seconds=0.3)
-    assert numbers(outcome) == [0.2]
-    assert path(outcome)[1] == ("second", "LEFT_OUT", [], "DEADLINE_EXCEEDED")
+
+    async def go() -> None:
+        model = ScriptedModel()
+        model.hanging = {"1.1.0"}
+        outcome = await ask(lane_of(FIRST + OPTIONAL + MEAN, model), 20, seconds=0.3)
+        assert numbers(outcome) == [0.2]
+        assert path(outcome)[1] == ("second", "LEFT_OUT", [], "DEADLINE_EXCEEDED")
+
+    run_virtually(go())
 
 
 async def test_required_node_that_hangs_uses_up_the_time() -> None:
@@ -211,6 +216,22 @@ async def test_caller_in_a_hurry_does_not_cost_the_others_an_optional_node() -> 
     patient = [outcome for index, outcome in enumerate(outcomes) if index != 1]
     assert all(not outcome.degradations for outcome in patient if not isinstance(outcome, BaseException))
     assert not any(isinstance(outcome, BaseException) for outcome in patient)
+
+
+@pytest.mark.parametrize("graph", [FIRST + OPTIONAL + MEAN, FIRST + OPTIONAL + CASCADE], ids=["ensemble", "cascade"])
+def test_who_has_little_time_is_answered_in_it_whoever_he_travels_with(graph: str) -> None:
+    """Also if that is less than an optional node nearly always takes, which hangs for all of them."""
+
+    async def go() -> None:
+        model = ScriptedModel()
+        model.hanging = {"1.1.0"}
+        lane = lane_of(graph, model)
+        times = {60: 5.0, 61: 0.01, 62: 0.004, 63: 0.03, 64: 5.0, 65: 0.015}
+        outcomes = await asyncio.gather(*(ask(lane, value, seconds=seconds) for value, seconds in times.items()))
+        assert [[value / 100] for value in times] == [numbers(outcome) for outcome in outcomes]
+        assert {"DEADLINE_EXCEEDED"} == {cause for outcome in outcomes for _, _, _, cause in path(outcome)[1:2]}
+
+    run_virtually(go())
 
 
 async def test_unsure_answer_stands_where_an_optional_stage_fails() -> None:
