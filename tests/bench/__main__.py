@@ -8,8 +8,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from tests.bench import closed, offered, own, scaling, tables, witness
+from tests.bench import closed, disruption, offered, own, scaling, tables, witness
+from tests.bench.disruption import Disrupted
 from tests.bench.offered import Offer
 from tests.bench.pace import Pace
 from tests.bench.plot import draw
@@ -18,7 +20,7 @@ from tests.bench.scaling import Scaled
 from tests.bench.witness import Seen
 from tests.bench.world import World, open_world
 
-PARTS = ("closed", "open", "k6", "scaling", "own")
+PARTS = ("closed", "open", "k6", "scaling", "disruption", "own")
 _FULL_CALLERS = max(closed.CALLERS)
 
 
@@ -46,6 +48,7 @@ class Measured:
     offers: list[Offer] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     scaled: list[Scaled] = field(default_factory=list)
+    disrupted: list[Disrupted] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
 
 
@@ -63,7 +66,13 @@ def main() -> None:
         found = _measure(Path(directory), plan, arguments.only or PARTS)
     show(found.runs, found.figures)
     tables.show(found.offers, found.seen, found.scaled)
-    write(arguments.out, found.runs, found.figures, open=found.offers, k6=found.seen, scaling=found.scaled)
+    others: dict[str, Sequence[Any]] = {
+        "open": found.offers,
+        "k6": found.seen,
+        "scaling": found.scaled,
+        "disruption": found.disrupted,
+    }
+    write(arguments.out, found.runs, found.figures, **others)
     panels = tables.panels(found.runs, found.offers)
     if panels:
         arguments.out.with_suffix(".svg").write_text(draw(panels))
@@ -71,7 +80,7 @@ def main() -> None:
 
 def _measure(directory: Path, plan: Plan, parts: Collection[str]) -> Measured:
     found = Measured()
-    with open_world(directory) as world:
+    with open_world(directory, alone=not {"closed", "k6"} & set(parts)) as world:
         if "own" in parts:
             found.figures.append(own.memory(world))
         _under_load(world, plan, parts, found)
@@ -101,6 +110,9 @@ def _under_load(world: World, plan: Plan, parts: Collection[str], found: Measure
     if "scaling" in parts:
         found.scaled = scaling.measure(world, pace, plan.few_repeats)
         found.figures += scaling.figures(found.scaled)
+    if "disruption" in parts:
+        found.disrupted = disruption.measure(world, pace)
+        found.figures += disruption.figures(found.disrupted)
 
 
 if __name__ == "__main__":

@@ -65,15 +65,15 @@ def running_up(name: str, data: Path, *options: str) -> Iterator[Rival]:
             process.wait(START_LIMIT_S)
 
 
-def define(data: Path, workload: Path) -> None:
-    """Tell a running `up` of `data` the workload's definitions and values."""
-    _run("apply", "-f", str(workload / "views.yaml"), "--data", str(data))
-    artifact = f"onnx={workload / 'model.onnx'}"
-    _run("models", "register", "-f", str(workload / "version.yaml"), "--artifact", artifact, "--wait", "30s",
+def define(data: Path, workload: Path, *, values: bool = True, runtimes: Sequence[str] = ("onnx",)) -> None:
+    """Tell a running `up` of `data` the workload's definitions, and its values unless they are there."""
+    run("apply", "-f", str(workload / "views.yaml"), "--data", str(data))
+    artifacts = [part for runtime in runtimes for part in ("--artifact", f"{runtime}={workload / 'model.onnx'}")]
+    run("models", "register", "-f", str(workload / "version.yaml"), *artifacts, "--wait", "30s",
          "--data", str(data))  # fmt: skip
-    _run("apply", "-f", str(workload / "endpoint.yaml"), "--data", str(data))
-    for values in workload.glob("*.csv"):
-        _run("features", "write", values.stem, "--file", str(values), "--event-time", "now", "--data", str(data))
+    run("apply", "-f", str(workload / "endpoint.yaml"), "--data", str(data))
+    for file in workload.glob("*.csv") if values else ():
+        run("features", "write", file.stem, "--file", str(file), "--event-time", "now", "--data", str(data))
 
 
 @contextmanager
@@ -135,7 +135,8 @@ def _cli(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "services.cli", *arguments]
 
 
-def _run(*arguments: str) -> None:
+def run(*arguments: str) -> None:
+    """Run a command of `predictmesh` to its good end."""
     subprocess.run(_cli(*arguments), check=True, capture_output=True, timeout=START_LIMIT_S)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services.cli.supervision.replicas import SCALED
 from tests.bench import rivals, workload
+from tests.bench.fleet import REPLICAS, Fleet, replicated
 from tests.bench.pace import Pace
 from tests.bench.report import Figure
 from tests.bench.rivals import Rival
@@ -15,10 +14,9 @@ from tests.bench.workload import Floats, Workload
 from tests.bench.world import World
 
 ROWS = (1, 4, 16, 64, 256)
-VIEWS = (1, 4, 16)
+VIEWS = (1, 8)
 VIEW_WIDTH = 4
-ENDPOINTS = (1, 8)
-REPLICAS = 2
+ENDPOINTS = (1, 4)
 _CALLERS = 32
 _FEW = 8
 
@@ -38,14 +36,14 @@ class Scaled:
 
 def measure(world: World, pace: Pace, repeats: int) -> list[Scaled]:
     """Measure each by itself, with everything else as in the other runs."""
-    views = {count: _with_views(world, count) for count in VIEWS}
+    views = {3: world.work} | {count: _with_views(world, count) for count in VIEWS}
     endpoints = [_named(world, number) for number in range(max(ENDPOINTS))]
-    with _replicated(world) as fleet:
+    with replicated(world) as fleet:
         return [found for _ in range(repeats) for found in _once(world, pace, views, endpoints, fleet)]
 
 
 def _once(
-    world: World, pace: Pace, views: dict[int, Workload], endpoints: Sequence[Workload], fleet: Rival
+    world: World, pace: Pace, views: dict[int, Workload], endpoints: Sequence[Workload], fleet: Fleet
 ) -> Iterator[Scaled]:
     for rows in ROWS:
         for callers in (1, _FEW):
@@ -55,7 +53,7 @@ def _once(
     for count in ENDPOINTS:
         turns = zip(*(work.requests(1) for work in endpoints[:count]), strict=True)
         yield _pressed(pace, world.mesh, "endpoints", count, [request for turn in turns for request in turn])
-    for count, rival in ((1, world.mesh), (REPLICAS, fleet)):
+    for count, rival in ((1, world.mesh), (REPLICAS, fleet.rival)):
         yield _pressed(pace, rival, "replicas", count, world.work.requests(1))
 
 
@@ -70,33 +68,21 @@ def _pressed(
 def _with_views(world: World, count: int) -> Workload:
     """Define an endpoint whose version reads so many views, each of an entity of its own."""
     widths = {f"of-{count}-{number}": VIEW_WIDTH for number in range(count)}
-    return _defined(world, f"bench-{count}-views", widths)
+    return _defined(world, f"bench-{count}-views", widths, values=True)
 
 
 def _named(world: World, number: int) -> Workload:
     """Define the workload once more, as another model at another endpoint."""
-    return _defined(world, f"bench-mlp-{number}", workload.WIDTHS)
+    return _defined(world, f"bench-mlp-{number}", workload.WIDTHS, values=False)
 
 
-def _defined(world: World, endpoint: str, widths: dict[str, int]) -> Workload:
+def _defined(world: World, endpoint: str, widths: dict[str, int], *, values: bool) -> Workload:
     made = world.data.parent / endpoint
     made.mkdir()
     work = workload.make(made, endpoint, widths)
-    rivals.define(world.data, made)
+    rivals.define(world.data, made, values=values)
     rivals.await_answer(world.mesh.target, work.requests(1)[0][0])
     return work
-
-
-@contextmanager
-def _replicated(world: World) -> Iterator[Rival]:
-    """Run another mesh, with several processes of each service that may have them."""
-    data = world.data.parent / "replicated"
-    counts = ",".join(f"{service}={REPLICAS}" for service in SCALED)
-    with rivals.running_up(f"mesh, {REPLICAS} of each", data, "--triton", "off", "--replicas", counts) as fleet:
-        rivals.define(data, world.data.parent / "workload")
-        for gateway in fleet.target.split(","):
-            rivals.await_answer(gateway, world.work.requests(1)[0][0])
-        yield fleet
 
 
 def figures(runs: Sequence[Scaled]) -> list[Figure]:

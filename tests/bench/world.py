@@ -15,42 +15,46 @@ from tests.bench.workload import Workload
 
 @dataclass(frozen=True)
 class World:
-    """Ours, the ceiling, and `stacks`, which do the same work without us. The mesh keeps its state in `data`."""
+    """Our two topologies, and whom else they stand beside: the ceiling, other stacks, and the mesh without some of its parts.
+
+    The mesh keeps its state in `data`.
+    """
 
     work: Workload
     data: Path
-    ceiling: Rival
     mesh: Rival
-    bare: Rival
     monolith: Rival
-    uncoalesced: Rival
-    stacks: tuple[Rival, ...]
+    others: tuple[Rival, ...]
 
     @property
     def rivals(self) -> tuple[Rival, ...]:
         """Every rival, in the order of the tables."""
-        return (self.ceiling, *self.stacks, self.uncoalesced, self.monolith, self.bare, self.mesh)
+        return (*self.others, self.monolith, self.mesh)
 
 
 @contextmanager
-def open_world(directory: Path) -> Iterator[World]:
-    """Start everything, define the workload, and return when each has answered once."""
+def open_world(directory: Path, *, alone: bool) -> Iterator[World]:
+    """Start everything, but no others if we are `alone`; define the workload, and return when each of ours has answered."""
     made, data = directory / "workload", directory / "mesh"
     made.mkdir()
     work = workload.make(made)
+    request = work.requests(1)[0][0]
     with ExitStack() as stack:
         mesh = stack.enter_context(rivals.running_up("mesh", data, "--triton", "off"))
         rivals.define(data, made)
         options = ("--triton", "off", "--topology", "monolith")
         monolith = stack.enter_context(rivals.running_up("monolith", directory / "monolith", *options))
         rivals.define(directory / "monolith", made)
-        uncoalesced = stack.enter_context(beside.uncoalesced(mesh, data))
-        bare = stack.enter_context(beside.bare(data))
-        parts = running.Parts(mesh.redis, made / "model.onnx")
-        parts.store(work)
-        stacks = tuple(stack.enter_context(other) for other in running.all_stacks(parts))
-        world = World(work, data, stack.enter_context(rivals.ceiling()), mesh, bare, monolith, uncoalesced, stacks)
-        request = work.requests(1)[0][0]
-        for rival in (mesh, monolith, uncoalesced, bare):
+        for rival in (mesh, monolith):
             rivals.await_answer(rival.target, request)
-        yield world
+        others = () if alone else _others(stack, mesh, data, running.Parts(mesh.redis, made / "model.onnx"), work)
+        yield World(work, data, mesh, monolith, others)
+
+
+def _others(stack: ExitStack, mesh: Rival, data: Path, parts: running.Parts, work: Workload) -> tuple[Rival, ...]:
+    parts.store(work)
+    stacks = [stack.enter_context(other) for other in running.all_stacks(parts)]
+    less = [stack.enter_context(beside.uncoalesced(mesh, data)), stack.enter_context(beside.bare(data))]
+    for rival in less:
+        rivals.await_answer(rival.target, work.requests(1)[0][0])
+    return (stack.enter_context(rivals.ceiling()), *stacks, *less)
