@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # A registry that starts beside its readers is there in a moment; one that is down for long is not asked more often.
 RECONNECT_S = 0.05
-LONGEST_RECONNECT_S = 2.0
+LONGEST_RECONNECT_S = 1.0
 # Clients of object stores try for minutes; the copy on disk is better by then.
 OBJECTS_TIMEOUT_S = 5.0
 

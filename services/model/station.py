@@ -32,7 +32,7 @@ Prove: TypeAlias = Callable[[LoadedModel], Awaitable[Verdict]]
 _MARGIN, _MARGIN_S = 0.05, 0.002
 # A runtime that nobody has asked for so long is looked at: what a restart has lost is there again before the next call.
 _LOOK_S = 5.0
-_RECOVERY_S = (0.2, 2.0)
+_RECOVERY_S = (0.2, 1.0)
 _PROBE_S = 5.0
 # Batches at one runtime are few and large, so that a few failures tell enough.
 FAILURES = 3

@@ -1,7 +1,7 @@
 """The gateway, and how long after a failure it takes the next step of a ladder, as metrics: everything else is the same code.
 
 A failure is known when its error is made: when the model service's answer is there, or the circuit breaker refuses. Calls
-that may go well elsewhere are repeated once, after a pause; `since="first"` counts from the failure before that.
+that may go well elsewhere are made again, after a pause; `since="first"` counts from the failure before that.
 """
 
 from __future__ import annotations
