@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -104,12 +105,13 @@ async def build(
             Reporter(TrafficClient(peers.releases), traffic, agreements, interval_s=settings.report_interval_s)
         )
 
-        gate = Gate(AdaptiveLimit(settings.max_predictions))
+        gate, draining = Gate(AdaptiveLimit(settings.max_predictions)), asyncio.Event()
         yield Service(
             name="gateway",
-            servicers=apis(flow, OutcomeFlow(quality_client, recorder.settle), settings, gate),
+            servicers=apis(flow, OutcomeFlow(quality_client, recorder.settle), settings, gate, draining),
             ready=lambda: "" if flow.ready else "no snapshot of the definitions yet",
             status=lambda: _status(reader, flow, last_answers, hops),
+            drain=draining.set,
             gates={_path(method): gate for method in ("Predict", "Explain")},
         )
 
@@ -143,9 +145,11 @@ def _path(method: str) -> str:
     return f"/{DESCRIPTOR.services_by_name['PredictionService'].full_name}/{method}"
 
 
-def apis(flow: PredictFlow, outcomes: OutcomeFlow, settings: Settings, gate: Gate) -> list[Servicer]:
-    """Return the API packages that the gateway serves, side by side on the same flows."""
-    v1 = PredictionServicer(flow, outcomes, gate, max_stream_requests=settings.max_stream_requests)
+def apis(
+    flow: PredictFlow, outcomes: OutcomeFlow, settings: Settings, gate: Gate, draining: asyncio.Event
+) -> list[Servicer]:
+    """Return the API packages that the gateway serves, side by side on the same flows, until it is `draining`."""
+    v1 = PredictionServicer(flow, outcomes, gate, max_stream_requests=settings.max_stream_requests, draining=draining)
     return [Servicer(add_PredictionServiceServicer_to_server, v1)]
 
 

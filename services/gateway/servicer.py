@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
@@ -22,9 +23,21 @@ from services.mesh.status import to_status
 
 
 class PredictionServicer(PredictionServiceServicer):
-    """Answers predictions by the flow, and takes what came true of them. `gate` lets in the requests of streams."""
+    """Answers predictions by the flow, and takes what came true of them. `gate` lets in the requests of streams.
 
-    def __init__(self, flow: PredictFlow, outcomes: OutcomeFlow, gate: Gate, *, max_stream_requests: int) -> None:
+    Once `draining` is set streams end when what they have sent is answered.
+    """
+
+    def __init__(
+        self,
+        flow: PredictFlow,
+        outcomes: OutcomeFlow,
+        gate: Gate,
+        *,
+        max_stream_requests: int,
+        draining: asyncio.Event,
+    ) -> None:
+        self._draining = draining
         self._flow = flow
         self._outcomes = outcomes
         self._gate = gate
@@ -77,7 +90,8 @@ class PredictionServicer(PredictionServiceServicer):
             finally:
                 under_way.remove(message.id)
 
-        async for response in answer_all(requests, answer, limit=self._max_stream_requests):
+        answers = answer_all(requests, answer, limit=self._max_stream_requests, draining=self._draining)
+        async for response in answers:
             yield response
 
     async def _answer(self, message: gateway_pb.PredictStreamRequest) -> gateway_pb.PredictStreamResponse:

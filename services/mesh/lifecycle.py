@@ -17,6 +17,7 @@ from typing import NoReturn, TypeVar
 import uvloop
 
 from services.mesh.admission.gate import Gate
+from services.mesh.draining import until_left
 from services.mesh.errors import InvalidArgument, MeshError
 from services.mesh.http import HttpPort
 from services.mesh.interceptors import server_chain
@@ -131,7 +132,7 @@ async def serving(service: Service, settings: ServiceSettings) -> AsyncIterator[
             draining.set()
             announcing.cancel()
             await server.set_serving(False)
-            await asyncio.sleep(settings.drain_delay_s)
+            await until_left(lambda: server.calls, settings.drain_delay_s)
             service.drain()
             await server.stop(settings.grace_s)
             tracing.close()

@@ -31,7 +31,7 @@ class PortTaken(Exception):
 
 
 class MeshServer:
-    """Listens from `start` to `stop`; `address` is where."""
+    """Listens from `start` to `stop`; `address` is where. `calls` counts what has come, over streams of calls, too."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._server = grpc.aio.server(options=_options(settings))
@@ -39,6 +39,7 @@ class MeshServer:
         self.serving = False
         self._services: list[str] = []
         self._methods: list[Method] = []
+        self._handlers: list[_Methods] = []
         self._exchange: Exchange | None = None
         self._max_message_bytes = settings.max_message_bytes
         address = f"{settings.host}:{settings.grpc_port}"
@@ -53,7 +54,8 @@ class MeshServer:
     ) -> None:
         """Serve `servicers` inside `chain`; what has a gate, by its path, is refused before it is read."""
         methods = [intercepted(method, chain) for servicer in servicers for method in servicer.methods()]
-        self._server.add_generic_rpc_handlers((_Methods(methods, gates),))
+        self._handlers.append(_Methods(methods, gates))
+        self._server.add_generic_rpc_handlers((self._handlers[-1],))
         self._services += dict.fromkeys(method.service for method in methods)
         self._methods += methods
 
@@ -78,6 +80,12 @@ class MeshServer:
             await self._health.set(service, state)
         self.serving = serving
 
+    @property
+    def calls(self) -> int:
+        """Return how many calls of our methods have come."""
+        exchanged = self._exchange.calls if self._exchange is not None else 0
+        return exchanged + sum(handlers.calls for handlers in self._handlers)
+
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those under way end within `grace_s`, then end them."""
         if self._exchange is not None:
@@ -86,9 +94,10 @@ class MeshServer:
 
 
 class _Methods(grpc.GenericRpcHandler):
-    """Finds the handler of a call by its path."""
+    """Finds the handler of a call by its path, and counts the calls."""
 
     def __init__(self, methods: Sequence[Method], gates: Mapping[str, Gate]) -> None:
+        self.calls = 0
         self._handlers = {method.path: _handler(method) for method in methods}
         self._refusing = {
             method.path: Refusing(method, gates[method.path]) for method in methods if method.path in gates
@@ -96,9 +105,13 @@ class _Methods(grpc.GenericRpcHandler):
 
     def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return what answers the call; None if it is no method of these."""
+        handler = self._handlers.get(call.method)
+        if handler is None:
+            return None
+        self.calls += 1
         refusing = self._refusing.get(call.method)
         refused = None if refusing is None else refusing.handler(call.invocation_metadata)
-        return refused or self._handlers.get(call.method)
+        return refused or handler
 
 
 class _Unregistered:

@@ -51,7 +51,8 @@ class ServiceSettings(BaseSettings):
     """Have clients connect again after about this time, so that they find new replicas by name; what is under way on the
     old connection ends there, however long it takes. 0: never."""
     drain_delay_s: float = Field(0, ge=0)
-    """Time between NOT_SERVING and refusing calls, for load balancers to notice. About 5 s in Kubernetes."""
+    """Time between NOT_SERVING and refusing calls, for load balancers to notice; up to 5 s longer while calls still come.
+    About 5 s in Kubernetes, where pods are told to end within 30 s."""
     grace_s: float = Field(10, ge=0)
     """Time for calls under way to end when stopping."""
 

@@ -27,7 +27,8 @@ class Limits:
     """How long a tier may take to get ready, how long a process may take to stop, and how fast one is started again."""
 
     ready_s: float = 60.0
-    stop_s: float = 12.0
+    # Longer than a service gives itself: to be left by its callers, and to answer them.
+    stop_s: float = 18.0
     backoff: Backoff = field(default_factory=Backoff)
 
 

@@ -23,7 +23,7 @@ ENVELOPE_BYTES = 32
 
 
 class Exchange:
-    """Answers streams of calls with `methods`, which have their interceptors around them."""
+    """Answers streams of calls with `methods`, which have their interceptors around them; `calls` counts what has come."""
 
     def __init__(self, methods: Iterable[Method], *, max_message_bytes: int) -> None:
         unary = [method for method in methods if method.unary is not None and not method.request_streaming]
@@ -32,6 +32,7 @@ class Exchange:
         self._serializers = {method.path: method.serialize for method in unary}
         self._max_response_bytes = max_message_bytes - ENVELOPE_BYTES
         self._streams: set[_Stream] = set()
+        self.calls = 0
         self._draining = False
 
     def drain(self) -> None:
@@ -56,6 +57,7 @@ class Exchange:
             stream.close()
 
     async def _answer(self, number: int, call: Call) -> ExchangeResponse:
+        self.calls += 1
         try:
             return ExchangeResponse(id=number, response=await self._invoke(call))
         except MeshError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 import time
@@ -113,7 +114,10 @@ async def gateway(directory: Path, v2: tuple[Any, Any], traffic: Traffic) -> Asy
 
     settings = Settings(grpc_port=0, http_port=0, data_dir=directory, grace_s=1)
     second = Servicer(stubs.add_FlatServiceServicer_to_server, FlatServicer(world.flow, messages))
-    served = [*apis(world.flow, OutcomeFlow(MemoryQuality(), settle), settings, Gate(AdaptiveLimit(100))), second]
+    served = [
+        *apis(world.flow, OutcomeFlow(MemoryQuality(), settle), settings, Gate(AdaptiveLimit(100)), asyncio.Event()),
+        second,
+    ]
     service = Service(name="gateway", servicers=served, ready=lambda: "", status=dict)
     async with serving(service, settings) as addresses, grpc.aio.insecure_channel(addresses.grpc) as channel:
         yield channel

@@ -57,7 +57,13 @@ def stub_of(world: World, limit: int = 4, outcomes: OutcomeFlow | None = None, g
     gate = gate or Gate(AdaptiveLimit(100))
     servicer = Servicer(
         add_PredictionServiceServicer_to_server,
-        PredictionServicer(world.flow, outcomes or outcome_flow(MemoryQuality()), gate, max_stream_requests=limit),
+        PredictionServicer(
+            world.flow,
+            outcomes or outcome_flow(MemoryQuality()),
+            gate,
+            max_stream_requests=limit,
+            draining=asyncio.Event(),
+        ),
     )
     return LocalStub(servicer, server_chain(open_tracing("gateway", endpoint="", sample_ratio=0), max_in_flight=9))
 

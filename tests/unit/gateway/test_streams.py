@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from services.gateway.streams import answer_all
+from services.mesh.errors import ShuttingDown
 from tests.support.waiting import eventually
 
 LIMIT_S = 5
@@ -19,6 +20,16 @@ async def nothing_left_under_way() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     yield
     assert not asyncio.all_tasks() - before - {asyncio.current_task()}
+
+
+def streamed(
+    requests: AsyncIterator[int],
+    answer: Callable[[int], Awaitable[int]],
+    limit: int,
+    draining: asyncio.Event | None = None,
+) -> AsyncIterator[int]:
+    """Serve a stream, of a gateway that does not drain unless told otherwise."""
+    return answer_all(requests, answer, limit=limit, draining=draining or asyncio.Event())
 
 
 class Caller:
@@ -65,15 +76,15 @@ async def collected(answers: AsyncIterator[int]) -> list[int]:
 async def test_every_request_is_answered() -> None:
     """However many, and none without requests."""
     assert [number * 10 for number in range(100)] == await collected(
-        answer_all(Caller(*range(100)).requests(), Desk().answer, limit=4)
+        streamed(Caller(*range(100)).requests(), Desk().answer, limit=4)
     )
-    assert [] == await collected(answer_all(Caller().requests(), Desk().answer, limit=4))
+    assert [] == await collected(streamed(Caller().requests(), Desk().answer, limit=4))
 
 
 async def test_answers_come_as_they_are_made() -> None:
     """A slow request does not hold back those behind it."""
     desk = Desk(1)
-    answers = answer_all(Caller(1, 2, 3).requests(), desk.answer, limit=4)
+    answers = streamed(Caller(1, 2, 3).requests(), desk.answer, limit=4)
     async with asyncio.timeout(LIMIT_S):
         assert [20, 30] == [await anext(answers), await anext(answers)]
         desk.gates[1].set()
@@ -83,7 +94,7 @@ async def test_answers_come_as_they_are_made() -> None:
 async def test_limit() -> None:
     """No more than so many are read before one of them is answered and taken."""
     caller, desk = Caller(*range(10)), Desk(*range(10))
-    answers = answer_all(caller.requests(), desk.answer, limit=3)
+    answers = streamed(caller.requests(), desk.answer, limit=3)
     first = asyncio.ensure_future(anext(answers))
     await eventually(lambda: len(desk.started) == 3)
     assert 3 == caller.read
@@ -101,7 +112,7 @@ async def test_limit() -> None:
 async def test_answers_that_nobody_takes_count() -> None:
     """A caller who does not read what he asked for is not read either."""
     caller, desk = Caller(*range(10)), Desk()
-    answers = answer_all(caller.requests(), desk.answer, limit=3)
+    answers = streamed(caller.requests(), desk.answer, limit=3)
     await anext(answers)
     for _ in range(20):
         await asyncio.sleep(0)
@@ -112,7 +123,7 @@ async def test_answers_that_nobody_takes_count() -> None:
 async def test_error_of_the_caller_is_raised_as_it_is() -> None:
     """What was answered before is sent, what is under way is cancelled, and no group wraps the error."""
     desk = Desk(2)
-    answers = answer_all(Caller(1, 2, ValueError("torn")).requests(), desk.answer, limit=4)
+    answers = streamed(Caller(1, 2, ValueError("torn")).requests(), desk.answer, limit=4)
     async with asyncio.timeout(LIMIT_S):
         assert 10 == await anext(answers)
         with pytest.raises(ValueError, match="torn"):
@@ -129,13 +140,13 @@ async def test_error_of_an_answer_is_raised_as_it_is() -> None:
         return number
 
     with pytest.raises(KeyError):
-        await collected(answer_all(Caller(1, 2, 3, 4, 5).requests(), answer, limit=2))
+        await collected(streamed(Caller(1, 2, 3, 4, 5).requests(), answer, limit=2))
 
 
 async def test_leaving_early_cancels_what_is_under_way() -> None:
     """A caller who has gone is not computed for."""
     desk = Desk(2, 3)
-    answers = answer_all(Caller(1, 2, 3).requests(), desk.answer, limit=4)
+    answers = streamed(Caller(1, 2, 3).requests(), desk.answer, limit=4)
     assert 10 == await anext(answers)
     await eventually(lambda: desk.started == [1, 2, 3])
     await answers.aclose()  # type: ignore[attr-defined]  # a generator
@@ -145,9 +156,39 @@ async def test_leaving_early_cancels_what_is_under_way() -> None:
 async def test_cancelled_while_it_waits() -> None:
     """The task that takes the answers may be cancelled at any time."""
     desk = Desk(1)
-    taking = asyncio.create_task(collected(answer_all(Caller(1).requests(), desk.answer, limit=4)))
+    taking = asyncio.create_task(collected(streamed(Caller(1).requests(), desk.answer, limit=4)))
     await eventually(lambda: desk.started == [1])
     taking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await taking
     await eventually(lambda: desk.cancelled == [1])
+
+
+async def test_draining() -> None:
+    """What has been read is answered, nothing more is read, and the caller is told to go elsewhere with the rest."""
+    desk, draining = Desk(1, 2), asyncio.Event()
+    caller = Caller(1, 2, 3, 4)
+    answers = streamed(caller.requests(), desk.answer, 2, draining)
+    first = asyncio.ensure_future(anext(answers))
+    await eventually(lambda: desk.started == [1, 2])
+    draining.set()
+    desk.gates[2].set()
+    assert 20 == await first
+    desk.gates[1].set()
+    async with asyncio.timeout(LIMIT_S):
+        assert 10 == await anext(answers)
+        with pytest.raises(ShuttingDown, match="send what is not answered to another"):
+            await anext(answers)
+    assert [1, 2] == desk.started
+
+
+async def test_draining_when_all_is_read() -> None:
+    """A caller who has sent all gets all answers, and no error."""
+    desk, draining = Desk(1), asyncio.Event()
+    taking = asyncio.create_task(collected(streamed(Caller(1).requests(), desk.answer, 4, draining)))
+    await eventually(lambda: desk.started == [1])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    draining.set()
+    desk.gates[1].set()
+    assert [10] == await taking
