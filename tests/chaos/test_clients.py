@@ -11,14 +11,14 @@ from tests.chaos.harness.verdict import Demands
 
 async def test_connection_storm(stage: Stage) -> None:
     """Hundreds of connections that come, say nothing or nonsense, and go, cost others no answer, and little memory."""
-    await stage.trial(storm(stage.fleet.gateways[0]), Demands(failures=0))
+    await stage.trial(lambda: storm(stage.fleet.gateways[0]), Demands(failures=0))
 
 
 async def test_slow_readers(stage: Stage) -> None:
     """Callers who ask without reading the answers are made to wait, and cost others no answer, and little memory."""
-    await stage.trial(slow_readers(stage.fleet, stage.ground), Demands(failures=0))
+    await stage.trial(lambda: slow_readers(stage.fleet, stage.ground), Demands(failures=0))
 
 
 async def test_burst(stage: Stage) -> None:
     """Ten times as many calls: those that cannot be answered are refused with a reason, and it is over when it is over."""
-    await stage.trial(nullcontext(), burst=10)
+    await stage.trial(nullcontext, burst=10)

@@ -36,7 +36,7 @@ async def filled(disk: Path) -> AsyncIterator[None]:
 
 async def test_disk_is_full(on_disk: Stage) -> None:
     """Predictions go on; writes are refused with a reason, and what was acknowledged is there, also after a restart."""
-    await on_disk.trial(filled(on_disk.fleet.directory), Demands(failures=0))
+    await on_disk.trial(lambda: filled(on_disk.fleet.directory), Demands(failures=0))
     on_disk.fleet.store.kill()
     on_disk.fleet.registry.kill()
     await on_disk.fleet.whole()

@@ -12,25 +12,25 @@ from tests.chaos.harness.verdict import DEFINITIONS, PREDICTIONS, WRITES, Demand
 @pytest.mark.parametrize("service", ["features", "model"])
 async def test_one_of_two_hangs(stage: Stage, service: str) -> None:
     """It is found out, and the other one asked."""
-    await stage.trial(suspended(stage.fleet.replicas(service)[0]), Demands(coping_s=2, nobody_answers=WRITES))
+    await stage.trial(lambda: suspended(stage.fleet.replicas(service)[0]), Demands(coping_s=2, nobody_answers=WRITES))
 
 
 async def test_one_gateway_hangs(stage: Stage) -> None:
     """The other one answers; its own callers hear nothing before it goes on."""
-    await stage.trial(suspended(stage.fleet.gateways[0]), Demands(nobody_answers=PREDICTIONS))
+    await stage.trial(lambda: suspended(stage.fleet.gateways[0]), Demands(nobody_answers=PREDICTIONS))
 
 
 @pytest.mark.parametrize("service", ["features", "model"])
 async def test_both_hang(stage: Stage, service: str) -> None:
     """Callers are told before their time is over, and whoever has a ladder is answered."""
-    await stage.trial(suspended(*stage.fleet.replicas(service)), Demands(nobody_answers=WRITES))
+    await stage.trial(lambda: suspended(*stage.fleet.replicas(service)), Demands(nobody_answers=WRITES))
 
 
 async def test_registry_hangs(stage: Stage) -> None:
     """No prediction fails."""
-    await stage.trial(suspended(stage.fleet.registry), Demands(failures=0, nobody_answers=DEFINITIONS))
+    await stage.trial(lambda: suspended(stage.fleet.registry), Demands(failures=0, nobody_answers=DEFINITIONS))
 
 
 async def test_store_hangs(stage: Stage) -> None:
     """Values come from memory, and say so, before anybody's time is over."""
-    await stage.trial(store_suspended(stage.fleet), Demands(failures=0))
+    await stage.trial(lambda: store_suspended(stage.fleet), Demands(failures=0))

@@ -59,11 +59,11 @@ async def suspended(*servers: TritonServer) -> AsyncIterator[None]:
 
 async def test_tritons_die(on_tritons: Stage, tritons: tuple[TritonServer, ...]) -> None:
     """No call fails: the next runtime answers, and the answers say so."""
-    verdict = await on_tritons.trial(killed(*tritons), Demands(failures=0))
+    verdict = await on_tritons.trial(lambda: killed(*tritons), Demands(failures=0))
     assert verdict.degraded["RUNTIME_FAILED"]
 
 
 async def test_tritons_hang(on_tritons: Stage, tritons: tuple[TritonServer, ...]) -> None:
     """The same, before anybody's time is over."""
-    verdict = await on_tritons.trial(suspended(*tritons), Demands(failures=0))
+    verdict = await on_tritons.trial(lambda: suspended(*tritons), Demands(failures=0))
     assert verdict.degraded.keys() & {"RUNTIME_FAILED", "RUNTIME_SLOW"}

@@ -21,7 +21,8 @@ class Book:
     def enter(self, verdict: Verdict) -> None:
         """Write a verdict down under the name of the test that runs."""
         name = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0].partition("chaos/")[2]
-        self.lines.append(f"{line(verdict)}  {name}")
+        taken = ", while others took the machine" if verdict.machine_taken else ""
+        self.lines.append(f"{line(verdict)}  {name}{taken}")
         if verdict.failed:
             self.lines.append(f"{'':11}{shown(Counter(verdict.failed), 4)}")
 

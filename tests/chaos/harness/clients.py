@@ -58,11 +58,15 @@ async def _connect_for_ever(gateway: Part, number: int) -> None:
         async with AsyncExitStack() as stack:
             for each in range(held):
                 _, writer = await asyncio.open_connection("127.0.0.1", gateway.grpc_port)
-                stack.callback(writer.transport.abort)
+                stack.callback(_abort, writer)
                 # The server may have hung up already, which is its right.
                 with contextlib.suppress(ConnectionError):
                     writer.write(GREETINGS[(number + each) % len(GREETINGS)])
                 await asyncio.sleep(0.05)
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
 
 
 @asynccontextmanager

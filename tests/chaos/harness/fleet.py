@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,8 @@ from tests.worlds.parts import Part
 from tests.worlds.ports import port_row
 
 REPLICAS = 2
+# As long as a stopping process goes on while others learn that it stops; in pods it is longer.
+DRAIN_S = 1
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Fleet:
     models: list[Part]
     gateways: list[Part]
     links: dict[str, Link]
+    tritons: Sequence[TritonServer] = ()
 
     @property
     def parts(self) -> list[Part]:
@@ -48,6 +51,12 @@ class Fleet:
     def pids(self) -> dict[str, int]:
         """The process of each part that runs, by name."""
         return {part.directory.name: part.process.pid for part in self.parts if part.up and part.process}
+
+    @property
+    def all_pids(self) -> list[int]:
+        """Every process of the fleet, those of others' making too."""
+        others = [self.store.process, *(server.process for server in self.tritons)]
+        return [*self.pids.values(), *(each.pid for each in others if each is not None)]
 
     @property
     def addresses(self) -> Addresses:
@@ -94,7 +103,8 @@ async def _laid_out(stack: AsyncExitStack, directory: Path, store: Valkey, layou
         for number in range(REPLICAS):
             own = _of_triton(tritons[number]) if tritons else {}
             name = f"{service}-{number + 1}"
-            made.append(Part(service, directory / name, {**settings, **own}, variables(service)))
+            told = {**settings, **own, "drain_delay_s": str(DRAIN_S)}
+            made.append(Part(service, directory / name, told, variables(service)))
             await linked(name, made[-1].grpc_port)
         return made
 
@@ -112,7 +122,7 @@ async def _laid_out(stack: AsyncExitStack, directory: Path, store: Valkey, layou
         for service in ("features", "model")
     }
     gateways = await replicas("gateway", {**peers, **targets})
-    return Fleet(directory, store, registry, features, models, gateways, links)
+    return Fleet(directory, store, registry, features, models, gateways, links, layout.tritons)
 
 
 def _of_triton(server: TritonServer) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
@@ -10,6 +12,8 @@ from tests.chaos.harness.fleet import Fleet
 from tests.chaos.harness.ground import Ground
 from tests.chaos.harness.trial import Pace, tried
 from tests.chaos.harness.verdict import Demands, Verdict
+
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Stage:
 
     async def trial(
         self,
-        fault: AbstractAsyncContextManager[object],
+        fault: Callable[[], AbstractAsyncContextManager[object]],
         demands: Demands | None = None,
         *,
         fault_s: float | None = None,
@@ -31,10 +35,15 @@ class Stage:
     ) -> Verdict:
         """Let a fault last under load, `burst` times as much meanwhile; fail unless the verdict is as demanded.
 
-        `fault_s` is for a fault that needs another time than others.
+        `fault_s` is for a fault that needs another time than others. A trial that fails while others take the machine is
+        held again.
         """
+        demands = demands or Demands()
         pace = self.pace if fault_s is None else replace(self.pace, fault_s=fault_s)
-        verdict = await tried(self.fleet, self.ground, fault, pace, burst=burst)
-        self.book.enter(verdict)
+        for attempt in itertools.count(1):
+            verdict = await tried(self.fleet, self.ground, fault(), pace, burst=burst)
+            self.book.enter(verdict)
+            if attempt == ATTEMPTS or not (verdict.machine_taken and verdict.faults(demands)):
+                break
         verdict.demand(demands)
         return verdict

@@ -87,4 +87,5 @@ async def tried(
                 running.callers.rate = pace.rate
             await asyncio.sleep(pace.after_s)
             await running.callers.answered()
-    return judge(running.history, watch.calls, watch.growth_mib)
+            taken = watch.machine.taken
+    return judge(running.history, watch.calls, watch.growth_mib, machine_taken=taken)

@@ -56,6 +56,8 @@ class Verdict:
     ladder_failures: int
     """Failures of the endpoint whose ladder ends in a static answer, but those that were refused for overload."""
     messages: Counter[str]
+    machine_taken: bool
+    """Whether others took the machine meanwhile, so that times say nothing."""
 
     def faults(self, demands: Demands) -> list[str]:
         """What is not as demanded, in words."""
@@ -93,7 +95,9 @@ class Verdict:
         assert not found, "\n".join([*found, f"messages: {self.messages.most_common(5)}", str(self)])
 
 
-def judge(history: History, downstream: Mapping[str, float], growth_mib: Mapping[str, float]) -> Verdict:
+def judge(
+    history: History, downstream: Mapping[str, float], growth_mib: Mapping[str, float], *, machine_taken: bool
+) -> Verdict:
     """Return the verdict on a trial; `downstream` counts the calls of gateways by method."""
     failures = [call for call in history.calls if call.ending is Ending.FAILED]
     predictions = [call for call in history.calls if call.method in PREDICTIONS]
@@ -117,6 +121,7 @@ def judge(history: History, downstream: Mapping[str, float], growth_mib: Mapping
         failed_predictions=sum(call.method in PREDICTIONS for call in failures),
         ladder_failures=sum(call.method == LADDERED and _kind(call)[1] != "OVERLOADED" for call in failures),
         messages=Counter(call.failure.message for call in failures if call.failure),
+        machine_taken=machine_taken,
     )
 
 

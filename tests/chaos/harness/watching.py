@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.machine import Machine
 from tests.worlds.parts import Part
 
 EVERY_S = 0.5
@@ -27,6 +28,7 @@ class Watch:
     """By part what it held in memory, MiB, sample after sample; and by method how many calls the gateways made."""
 
     fleet: Fleet
+    machine: Machine
     memory: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     calls: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _counted: dict[tuple[int, str], float] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Watch:
     async def look(self) -> None:
         """Take one sample of each process that runs."""
         now = asyncio.get_running_loop().time()
+        self.machine.look()
         for name, pid in self.fleet.pids.items():
             try:
                 self.memory[name].append((now, psutil.Process(pid).memory_info().rss / MIB))
@@ -84,7 +87,7 @@ def _downstream_calls(gateway: Part) -> dict[str, float]:
 @asynccontextmanager
 async def watching(fleet: Fleet) -> AsyncIterator[Watch]:
     """Watch for the time of the context."""
-    watch = Watch(fleet)
+    watch = Watch(fleet, Machine(fleet))
     await watch.look()
     watch.forget_calls()
     task = asyncio.create_task(watch.run())
