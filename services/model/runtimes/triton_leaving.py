@@ -9,7 +9,7 @@ from __future__ import annotations
 from services.mesh.coalescing import Quantile
 
 # What a call is let end in at least, and at most: all of it while nothing is known of how long calls take.
-LEAST_S, MOST_S = 0.04, 5.0
+LEAST_S, MOST_S = 0.03, 5.0
 # Nobody is answered so much sooner than the quickest tenth are.
 _SOONER = 0.5
 # Nor does anybody answer who has taken so many times what nearly all take.
