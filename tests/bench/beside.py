@@ -12,7 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from services.cli.supervision.topology import GRPC
-from tests.bench.rivals import Rival, free_ports, process
+from tests.bench.rivals import Rival, process
+from tests.worlds.ports import port_row
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def _service(
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[tuple[str, str, int]]:  # fmt: skip
     """Run a service by a module of its own; gives where it answers, where its metrics are, and its process."""
-    grpc_port, http_port = free_ports(), free_ports()
+    grpc_port, http_port = port_row(), port_row()
     settings = {
         "GRPC_PORT": str(grpc_port),
         "HTTP_PORT": str(http_port),

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.cli.supervision.replicas import SCALED
 from tests.bench import rivals
 from tests.bench.rivals import Rival
 from tests.bench.world import World
@@ -33,9 +32,8 @@ class Fleet:
 def replicated(world: World, *, triton: bool = False) -> Iterator[Fleet]:
     """Run it with the world's workload; with `triton`, where one is installed, models have it for their first runtime."""
     data = world.data.parent / ("replicated-triton" if triton else "replicated")
-    counts = ",".join(f"{service}={REPLICAS}" for service in SCALED)
-    options = ("--triton", "auto" if triton else "off", "--replicas", counts)
-    with rivals.running_up(f"mesh, {REPLICAS} of each", data, *options) as rival:
+    options = ("--triton", "auto" if triton else "off")
+    with rivals.running_up(f"mesh, {REPLICAS} of each", data, *options, replicas=REPLICAS) as rival:
         fleet = Fleet(rival, data)
         runtimes = ("triton", "onnx") if fleet.pids("triton") else ("onnx",)
         rivals.define(data, world.data.parent / "workload", runtimes=runtimes)

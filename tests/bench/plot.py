@@ -12,6 +12,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 34, 46
 _KEY_ROW, _KEY_COLUMNS, _KEY_COLUMN = 18, 5, 250
 
 
+DASHED = ", p99"
+"""A line whose name ends so is dashed, and has the colour of the name before it."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """Lines by name, each a value for some of the categories; drawn from zero up to `highest`, or to the largest."""
@@ -25,7 +29,7 @@ class Panel:
 
 def draw(panels: Sequence[Panel]) -> str:
     """Return the picture; a line of the same name has the same colour in all panels."""
-    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    names = list(dict.fromkeys(name.removesuffix(DASHED) for panel in panels for name in panel.lines))
     colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
     width = max(_PANEL[0] * len(panels), _KEY_COLUMN * min(len(names), _KEY_COLUMNS))
     height = _PANEL[1] + _KEY_ROW * (1 + -(-len(names) // _KEY_COLUMNS))
@@ -61,7 +65,9 @@ def _panel(panel: Panel, colours: Mapping[str, str]) -> Iterator[str]:
         yield _text(x, _PANEL[1] - 28, name, 'text-anchor="middle"')
     for name, line in panel.lines.items():
         points = " ".join(f"{places[category]},{y(value)}" for category, value in line.items())
-        yield f'<polyline points="{points}" fill="none" stroke="{colours[name]}" stroke-width="2"/>'
+        dashes = 'stroke-dasharray="5 4"' if name.endswith(DASHED) else ""
+        colour = colours[name.removesuffix(DASHED)]
+        yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2" {dashes}/>'
 
 
 def _key(colours: Mapping[str, str]) -> Iterator[str]:

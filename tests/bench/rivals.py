@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,10 +16,14 @@ from typing import Literal
 import grpc
 
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest, PredictResponse
+from services.cli.supervision.ports import count
+from services.cli.supervision.replicas import SCALED
 from tests.bench.load import PREDICT
+from tests.worlds.ports import port_row
 
 START_LIMIT_S = 60
 POLL_S = 0.01
+_LOG_SHOWN = 2000
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,18 @@ class Rival:
 
 
 @contextmanager
-def running_up(name: str, data: Path, *options: str) -> Iterator[Rival]:
-    """Run `predictmesh up` and stop it at the end."""
+def running_up(name: str, data: Path, *options: str, replicas: int = 1) -> Iterator[Rival]:
+    """Run `predictmesh up` with so many processes of each service that may have several, and stop it at the end."""
     log = (data.parent / f"{name}.log").open("ab")
-    command = [*_cli("up"), "--data", str(data), "--port-base", str(free_ports()), "--log-level", "warning", *options]
+    counts = ",".join(f"{service}={replicas}" for service in SCALED) if replicas > 1 else ""
+    command = [*_cli("up"), "--data", str(data), "--port-base", str(port_row(count(replicas))),
+               "--log-level", "warning", "--replicas", counts, *options]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
             if not line:
-                raise RuntimeError(f"{name} did not start; see {log.name}")
+                raise SystemExit(f"{name} did not start: {Path(log.name).read_text()[-_LOG_SHOWN:]}")
             ready = json.loads(line)
             pids = {service: found for service, found in ready["pids"].items() if service != "valkey"}
             if len({pid for found in pids.values() for pid in found}) == 1:
@@ -79,7 +84,7 @@ def define(data: Path, workload: Path, *, values: bool = True, runtimes: Sequenc
 @contextmanager
 def ceiling() -> Iterator[Rival]:
     """Run the server whose one method does nothing."""
-    port = free_ports()
+    port = port_row()
     with process("tests.bench.ceiling", dict(os.environ), str(port)) as pid:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             grpc.channel_ready_future(channel).result(START_LIMIT_S)
@@ -138,10 +143,3 @@ def _cli(*arguments: str) -> list[str]:
 def run(*arguments: str) -> None:
     """Run a command of `predictmesh` to its good end."""
     subprocess.run(_cli(*arguments), check=True, capture_output=True, timeout=START_LIMIT_S)
-
-
-def free_ports() -> int:
-    """Return a port that is free, and those above it most probably, too."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1]) % 20_000 + 20_000

@@ -9,7 +9,7 @@ from typing import TypeVar
 from rich.table import Table
 
 from tests.bench.offered import Offer
-from tests.bench.plot import Panel
+from tests.bench.plot import DASHED, Panel
 from tests.bench.report import Run, console, of
 from tests.bench.scaling import Scaled
 from tests.bench.witness import Seen
@@ -101,11 +101,11 @@ def _by_share(offers: Sequence[Offer]) -> Panel:
             for share in shares
         }
         for rival in dict.fromkeys(one.rival for one in offers)
-        for label, value in (("", _p50), (", p99", _p99))
+        for label, value in (("", _p50), (DASHED, _p99))
     }
-    middle = max(value for name, line in lines.items() if ", p99" not in name for value in line.values())
+    middle = max(value for name, line in lines.items() if not name.endswith(DASHED) for value in line.values())
     return Panel(
-        "latency, ms: p50 and p99", "share of capacity, open loop", [f"{share:.0%}" for share in shares], lines,
+        "latency, ms: p50, and p99 (dashed)", "share of capacity, open loop", [f"{share:.0%}" for share in shares], lines,
         highest=_TAIL_SHOWN * middle,
     )  # fmt: skip
 

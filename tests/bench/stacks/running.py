@@ -18,6 +18,7 @@ import redis
 from tests.bench.rivals import START_LIMIT_S, Rival
 from tests.bench.stacks import stored
 from tests.bench.workload import Workload
+from tests.worlds.ports import port_row
 
 ENVIRONMENT = Path(sys.prefix) / "rivals"
 _THREADS = 8
@@ -69,7 +70,7 @@ def fastapi_name(workers: int) -> str:
 @contextmanager
 def fastapi_monolith(parts: Parts, workers: int) -> Iterator[Rival]:
     """The application on uvicorn."""
-    port = free_port()
+    port = port_row()
     command = [program("uvicorn"), "--factory", "tests.bench.stacks.fastapi_monolith:create_app", "--port", str(port),
                "--workers", str(workers), "--loop", "uvloop", "--http", "httptools", "--no-access-log",
                "--log-level", "warning"]  # fmt: skip
@@ -83,7 +84,7 @@ def grpc_mesh(parts: Parts) -> Iterator[Rival]:
     with ExitStack() as stack:
         ports, pids = {}, {}
         for service in ("features", "model", "gateway"):
-            ports[service] = free_port()
+            ports[service] = port_row()
             behind = [f"--{name}=127.0.0.1:{port}" for name, port in ports.items() if service == "gateway" != name]
             command = [sys.executable, "-m", "tests.bench.stacks.grpc_service", service, str(ports[service]), *behind]
             pids[service] = stack.enter_context(_running(command, parts.environment, ports[service]))
@@ -92,7 +93,7 @@ def grpc_mesh(parts: Parts) -> Iterator[Rival]:
 
 @contextmanager
 def _gunicorn(module: str, environment: dict[str, str]) -> Iterator[tuple[str, list[int]]]:
-    port = free_port()
+    port = port_row()
     command = [program("gunicorn"), f"tests.bench.stacks.{module}:create_app()", "--bind", f"127.0.0.1:{port}",
                "--workers", str(os.cpu_count()), "--worker-class", "gthread", "--threads", str(_THREADS),
                "--keep-alive", "60", "--log-level", "warning"]  # fmt: skip
@@ -135,10 +136,3 @@ def program(name: str) -> str:
     if not program.exists():
         raise SystemExit(f"{name} is not installed (`make rivals` does it)")
     return str(program)
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
