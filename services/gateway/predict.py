@@ -21,7 +21,7 @@ from services.gateway.prediction import Degradation, DegradationReason, LadderSt
 from services.gateway.request import PredictCall
 from services.gateway.routing import Endpoint, Route, RoutingTable
 from services.mesh import context as calls
-from services.mesh.deadline import Deadline
+from services.mesh.deadline import Deadline, still_heard
 from services.mesh.errors import DeadlineExceeded, Internal, MeshError, NotReady
 from services.mesh.telemetry import names
 from services.mesh.telemetry.tracing import record_span
@@ -133,6 +133,8 @@ class PredictFlow:
         else:
             # To explain costs a batch more than to predict, so people who ask for it travel alone.
             lane = self._lanes.apart(route.target) if call.explain else self._lanes.of(route.target)
+            if call.deadline is not None:
+                member.deadline = still_heard(deadline)
             outcome = await lane.answer(member)
         if not self._registry_reachable():
             outcome.degradations.append(Degradation(DegradationReason.REGISTRY_UNREACHABLE, "registry", []))

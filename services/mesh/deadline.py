@@ -33,6 +33,16 @@ def from_time_remaining(seconds: float | None) -> Deadline | None:
     return Deadline.after(seconds)
 
 
+# What it takes to tell a caller that his time is over: a share of what is left of it, within bounds.
+_TELL, _LEAST_TELL_S, _MOST_TELL_S = 0.02, 0.002, 0.025
+
+
+def still_heard(deadline: Deadline) -> Deadline:
+    """Return until when a caller may be kept waiting so that he still hears why there is no answer."""
+    left_s = deadline.remaining()
+    return Deadline(deadline.at - min(max(_LEAST_TELL_S, _TELL * left_s), _MOST_TELL_S, 0.5 * abs(left_s)))
+
+
 # What stays of the time that is left for the answer itself, when what it is waited for does not come: a share, within bounds.
 _ANSWER, _LEAST_ANSWER_S, _MOST_ANSWER_S = 0.1, 0.003, 0.1
 

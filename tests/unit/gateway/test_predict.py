@@ -19,6 +19,7 @@ from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, MeshError, NotReady, Reason
 from services.mesh.telemetry.tracing import Tracing
 from tests.support.predictions import ELSEWHERE, StoredRow, call, column, snapshot, version, view
+from tests.support.virtual_time import run_virtually
 from tests.support.waiting import eventually
 from tests.unit.gateway.world import World
 
@@ -162,6 +163,22 @@ async def test_default_timeout(world: World) -> None:
     with pytest.raises(DeadlineExceeded):
         await world.flow.run(call(ONE))
     await eventually(lambda: world.features.cancelled == 1)
+
+
+@pytest.mark.parametrize(("seconds", "kept_s"), [(0.01, 0.002), (0.5, 0.01), (60, 0.025)])
+def test_who_is_not_answered_is_told_before_his_time_is_over(seconds: float, kept_s: float) -> None:
+    """What would reach him at his deadline, he does not hear any more."""
+
+    async def left_s() -> float:
+        world = World({})
+        world.flow.use(world.tables.build(DEFINED))
+        world.features.gate.clear()
+        deadline = Deadline.after(seconds)
+        with pytest.raises(DeadlineExceeded):
+            await world.flow.run(call(ONE, deadline=deadline))
+        return deadline.remaining()
+
+    assert kept_s == pytest.approx(run_virtually(left_s()), rel=0.01)
 
 
 async def test_own_deadline(world: World) -> None:
