@@ -104,6 +104,7 @@ def _under_load(world: World, plan: Plan, parts: Collection[str], found: Measure
             rival.name: median(run.per_second for run in of(runs, rival.name, _FULL_CALLERS)) for rival in rivals
         }
         found.offers = offered.measure(rivals, capacity, plan.open_seconds, plan.open_repeats, plan.shares)
+        found.offers += offered.measure(rivals[:1], capacity, plan.open_seconds, plan.open_repeats, offered.ABOVE)
         found.figures += offered.figures(found.offers)
     if "k6" in parts:
         found.seen = witness.measure(world, max(1, round(plan.open_seconds)), plan.few_repeats)

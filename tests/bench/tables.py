@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from rich.table import Table
 
-from tests.bench.offered import Offer
+from tests.bench.offered import FULL, Offer
 from tests.bench.plot import DASHED, Panel
 from tests.bench.report import Run, console, of
 from tests.bench.scaling import Scaled
@@ -30,11 +30,14 @@ def show(offers: Sequence[Offer], seen: Sequence[Seen], scaled: Sequence[Scaled]
 
 def _show_offers(offers: Sequence[Offer]) -> None:
     title = "open loop, one row, by share of capacity"
-    table = Table("share", "rival", "offered/s", "p50 ms", "p99 ms", "failed", "CPU us", "late ms", title=title)
+    table = Table(
+        "share", "rival", "offered/s", "answered/s", "p50 ms", "p99 ms", "failed", "CPU us", "late ms", title=title
+    )
     for share, rival in dict.fromkeys((one.share, one.rival) for one in offers):
         found = [one for one in offers if (one.share, one.rival) == (share, rival)]
         figures = [
             f"{_median(found, lambda one: one.rate):,.0f}",
+            f"{_median(found, lambda one: one.per_second):,.0f}",
             f"{_median(found, lambda one: one.p50_ms):.2f}",
             f"{_median(found, lambda one: one.p99_ms):.2f}",
             str(sum(one.failed for one in found)),
@@ -80,7 +83,7 @@ def panels(runs: Sequence[Run], offers: Sequence[Offer]) -> list[Panel]:
             _by_callers("CPU of all services, us an answer", runs, lambda run: run.total_cpu_us),
         ]
     if offers:
-        found.append(_by_share(offers))
+        found.append(_by_share([one for one in offers if one.share < FULL]))
     return found
 
 
