@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,7 @@ AMPLE_TIMES = 5
 LEAST_AMPLE_S = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """The row of each key, None where there is none. `unreached` [keys] are those that the store did not answer for.
 
     Their rows are those last read, None where that is not known; `unreached` is None where the store answered for all.

@@ -106,6 +106,9 @@ class LastRead:
             changed = frozenset().union(*reading.changed)
             kept = [index for index, key in enumerate(keys) if key not in changed]
             keys, rows = [keys[index] for index in kept], [rows[index] for index in kept]
+        # Nearly always: to look costs less than to put the same in its place, and to free what was there.
+        if list(map(self._young.get, keys, repeat(b""))) == rows:
+            return
         try:
             self._add(keys, rows)  # type: ignore[arg-type]  # a None is met on the way
         except TypeError:
