@@ -10,6 +10,8 @@ from typing import Any
 def fetch(address: str, path: str, timeout_s: float) -> tuple[int, str]:
     """Return status and body of a GET. OSError if nobody answers within `timeout_s` seconds."""
     host, _, port = address.rpartition(":")
+    if not (port.isascii() and port.isdecimal()):
+        raise OSError(f"{address} is not HOST:PORT")
     connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout_s)
     try:
         connection.request("GET", path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from services.cli import durations
-from services.cli.options import data_option, json_option, timeout_option
+from services.cli.options import Duration, data_option, json_option
 from services.cli.output import note, print_json
 from services.cli.restarting.members import Fleet, Member
 from services.cli.restarting.rolling import Limits, Restarted, Rolling
@@ -24,7 +24,14 @@ _WITHOUT = {
 
 @click.command()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
-@timeout_option("60s", " So long may a process take to end, and as long to be ready again.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=Duration(),
+    default="60s",
+    show_default=True,
+    help="Longest time for a process to end, and as long for it to be ready again.",
+)
 @json_option
 @data_option
 def command(services: Sequence[str], timeout_s: float, as_json: bool, data: Path) -> None:

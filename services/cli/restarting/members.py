@@ -60,7 +60,7 @@ class Fleet:
         if self._line()["supervisor"] != self._supervisor:
             raise Failure(f"the `predictmesh up` on {self._data} has ended, and another runs now")
 
-    def owns(self, member: Member, pid: int) -> bool:
+    def owns(self, member: Member, pid: int | None) -> bool:
         """Return whether a process is of this `up`, and the one that is meant."""
         pids: Sequence[int] = self._line().get("pids", {}).get(member.service, ())
         return pid in pids

@@ -17,9 +17,13 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds that a process may take to end, and as many to be ready again; then those for its callers to come back."""
+    """Seconds that a process may take to end, and as many to be ready again; then those for its callers to come back.
+
+    `first_s` are those that all have to say that they are ready before anything is stopped.
+    """
 
     ready_s: float = 60.0
+    first_s: float = 5.0
     callers_s: float = 15.0
 
 
@@ -47,8 +51,9 @@ class Rolling:
 
         Failure if one of them is not ready at first, does not end, or does not get ready again: what follows is left alone.
         """
-        if unready := [f"{member.name}: {why}" for member in members if (why := member.why_not_ready())]:
-            raise Failure(f"nothing is restarted, as not all are ready: {'; '.join(unready)}")
+        if not self._wait(lambda: all(not member.why_not_ready() for member in members), self._limits.first_s):
+            unready = "; ".join(f"{member.name}: {why}" for member in members if (why := member.why_not_ready()))
+            raise Failure(f"nothing is restarted, as not all are ready: {unready}")
         for member in members:
             # One that has died since would leave nobody to answer.
             for other in members:
@@ -57,9 +62,8 @@ class Rolling:
             yield self._restart(member)
 
     def _restart(self, member: Member) -> Restarted:
-        before, began, pid = established(member.grpc), time.monotonic(), member.pid()
-        if pid is None or not self._fleet.owns(member, pid):
-            raise Failure(f"what answers at {member.http} is not the {member.name} of this `up`")
+        pid = self._pid(member)
+        before, began = established(member.grpc), time.monotonic()
         os.kill(pid, signal.SIGTERM)
         if not self._wait(lambda: not _runs(pid), self._limits.ready_s):
             raise Failure(
@@ -69,6 +73,19 @@ class Rolling:
         self._until_ready(member)
         seconds = time.monotonic() - began
         return Restarted(member, seconds, before, self._come_back(member, before))
+
+    def _pid(self, member: Member) -> int:
+        # On a busy machine an answer may be late.
+        pid: int | None = None
+
+        def told() -> bool:
+            nonlocal pid
+            pid = member.pid()
+            return self._fleet.owns(member, pid)
+
+        if not self._wait(told, self._limits.first_s) or pid is None:
+            raise Failure(f"what answers at {member.http} is not the {member.name} of this `up`")
+        return pid
 
     def _come_back(self, member: Member, before: int | None) -> int | None:
         """Wait for as many connections as `before`, and return how many there are."""
