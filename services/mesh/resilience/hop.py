@@ -30,6 +30,8 @@ SILENCE, SILENCE_S = 5, (0.1, 2.0)
 EARLY_S = 0.005
 # This part of all calls may be made of a second replica too; what is saved up of it is that of the last 200 calls.
 HEDGED, MOST_HEDGES = 0.05, 10
+# Times the 95th percentile: right after it one call of twenty would use up what the slow tail needs.
+PATIENCE = 1.5
 
 
 class Hop(Generic[S]):
@@ -101,7 +103,7 @@ class Hop(Generic[S]):
             return self._ask(other, attempt, deadline)
 
         race = Race(beside)
-        answer = await race.run(self._ask(first, attempt, deadline), self.latency.p95_s)
+        answer = await race.run(self._ask(first, attempt, deadline), PATIENCE * self.latency.p95_s)
         if race.won:
             names.HEDGES_WON.labels(self.name).inc()
             first.breaker.unanswered(self._ample_s())
