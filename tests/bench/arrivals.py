@@ -17,7 +17,7 @@ from tests.bench.client import Client
 from tests.bench.frames import UNAVAILABLE, Answered, Connection
 from tests.bench.load import PREDICT, TOLERANCE, WARM_UP_S, cpu_seconds
 
-WRONG = "WRONG"
+WRONG, DEGRADED = "WRONG", "DEGRADED"
 _STATUSES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 _END_LIMIT_S = 30.0
 _RECONNECT_S = 0.02
@@ -25,7 +25,7 @@ _RECONNECT_S = 0.02
 
 @dataclass(frozen=True)
 class Offered:
-    """What came of calls at a rate: how many by status (an answer that is not right is WRONG), and how long each took.
+    """What came of calls at a rate: how many by status (of other values DEGRADED if they say so, else WRONG), and how long each took.
 
     `late_ms` is the p99 of how late the generator itself made its calls; it is part of their latencies.
     `cpu_us` is CPU a call by process.
@@ -164,9 +164,7 @@ class OpenLoop:
     def _answered(self, connection: int, stream: int, status: int, message: bytes) -> None:
         due, answer = self._under_way.pop((connection, stream))
         if due >= self._counted_from:
-            name = _STATUSES[status]
-            if name == "OK" and not _right(message, answer):
-                name = WRONG
+            name = _STATUSES[status] if status else _judged(message, answer)
             self._tally.add(name, time.perf_counter() - due)
         if self._over and not self._under_way:
             self._ended.set()
@@ -187,9 +185,12 @@ def _gaps(rate: float, seed: int) -> Iterator[float]:
         yield from random.exponential(1 / rate, 1000).tolist()
 
 
-def _right(message: bytes, answer: workload.Floats) -> bool:
+def _judged(message: bytes, answer: workload.Floats) -> str:
+    """Return OK for the right values, DEGRADED for others of which the answer says that they may be, else WRONG."""
     response = PredictResponse.FromString(message)
-    values = response.outputs[0].floats
-    return len(values) == len(answer) and all(
+    values = response.outputs[0].floats if response.outputs else ()
+    if len(values) == len(answer) and all(
         abs(value - right) < TOLERANCE for value, right in zip(values, answer, strict=True)
-    )
+    ):
+        return "OK"
+    return DEGRADED if response.provenance.degradations else WRONG

@@ -70,7 +70,8 @@ def show(runs: Sequence[Run], figures: Sequence[Figure]) -> None:
             found = of(runs, rival, callers)
             if found:
                 loads.add_row(str(callers), rival, *_medians(found))
-    console().print(loads)
+    if runs:
+        console().print(loads)
     show_budgets(figures)
 
 

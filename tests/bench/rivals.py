@@ -140,6 +140,6 @@ def _cli(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "services.cli", *arguments]
 
 
-def run(*arguments: str) -> None:
+def run(*arguments: str, timeout_s: float = START_LIMIT_S) -> None:
     """Run a command of `predictmesh` to its good end."""
-    subprocess.run(_cli(*arguments), check=True, capture_output=True, timeout=START_LIMIT_S)
+    subprocess.run(_cli(*arguments), check=True, capture_output=True, timeout=timeout_s)

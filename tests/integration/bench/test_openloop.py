@@ -11,21 +11,25 @@ import grpc
 import numpy as np
 
 from predictmesh.gateway.v1.prediction_service_pb2 import PredictRequest, PredictResponse
+from predictmesh.gateway.v1.provenance_pb2 import Degradation, Provenance
 from predictmesh.types.v1.tensor_pb2 import Tensor
-from tests.bench.arrivals import WRONG, OpenLoop, connecting
+from tests.bench.arrivals import DEGRADED, WRONG, OpenLoop, connecting
 from tests.bench.load import PREDICT
 
 SCORE = np.array([0.25], np.float32)
-REQUESTS = [(PredictRequest(endpoint=name).SerializeToString(), SCORE) for name in ("right", "wrong", "refused")]
+REQUESTS = [
+    (PredictRequest(endpoint=name).SerializeToString(), SCORE) for name in ("right", "wrong", "degraded", "refused")
+]
 RATE = 100
 SECONDS = 1.0
 
 Predict = Callable[[PredictRequest, grpc.aio.ServicerContext[Any, Any]], Awaitable[PredictResponse]]
 
 
-def answer(score: float) -> PredictResponse:
+def answer(score: float, *degradations: Degradation) -> PredictResponse:
     """An answer of one row."""
-    return PredictResponse(outputs=[Tensor(name="score", floats=[score])])
+    provenance = Provenance(degradations=degradations)
+    return PredictResponse(outputs=[Tensor(name="score", floats=[score])], provenance=provenance)
 
 
 @asynccontextmanager
@@ -46,16 +50,18 @@ async def serving(predict: Predict, port: int = 0) -> AsyncIterator[tuple[grpc.a
 
 
 async def test_every_status_and_every_wrong_answer_is_counted() -> None:
-    """Right, wrong and refused calls are told apart, and all that were due are accounted for."""
+    """Right, wrong, degraded and refused calls are told apart, and all that were due are accounted for."""
 
     async def predict(request: PredictRequest, context: grpc.aio.ServicerContext[Any, Any]) -> PredictResponse:
         if request.endpoint == "refused":
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+        if request.endpoint == "degraded":
+            return answer(0.75, Degradation())
         return answer(0.25 if request.endpoint == "right" else 0.75)
 
     async with serving(predict) as (_, port):
         found = await OpenLoop(REQUESTS, connecting([f"127.0.0.1:{port}"], {})).run(RATE, SECONDS, 2, [])
-    assert {"OK", WRONG, "RESOURCE_EXHAUSTED"} == found.outcomes.keys()
+    assert {"OK", WRONG, DEGRADED, "RESOURCE_EXHAUSTED"} == found.outcomes.keys()
     counts = sorted(found.outcomes.values())
     assert counts[-1] - counts[0] <= 1
     assert found.outcomes == {status: len(latencies) for status, latencies in found.latencies_ms.items()}
