@@ -32,6 +32,7 @@ class Traffic:
 
     own: Sandbox
     endpoint: str
+    timeout_s: float = 5.0
     answered: int = 0
     failures: list[Failure] = field(default_factory=list)
     wrong: list[gateway_pb.PredictResponse] = field(default_factory=list)
@@ -48,7 +49,7 @@ class Traffic:
         """Ask for one rider, and return whether there was an answer."""
         request = self.own.request(self.endpoint, {"rider_id": [f"r{number}"]})
         try:
-            self._take(number, await self.own.mesh.gateway.Predict(request, timeout=5))
+            self._take(number, await self.own.mesh.gateway.Predict(request, timeout=self.timeout_s))
         except grpc.aio.AioRpcError as error:
             self.failures.append(failure_of(error))
             return False
@@ -95,9 +96,9 @@ class Traffic:
 
 
 @asynccontextmanager
-async def traffic(own: Sandbox, endpoint: str) -> AsyncIterator[Traffic]:
+async def traffic(own: Sandbox, endpoint: str, *, timeout_s: float = 5.0) -> AsyncIterator[Traffic]:
     """Call for the time of the context; there have been answers before it is entered."""
-    made = Traffic(own, endpoint)
+    made = Traffic(own, endpoint, timeout_s)
     callers = [asyncio.create_task(made.call(caller)) for caller in range(CALLERS)]
     try:
         await made.more()

@@ -15,7 +15,7 @@ from services.cli.targets import SERVICES
 from tests.integration.fleet.conftest import Fleet, busy
 from tests.support.commands import run
 from tests.worlds.resources import values
-from tests.worlds.sandbox import Sandbox
+from tests.worlds.sandbox import Sandbox, eventually
 
 NAMES = ["registry", "features", "features-2", "model", "model-2", "gateway", "gateway-2"]
 
@@ -101,3 +101,22 @@ def test_without_an_up(tmp_path: Path) -> None:
     outcome = run("restart", "--data", tmp_path)
     assert (1, "") == (outcome.code, outcome.out)
     assert f"error: no `predictmesh up` runs on {tmp_path} (--data names another directory)" in outcome.err
+
+
+async def test_one_that_takes_too_long(fleet: Fleet) -> None:
+    """The next one is left alone; the first comes back by itself."""
+    first, second = fleet.pids("gateway")
+    code, out, err = await fleet.restart("gateway", "--timeout", "1ms")
+    assert (1, "") == (code, out)
+    assert f"error: gateway (pid {first}) has not ended after 0.001 s" in err
+
+    async def back() -> bool:
+        return len(fleet.pids("gateway")) == 2 and first not in fleet.pids("gateway")
+
+    await eventually(back, "another first one")
+    assert second == fleet.pids("gateway")[1]
+
+    async def ready() -> bool:
+        return (await asyncio.to_thread(run, "status", *fleet.at)).code == 0
+
+    await eventually(ready, "all to be ready")
