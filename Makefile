@@ -65,12 +65,15 @@ $(PERF_ANALYZER)/.ready: tests/requirements-perf-analyzer.txt | $(READY)
 	@$(BIN)/pip install --quiet --no-deps --target $(PERF_ANALYZER) --requirement $<
 	@touch $@
 
-test: setup ## Run the unit, contract and integration tests, and those of predictions once more on processes
+test: setup ## Run all tests, and those of predictions once more on processes
 	@$(MAKE) --no-print-directory perf-analyzer || echo "The tests with perf_analyzer are skipped, or fail with CI=true." >&2
 	@$(MAKE) --no-print-directory mlserver || echo "The tests of MLServer are skipped, or fail with CI=true." >&2
 	@$(BIN)/python -m pytest
 	@$(BIN)/python -m pytest --mesh=processes tests/integration/predict tests/integration/composition tests/integration/release \
 	  tests/contract/wire
+
+soak: setup ## Hold all trials of tests/chaos, longer ones, and soak a fleet for ten minutes (SEED=n: the traffic of a run before)
+	@$(BIN)/python -m pytest tests/chaos --soak --seed=$(or $(SEED),$(shell echo $$RANDOM))
 
 check: setup ## Run every check that is not a test, all of them even when one fails
 	@$(MAKE) --no-print-directory --keep-going lint types boundaries contract stubs

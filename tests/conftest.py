@@ -27,7 +27,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             f"--{service}", metavar="HOST:PORT", help=f"the {service} service of a given gateway; else on its port"
         )
     group.addoption("--seed", type=int, default=1, help="what the traffic of tests/chaos is drawn from")
-    group.addoption("--soak", action="store_true", help="let the faults of tests/chaos last, and run those that take minutes")
+    group.addoption(
+        "--soak",
+        nargs="?",
+        type=float,
+        const=10,
+        default=0,
+        metavar="MINUTES",
+        help="hold all trials of tests/chaos, let their faults last, and soak the fleet for so long (10)",
+    )
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -30,18 +30,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(line)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of this folder in the loop of the fleet."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the tests of this folder in the loop of the fleet, those that are for a soak only in one."""
     share_loop(items, __file__)
+    if not config.getoption("--soak"):
+        for_soak = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=for_soak)
+        items[:] = [item for item in items if item not in for_soak]
 
 
 @pytest.fixture(scope="session")
 def pace(request: pytest.FixtureRequest) -> Pace:
-    """How long a fault lasts: seconds, and in a soak half a minute."""
+    """How long a fault lasts: two seconds, and in a soak ten times as long."""
     seed = request.config.getoption("--seed")
     if request.config.getoption("--soak"):
         return Pace(fault_s=20, after_s=10, rate=200, seed=seed)
-    return Pace(fault_s=2.5, after_s=2.5, rate=100, seed=seed)
+    return Pace(fault_s=2, after_s=2.3, rate=100, seed=seed)
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.harness.faults import killed, store_killed
-from tests.chaos.harness.stage import Stage
+from tests.chaos.harness.stage import Stage, soak
 from tests.chaos.harness.verdict import DEFINITIONS, PREDICTIONS, WRITES, Demands
 
 
-@pytest.mark.parametrize("service", ["features", "model"])
+@pytest.mark.parametrize("service", [soak("features"), "model"])
 async def test_one_of_two_dies(stage: Stage, service: str) -> None:
     """The other one takes over: what was under way is asked again."""
     await stage.trial(lambda: killed(stage.fleet.replicas(service)[0]), Demands(coping_s=2, nobody_answers=WRITES))
@@ -20,7 +20,7 @@ async def test_one_gateway_dies(stage: Stage) -> None:
     await stage.trial(lambda: killed(stage.fleet.gateways[0]), Demands(coping_s=2, nobody_answers=PREDICTIONS))
 
 
-@pytest.mark.parametrize("service", ["features", "model"])
+@pytest.mark.parametrize("service", ["features", soak("model")])
 async def test_both_die(stage: Stage, service: str) -> None:
     """Every failure has a reason, whoever has a ladder is answered, and nobody calls more often for it."""
     await stage.trial(lambda: killed(*stage.fleet.replicas(service)), Demands(nobody_answers=WRITES))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.harness.faults import replaced
-from tests.chaos.harness.stage import Stage
+from tests.chaos.harness.stage import Stage, soak
 from tests.chaos.harness.verdict import DEFINITIONS, Demands
 
 
-@pytest.mark.parametrize("service", ["features", "model", "gateway"])
+@pytest.mark.slow
+@pytest.mark.parametrize("service", [soak("features"), "model", "gateway"])
 async def test_replicas_are_replaced(stage: Stage, service: str) -> None:
     """No call fails: each one ends where it began, or begins where it can end."""
     await stage.trial(lambda: replaced(stage.fleet.replicas(service)), Demands(failures=0), fault_s=0)

@@ -63,6 +63,7 @@ async def test_tritons_die(on_tritons: Stage, tritons: tuple[TritonServer, ...])
     assert verdict.degraded["RUNTIME_FAILED"]
 
 
+@pytest.mark.soak
 async def test_tritons_hang(on_tritons: Stage, tritons: tuple[TritonServer, ...]) -> None:
     """The same, before anybody's time is over."""
     verdict = await on_tritons.trial(lambda: suspended(*tritons), Demands(failures=0))

@@ -47,19 +47,22 @@ class Draw:
     patience_s: float | None
 
 
-def drawn(random: random.Random) -> Draw:
+def drawn(random: random.Random, impatient: float = IMPATIENT) -> Draw:
     """Draw a call."""
     return Draw(
         endpoint=LADDERED if random.random() < 0.3 else PLAIN,
         riders=tuple(random.sample(range(RIDERS), random.choice(ROWS))),
         deadline_s=random.choice(DEADLINES_S),
-        patience_s=random.uniform(0, PATIENCE_S) if random.random() < IMPATIENT else None,
+        patience_s=random.uniform(0, PATIENCE_S) if random.random() < impatient else None,
     )
 
 
 @dataclass
 class Callers:
-    """Calls `rate` times a second on average, whatever becomes of the calls before. `namespace` holds the endpoints."""
+    """Calls `rate` times a second on average, whatever becomes of the calls before. `namespace` holds the endpoints.
+
+    The fraction `impatient` of the callers leave before they are answered.
+    """
 
     stub: PredictionServiceAsyncStub
     namespace: str
@@ -67,6 +70,7 @@ class Callers:
     history: History
     random: random.Random
     rate: float
+    impatient: float = IMPATIENT
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self) -> None:
@@ -75,7 +79,7 @@ class Callers:
         while True:
             due += self.random.expovariate(self.rate)
             await asyncio.sleep(max(0, due - time.monotonic()))
-            task = asyncio.create_task(self._ask(drawn(self.random)))
+            task = asyncio.create_task(self._ask(drawn(self.random, self.impatient)))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 

@@ -15,7 +15,6 @@ from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionService
 from tests.chaos.harness.callers import PLAIN
 from tests.chaos.harness.fleet import Fleet
 from tests.chaos.harness.ground import Ground
-from tests.chaos.harness.ledger import RIDERS
 from tests.support.link import Link, Weather
 from tests.worlds.parts import Part
 from tests.worlds.resources import tensor
@@ -26,7 +25,7 @@ EMPTY_SETTINGS = bytes(3) + b"\x04" + bytes(5)
 GREETINGS = (b"", b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)), PREFACE + EMPTY_SETTINGS)
 STORM_CONNECTIONS = 400
 STORM_AT_ONCE = 100
-SLOW_READERS = 8
+SLOW_READERS, SLOW_ROWS, SLOW_EVERY_S = 8, 10, 0.02
 TRICKLE = Weather(bytes_per_s=1_000)
 
 
@@ -71,7 +70,7 @@ def _abort(writer: asyncio.StreamWriter) -> None:
 
 @asynccontextmanager
 async def slow_readers(fleet: Fleet, ground: Ground) -> AsyncIterator[None]:
-    """Ask for many rows without a pause over connections that bring a kilobyte of the answers a second."""
+    """Ask without a pause over connections that bring a kilobyte of the answers a second."""
     link = fleet.links["gateway-1"]
     link.answers = TRICKLE
     try:
@@ -84,7 +83,7 @@ async def slow_readers(fleet: Fleet, ground: Ground) -> AsyncIterator[None]:
 
 async def _ask_for_ever(link: Link, ground: Ground, number: int) -> None:
     """Half of the callers send all over one stream, half as calls of their own."""
-    riders = [f"r{rider}" for rider in range(RIDERS)]
+    riders = [f"r{rider}" for rider in range(SLOW_ROWS)]
     request = pb.PredictRequest(endpoint=f"{ground.namespace}/{PLAIN}", entities=[tensor("rider_id", riders)])
     options = (("grpc.use_local_subchannel_pool", 1),)
     async with grpc.aio.insecure_channel(link.address, options=options) as channel:
@@ -107,4 +106,4 @@ async def _as_calls(stub: Any, request: pb.PredictRequest) -> None:
     while True:
         calls = [call for call in calls if not call.done()][-100:]
         calls.append(stub.Predict(request, timeout=60))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(SLOW_EVERY_S)

@@ -85,6 +85,14 @@ class Fleet:
         for part in self.parts:
             await part.until_ready()
 
+    def end(self) -> None:
+        """End all processes as a crash does: `whole` starts them anew."""
+        for part in self.parts:
+            if part.up:
+                part.kill()
+        if self.store.process is not None:
+            self.store.kill()
+
 
 def either(parts: list[Part]) -> str:
     """One target for several processes."""
@@ -142,13 +150,4 @@ async def fleet(directory: Path, layout: Layout | None = None) -> AsyncIterator[
             await made.whole()
             yield made
         finally:
-            _stop(made)
-
-
-def _stop(made: Fleet) -> None:
-    """End all processes; nothing of the fleet is of use any more, so it is not asked to."""
-    for part in made.parts:
-        if part.up:
-            part.kill()
-    if made.store.process is not None:
-        made.store.kill()
+            made.end()

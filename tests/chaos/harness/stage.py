@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
 
 from tests.chaos.harness.book import Book
 from tests.chaos.harness.fleet import Fleet
@@ -14,6 +16,11 @@ from tests.chaos.harness.trial import Pace, tried
 from tests.chaos.harness.verdict import Demands, Verdict
 
 ATTEMPTS = 3
+
+
+def soak(value: object) -> Any:
+    """A parameter whose trial is held in a soak only: CI has minutes for all of them."""
+    return pytest.param(value, marks=pytest.mark.soak)
 
 
 @dataclass(frozen=True)
@@ -40,10 +47,17 @@ class Stage:
         """
         demands = demands or Demands()
         pace = self.pace if fault_s is None else replace(self.pace, fault_s=fault_s)
-        for attempt in itertools.count(1):
-            verdict = await tried(self.fleet, self.ground, fault(), pace, burst=burst)
-            self.book.enter(verdict)
-            if attempt == ATTEMPTS or not (verdict.machine_taken and verdict.faults(demands)):
-                break
+        verdict = await self._held(fault(), pace, burst)
+        for _ in range(ATTEMPTS - 1):
+            if verdict.machine_taken and verdict.faults(demands):
+                verdict = await self._held(fault(), pace, burst)
+        if verdict.faults(demands):
+            # What is wrong with the fleet now would be found at the next trial again.
+            self.fleet.end()
         verdict.demand(demands)
+        return verdict
+
+    async def _held(self, fault: AbstractAsyncContextManager[object], pace: Pace, burst: float) -> Verdict:
+        verdict = await tried(self.fleet, self.ground, fault, pace, burst=burst)
+        self.book.enter(verdict)
         return verdict

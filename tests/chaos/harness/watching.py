@@ -6,9 +6,10 @@ import asyncio
 import re
 import urllib.request
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from statistics import linear_regression
 
 import psutil
 
@@ -68,6 +69,12 @@ class Watch:
     def growth_mib(self) -> dict[str, float]:
         """By part how much more it held at its most than at first."""
         return {name: max(held for _, held in samples) - samples[0][1] for name, samples in self.memory.items()}
+
+
+def slope_mib_a_minute(samples: Sequence[tuple[float, float]]) -> float:
+    """How fast the memory of a process grows by its samples (seconds, MiB), as the line nearest to them all does."""
+    seconds, held = zip(*samples, strict=True)
+    return linear_regression(seconds, held).slope * 60
 
 
 def _downstream_calls(gateway: Part) -> dict[str, float]:

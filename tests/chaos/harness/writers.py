@@ -108,7 +108,10 @@ class Definer:
 async def lost_features(ground: Ground) -> list[str]:
     """Read every rider from the store, and return those whose last acknowledged write is not there."""
     riders, ledger = range(RIDERS), ground.ledger
-    answer = await _read(ground, [f"r{rider}" for rider in riders])
+    try:
+        answer = await _read(ground, [f"r{rider}" for rider in riders])
+    except AssertionError as error:
+        return [f"what was written cannot be read: {error}"]
     found = [ledger.write_of(rider, value) for rider, value in zip(riders, answer.outputs[0].floats, strict=True)]
     return [
         f"rider {rider}: write {acknowledged} was acknowledged, {write} is there"

@@ -1,0 +1,84 @@
+"""A verdict finds what it is there to find: each kind of fault in a history of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.harness.history import Call, Ending, History
+from tests.chaos.harness.verdict import PREDICTIONS, WRITES, Demands, Verdict, judge
+from tests.worlds.failures import Failure
+
+ANSWERED = Call("plain", 1, 1.1, Ending.ANSWERED)
+FAILED = Call("plain", 5, 5.1, Ending.FAILED, Failure("UNAVAILABLE", "CIRCUIT_OPEN"))
+SILENT = replace(FAILED, failure=Failure("UNAVAILABLE", ""))
+
+
+def judged(*calls: Call, lost: tuple[str, ...] = (), downstream: float = 0, growth_mib: float = 0) -> Verdict:
+    """The verdict on calls around a fault from second 4 to second 6, beside one that was answered.
+
+    `downstream` counts the calls of gateways.
+    """
+    history = History([ANSWERED, *calls], list(lost), struck_at=4, ended_at=6)
+    return judge(history, {"GetFeatures": downstream}, {"gateway-1": growth_mib}, machine_taken=False)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "fault"),
+    [
+        (judged(replace(ANSWERED, wrong="3 is not 4")), "wrong answers"),
+        (judged(lost=("rider 1",)), "acknowledged writes lost"),
+        (judged(SILENT), "without a reason"),
+        (judged(replace(FAILED, method="laddered")), "in spite of a ladder"),
+        (judged(replace(FAILED, started=8.1)), "2.1 s after the fault's end"),
+        (
+            judged(replace(ANSWERED, started=9, degradations=frozenset({"STORE_UNREACHABLE"}))),
+            "3.0 s after the fault's end",
+        ),
+        (judged(downstream=1.15), "1.15 calls of GetFeatures a prediction"),
+        (judged(growth_mib=65), "gateway-1 grew by 65 MiB"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_finds(verdict: Verdict, fault: str) -> None:
+    """Beside which nothing is wrong."""
+    (found,) = verdict.faults(Demands())
+    assert fault in found
+
+
+def test_lets_pass() -> None:
+    """Failures with a reason while the fault lasts, and shortly after; calls that their callers have left."""
+    calls = (FAILED, replace(FAILED, started=7.9), Call("plain", 5, 5.1, Ending.LEFT))
+    assert [] == judged(*calls, downstream=4.4).faults(Demands())
+
+
+def test_nothing_answered() -> None:
+    """Nobody may fail because nobody was asked."""
+    history = History([FAILED], struck_at=4, ended_at=6)
+    assert ["nothing was answered"] == judge(history, {}, {}, machine_taken=False).faults(Demands())
+
+
+def test_what_a_trial_demands() -> None:
+    """That no prediction fails, or none once the fault has lasted for a while."""
+    verdict = judged(FAILED)
+    (found,) = verdict.faults(Demands(failures=0))
+    assert "1 predictions failed" in found
+    (found,) = verdict.faults(Demands(coping_s=0.5))
+    assert "1.0 s after the fault's beginning" in found
+    assert [] == verdict.faults(Demands(failures=1, coping_s=1))
+
+
+def test_who_cannot_answer_need_not_say_why() -> None:
+    """A server that is gone has no reason to give, another one has."""
+    written = replace(SILENT, method="write")
+    assert [] == judged(SILENT).faults(Demands(nobody_answers=PREDICTIONS))
+    assert [] == judged(written).faults(Demands(nobody_answers=WRITES))
+    assert [] != judged(SILENT).faults(Demands(nobody_answers=WRITES))
+    assert [] != judged(replace(SILENT, failure=Failure("INTERNAL", ""))).faults(Demands(nobody_answers=PREDICTIONS))
+
+
+def test_ladders_may_be_refused_for_overload() -> None:
+    """What is refused at the door has not come to its ladder."""
+    refused = replace(FAILED, method="laddered", failure=Failure("RESOURCE_EXHAUSTED", "OVERLOADED"))
+    assert [] == judged(refused).faults(Demands())
