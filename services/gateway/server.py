@@ -105,7 +105,10 @@ async def build(
             Reporter(TrafficClient(peers.releases), traffic, agreements, interval_s=settings.report_interval_s)
         )
 
-        gate, draining = Gate(AdaptiveLimit(settings.max_predictions)), asyncio.Event()
+        gate, draining = (
+            Gate(AdaptiveLimit(settings.max_predictions), refusals_per_s=settings.max_refusals_per_s),
+            asyncio.Event(),
+        )
         yield Service(
             name="gateway",
             servicers=apis(flow, OutcomeFlow(quality_client, recorder.settle), settings, gate, draining),

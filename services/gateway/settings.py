@@ -26,9 +26,12 @@ class Settings(ServiceSettings):
     or one gRPC target, such as dns:///NAME:PORT of a headless service, whose pods are called in turn."""
     model: Targets = "127.0.0.1:50053"
     """Where the model service is, as for `features`."""
-    max_predictions: int = Field(1024, ge=1)
+    max_predictions: int = Field(512, ge=1)
     """Predictions under way at most. While more come than can be answered the limit is lower, as low as it takes for those
     that are let in to be answered soon; the others are refused at once with OVERLOADED, by their x-priority."""
+    max_refusals_per_s: float = Field(500, gt=0)
+    """Refusals with a reason and a time to come back, by priority; each costs about a third of an answer. What comes beyond
+    them in a flood is refused by gRPC itself, which cannot tell urgent calls from others, as CANCELLED."""
     max_batch_rows: int = Field(256, ge=1)
     """Rows of several callers that travel together at most."""
     max_queued_rows: int = Field(8192, ge=1)

@@ -95,9 +95,9 @@ class Addresses:
 async def serving(service: Service, settings: ServiceSettings) -> AsyncIterator[Addresses]:
     """Serve `service` over gRPC and HTTP for the time of the context, and drain it at the end."""
     tracing = open_tracing(service.name, endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
-    server = MeshServer(settings)
+    server = MeshServer(settings, service.gates)
     chain = server_chain(tracing, max_in_flight=settings.max_in_flight, gates=service.gates)
-    server.add(service.servicers, chain, service.gates)
+    server.add(service.servicers, chain)
     started = time.monotonic()
     draining = asyncio.Event()
 

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from predictmesh.mesh.v1 import exchange_service_pb2 as pb
+from services.mesh.accepting import AcceptingServer
 from services.mesh.admission.gate import Gate
 from services.mesh.channel import KEEPALIVE_S
 from services.mesh.errors import MeshError
@@ -25,16 +26,27 @@ from services.mesh.refusing import Refusing
 from services.mesh.settings import ServiceSettings
 from services.mesh.status import to_status
 
+PENDING = "grpc.server.max_pending_requests"
+# From none on, a call that cannot be taken at once is refused by chance; from so many on, for certain.
+MOST_PENDING = 64
+
 
 class PortTaken(Exception):
     """Another process listens on the port."""
 
 
 class MeshServer:
-    """Listens from `start` to `stop`; `address` is where. `calls` counts what has come, over streams of calls, too."""
+    """Listens from `start` to `stop`; `address` is where. `calls` counts what has come, over streams of calls, too.
 
-    def __init__(self, settings: ServiceSettings) -> None:
-        self._server = grpc.aio.server(options=_options(settings))
+    `gates` let calls in, by the paths of methods; calls are taken from the network by the room that they have.
+    """
+
+    def __init__(self, settings: ServiceSettings, gates: Mapping[str, Gate] = NO_GATES) -> None:
+        self._gates = gates
+        self._server = AcceptingServer(_options(settings, gated=bool(gates)))
+        for gate in gates.values():
+            gate.on_room = self._server.room_left
+            self._server.bound(gate.to_take)
         self._health = HealthServicer()
         self.serving = False
         self._services: list[str] = []
@@ -49,12 +61,10 @@ class MeshServer:
             raise PortTaken(f"cannot listen on {address}; another process may do so") from error
         self.address = f"{settings.host}:{port}"
 
-    def add(
-        self, servicers: Sequence[Servicer], chain: Sequence[Interceptor], gates: Mapping[str, Gate] = NO_GATES
-    ) -> None:
-        """Serve `servicers` inside `chain`; what has a gate, by its path, is refused before it is read."""
+    def add(self, servicers: Sequence[Servicer], chain: Sequence[Interceptor]) -> None:
+        """Serve `servicers` inside `chain`. Calls that their gate does not let in are refused before they are read."""
         methods = [intercepted(method, chain) for servicer in servicers for method in servicer.methods()]
-        self._handlers.append(_Methods(methods, gates))
+        self._handlers.append(_Methods(methods, self._gates))
         self._server.add_generic_rpc_handlers((self._handlers[-1],))
         self._services += dict.fromkeys(method.service for method in methods)
         self._methods += methods
@@ -121,7 +131,7 @@ class _Unregistered:
     call a quarter more than one does.
     """
 
-    def __init__(self, server: grpc.aio.Server) -> None:
+    def __init__(self, server: AcceptingServer) -> None:
         self._server = server
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -131,7 +141,7 @@ class _Unregistered:
         """Leave it at the generic form, which has come before and holds the same."""
 
 
-def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+def _options(settings: ServiceSettings, *, gated: bool) -> list[tuple[str, int]]:
     options = [
         ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent share of its calls
         ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -139,6 +149,9 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_S * 500),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
+    if gated:
+        # Calls that are not taken wait where nobody sees them: few of them, or all would be late.
+        options += [(PENDING, 0), (f"{PENDING}_hard_limit", MOST_PENDING)]
     if settings.max_connection_age_s:
         options.append(("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000))
     return options

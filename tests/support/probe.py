@@ -105,9 +105,9 @@ async def server(
     **settings: Any,
 ) -> AsyncIterator[MeshServer]:
     """Serve the probe on a free port for the time of the context."""
-    serving = MeshServer(Settings(**settings))
+    serving = MeshServer(Settings(**settings), gates)
     chain = server_chain(tracing or untraced(), max_in_flight=max_in_flight, gates=gates)
-    serving.add(servicers(probe), chain, gates)
+    serving.add(servicers(probe), chain)
     await serving.start()
     try:
         yield serving

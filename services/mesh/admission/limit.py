@@ -16,7 +16,9 @@ from services.mesh.admission.climbing import Climb
 
 # How many times as long as usual a call may take while others are refused.
 TOLERANCE = 2.5
-# What a call is taken to last before any was answered, in seconds.
+# No call is refused to make others faster than so: alone they may be, but it is in company that a service does most.
+LEAST_TARGET_S = 0.015
+# What a call is taken to last before any was answered.
 START_S = 0.01
 # The limit is set anew after so long, when so many of the calls let in meanwhile have been answered, whose latency is
 # that of this limit. No sooner than so many of them can have been.
@@ -25,12 +27,11 @@ WINDOW_CALLS = 30
 LATENCIES = 2
 # A slow service fills no window by count. Long after the last refusal it must not look like a recent one.
 LONGEST_WINDOW_S = 5.0
-# By how much the limit falls and rises at once.
-FALL, RISE = 0.6, 1.1
-RELAX = 1.25
+# By how much the limit rises at once: while calls are refused, and when none is any more.
+RISE, RELAX = 1.1, 1.25
 # How fast the usual latency follows what is observed: a limit that comes a little late makes many calls slow before it.
-QUICKER_S, SLOWER_S = 5.0, 30.0
-# With a latency so near the target, a trial of a higher limit says something.
+QUICKER_S, SLOWER_S = 2.0, 60.0
+# Up to so many times the target, latency is near it; and a trial of a higher limit says something.
 SETTLED = 1.25
 
 
@@ -87,7 +88,7 @@ class AdaptiveLimit:
             self._usual_s = self.latency_s
         followed_s = QUICKER_S if self.latency_s < self._usual_s else SLOWER_S
         self._usual_s += (self.latency_s - self._usual_s) * min(1.0, elapsed / followed_s)
-        self._target_s = TOLERANCE * self._usual_s
+        self._target_s = max(LEAST_TARGET_S, TOLERANCE * self._usual_s)
         self._climb.reset(now)
         self._set(self.value * RELAX)
 
@@ -97,8 +98,11 @@ class AdaptiveLimit:
             self._try(now, per_second)
         elif self._may_climb(now):
             self._climb.begin(self.value)
+        elif self.latency_s > SETTLED * self._target_s:
+            # So many are under way on average where so many are answered that take no longer than they should (Little).
+            self._set(min(self.value, per_second * self._target_s))
         else:
-            self._set(self.value * min(RISE, max(FALL, self._target_s / self.latency_s)))
+            self._set(self.value * min(RISE, self._target_s / self.latency_s))
 
     def _may_climb(self, now: float) -> bool:
         if self.value <= self._least:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from services.mesh.admission.limit import TOLERANCE, AdaptiveLimit
 
-MOST = 1024
+MOST = 512
 
 
 @dataclass
@@ -120,12 +120,12 @@ def test_callers_who_wait_for_their_answers_are_never_refused(callers: int) -> N
 
 
 def test_overload_hardly_slows_those_who_are_let_in() -> None:
-    """At three times what can be answered, calls are answered as usual within two seconds, and nearly as many as can be."""
+    """At three times what can be answered, calls soon take little longer than usual, and nearly as many as can be are answered."""
     service = Simulated(rate=3_000)
     service.run(5)
     usual = service.mean()
     service.rate = 13_500
-    service.run(2)
+    service.run(1)
     answered = service.per_second(10)
     assert answered > 3_500
     assert service.mean() < 1.2 * TOLERANCE * usual
