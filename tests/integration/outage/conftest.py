@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import grpc
@@ -11,7 +13,7 @@ import pytest_asyncio
 from tests.support.onnx_models import linear
 from tests.worlds.loop import share_loop
 from tests.worlds.mesh import connect
-from tests.worlds.parts import Parts, parts
+from tests.worlds.parts import Part, Parts, parts
 from tests.worlds.resources import field, view
 from tests.worlds.sandbox import Sandbox, eventually
 
@@ -30,9 +32,17 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Par
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def whole(running: Parts) -> Parts:
-    """The processes, all of them running."""
+    """The processes, all of them running, and the store asked again by those whom an earlier test has parted from it."""
     await running.up()
+    for part in running.features:
+        await eventually(lambda part=part: asks_the_store(part), f"{part.directory.name} asking the store")  # type: ignore[misc]
     return running
+
+
+async def asks_the_store(part: Part) -> bool:
+    """Whether a feature service has no breaker open to the store."""
+    metrics = await asyncio.to_thread(part.metrics)
+    return bool(metrics) and not re.search(r'^predictmesh_breaker_open{hop="store",[^}]*} 1', metrics, re.MULTILINE)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -11,6 +11,7 @@ import pytest_asyncio
 from predictmesh.gateway.v1.provenance_pb2 import LADDER_STEP_KIND_ANSWER
 from predictmesh.registry.v1.endpoint_pb2 import Fallback, StaticAnswer
 from tests.integration.outage.test_replicas import REASONS, replicas
+from tests.integration.outage.test_store import counted
 from tests.support.onnx_models import linear
 from tests.worlds.graphs import ensemble, graph, node
 from tests.worlds.parts import Parts
@@ -64,6 +65,7 @@ async def test_all_crash(laddered: Sandbox, whole: Parts, endpoint: str, service
 
         await eventually(well, "answers of the version")
     calls.flawless()
+    assert counted(laddered, endpoint, "FALLBACK") in whole.gateway.metrics()
     assert [10.0, -1.0] == values(stranger.outputs[0])
     route, last, static = stranger.provenance.ladder
     assert route.reason in REASONS

@@ -8,6 +8,7 @@ import pytest
 
 from predictmesh.gateway.v1 import prediction_service_pb2 as gateway_pb
 from predictmesh.gateway.v1.provenance_pb2 import DEGRADATION_REASON_REGISTRY_UNREACHABLE
+from tests.integration.outage.test_store import counted
 from tests.support.onnx_models import linear
 from tests.worlds.parts import Parts
 from tests.worlds.resources import values
@@ -38,6 +39,7 @@ async def test_predictions_go_on(own: Sandbox, whole: Parts) -> None:
 
         await eventually(unreachable, "the outage in the answers")
         await calls.more()
+        assert counted(own, "ride", "REGISTRY_UNREACHABLE") in whole.gateway.metrics()
         whole.registry.start()
         await whole.registry.until_ready()
 
