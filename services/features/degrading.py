@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,6 +21,9 @@ START_S = 0.005
 # A read that gets so many times what nearly all take, and this much, has had ample time.
 AMPLE_TIMES = 5
 LEAST_AMPLE_S = 0.02
+# How long a read is waited for, whatever time its caller has: others travel with him who have less.
+PATIENCE_TIMES = 20
+LEAST_PATIENCE_S = 0.25
 
 
 class Stored(NamedTuple):
@@ -94,7 +98,11 @@ class DegradingStore:
         start = time.monotonic()
         with self._memory.reading() as reading:
             try:
-                rows = await self._store.get_many(keys)
+                async with asyncio.timeout(self._patience_s):
+                    rows = await self._store.get_many(keys)
+            except TimeoutError:
+                self._reach.failed(keys, "the store does not answer in a time in which nearly all reads are answered")
+                return None
             except StoreUnavailable as error:
                 self._note_failure(keys, error, time.monotonic() - start)
                 return None
@@ -102,6 +110,10 @@ class DegradingStore:
             self._memory.keep(reading, keys, rows)
         self._reach.answered(keys)
         return rows
+
+    @property
+    def _patience_s(self) -> float:
+        return max(LEAST_PATIENCE_S, PATIENCE_TIMES * self._durations.value)
 
     def _note_failure(self, keys: Sequence[bytes], error: StoreUnavailable, seconds: float) -> None:
         """Hold it against the store, unless it is only the caller who had little time."""

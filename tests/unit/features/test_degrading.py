@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -14,6 +15,7 @@ from services.features.last_read import LastRead
 from services.features.reach import LEAST_FAILURES
 from services.features.stores.memory import MemoryStore
 from services.mesh.errors import StoreUnavailable
+from tests.support.virtual_time import run_virtually
 from tests.support.waiting import eventually
 from tests.unit.features.test_last_read import row
 
@@ -27,10 +29,12 @@ class Fickle(MemoryStore):
         super().__init__()
         self.gone: set[str] = set()
         self.hung: set[str] = set()
+        self.slow_s = 0.0
         self.asked: list[list[bytes]] = []
 
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         self.asked.append(list(keys))
+        await asyncio.sleep(self.slow_s)
         self._fail(keys)
         return await super().get_many(keys)
 
@@ -134,6 +138,41 @@ async def test_callers_in_a_hurry_say_nothing_of_the_store(store: DegradingStore
     for _ in range(3 * LEAST_FAILURES):
         assert ([row(1)], [True]) == await found(store, A1)
     assert [] == store.away
+
+
+def test_a_store_that_hangs_is_not_waited_for_until_the_callers_time_is_over() -> None:
+    """Who travels with a caller who has much time has little; memory answers both, and soon without asking first."""
+
+    async def took_s() -> list[float]:
+        fickle = Fickle()
+        await fickle.put_many([A1], [row(1)], 0)
+        store = DegradingStore(fickle, LastRead(1_000_000))
+        await store.read([A1])
+        fickle.slow_s = 3600.0
+        taken = []
+        for _ in range(LEAST_FAILURES + 1):
+            start = time.monotonic()
+            assert ([row(1)], [True]) == await found(store, A1)
+            taken.append(time.monotonic() - start)
+        await store.stop()
+        return taken
+
+    expected_s = [degrading.LEAST_PATIENCE_S] * LEAST_FAILURES + [0.0]
+    assert expected_s == pytest.approx(run_virtually(took_s()), abs=0.001)
+
+
+def test_a_store_that_is_always_slow_is_waited_for() -> None:
+    """What nearly all reads take is no reason to do without them."""
+
+    async def away() -> list[str]:
+        fickle = Fickle()
+        store = DegradingStore(fickle, LastRead(1_000_000))
+        for fickle.slow_s in (0.1, 0.2, 0.4, 0.8):
+            for _ in range(200):
+                assert ([None], None) == await found(store, A1)
+        return store.away
+
+    assert [] == run_virtually(away())
 
 
 async def test_reads_that_had_ample_time_speak_against_the_store(
