@@ -26,6 +26,8 @@ from services.mesh.refusing import Refusing
 from services.mesh.settings import ServiceSettings
 from services.mesh.status import to_status
 
+# Calls of one connection at most; a client keeps further ones to itself. Answers that it does not read count, too.
+MOST_STREAMS = 1024
 PENDING = "grpc.server.max_pending_requests"
 # From none on, a call that cannot be taken at once is refused by chance; from so many on, for certain.
 MOST_PENDING = 64
@@ -148,6 +150,7 @@ def _options(settings: ServiceSettings, *, gated: bool) -> list[tuple[str, int]]
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_S * 500),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_concurrent_streams", MOST_STREAMS),
     ]
     if gated:
         # Calls that are not taken wait where nobody sees them: few of them, or all would be late.

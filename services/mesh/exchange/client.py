@@ -19,6 +19,8 @@ from services.mesh.status import from_status
 # The channel's round robin places streams, not calls. Several of them, renewed, find every replica, new ones too.
 STREAMS = 4
 RENEWED_AFTER_S = 5.0
+# Messages that wait to be sent over a stream at most: its server does not read them, and more would not help it.
+MAX_UNSENT = 1024
 
 Stream = grpc.aio.StreamStreamCall[ExchangeRequest, ExchangeResponse]
 
@@ -101,6 +103,8 @@ class _Exchange:
 
     async def call(self, path: str, request: bytes, timeout: float | None, metadata: Metadata) -> bytes:
         """Make one call; raises MeshErrors, or Unsupported."""
+        if self._unsent.qsize() >= MAX_UNSENT:
+            raise UpstreamUnavailable(f"{MAX_UNSENT} messages wait for the server to read them")
         number, loop = next(self._numbers), asyncio.get_running_loop()
         waiting = self._waiting[number] = loop.create_future()
         call = Call(method=path, request=request, metadata=dict(metadata), timeout_us=_microseconds(timeout))  # type: ignore[arg-type]

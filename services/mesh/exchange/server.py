@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 Answer = Callable[[int, Call], Coroutine[None, None, ExchangeResponse]]
 # What the message around a response takes at most.
 ENVELOPE_BYTES = 32
+# Calls of one stream under way, or answered and not yet read by the caller, at most; further ones are not read.
+MAX_CALLS = 1024
 
 
 class Exchange:
@@ -52,6 +54,7 @@ class Exchange:
         try:
             while (response := await stream.responses.get()) is not None:
                 await context.write(response)
+                stream.written(response)
         finally:
             self._streams.discard(stream)
             stream.close()
@@ -88,12 +91,18 @@ class _Stream:
         self.responses: asyncio.Queue[ExchangeResponse | None] = asyncio.Queue()
         self._answer = answer
         self._under_way: dict[int, asyncio.Task[ExchangeResponse]] = {}
+        self._room = asyncio.Semaphore(MAX_CALLS)
         self._reading = asyncio.create_task(self._read(requests))
         self._reading.add_done_callback(self._end_if_idle)
 
     def drain(self) -> None:
         """Ask the caller to end the stream."""
         self.responses.put_nowait(ExchangeResponse(draining=True))
+
+    def written(self, response: ExchangeResponse) -> None:
+        """Note that a response has left, and makes room for another call."""
+        if not response.draining:
+            self._room.release()
 
     def close(self) -> None:
         """Cancel what is under way."""
@@ -109,6 +118,7 @@ class _Stream:
             if request.HasField("call"):
                 if running is not None:
                     return  # nor is who uses a number twice
+                await self._room.acquire()
                 self._start(request.id, request.call)
             elif request.cancel and running is not None:
                 running.cancel()
@@ -116,7 +126,9 @@ class _Stream:
     def _start(self, number: int, call: Call) -> None:
         def done(task: asyncio.Task[ExchangeResponse]) -> None:
             del self._under_way[number]
-            if not task.cancelled():
+            if task.cancelled():
+                self._room.release()
+            else:
                 self.responses.put_nowait(task.result())
             self._end_if_idle()
 
