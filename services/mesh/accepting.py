@@ -24,6 +24,9 @@ AHEAD = 32
 # How soon to look for room again where none becomes free.
 AGAIN_S = 0.005
 
+# Whether this release of gRPC lets us.
+TAKES_AHEAD = hasattr(cygrpc.AioServer, "_make_request_call_future")
+
 Room = Callable[[int], int]
 
 

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from predictmesh.mesh.v1 import exchange_service_pb2 as pb
-from services.mesh.accepting import AcceptingServer
+from services.mesh.accepting import TAKES_AHEAD, AcceptingServer
 from services.mesh.admission.gate import Gate
 from services.mesh.channel import KEEPALIVE_S
 from services.mesh.errors import MeshError
@@ -45,7 +45,7 @@ class MeshServer:
 
     def __init__(self, settings: ServiceSettings, gates: Mapping[str, Gate] = NO_GATES) -> None:
         self._gates = gates
-        self._server = AcceptingServer(_options(settings, gated=bool(gates)))
+        self._server = AcceptingServer(_options(settings, gated=bool(gates) and TAKES_AHEAD))
         for gate in gates.values():
             gate.on_room = self._server.room_left
             self._server.bound(gate.to_take)
