@@ -1,10 +1,10 @@
-"""Opens a connection to each replica of a service, and watches whether it stands."""
+"""Opens a connection to each replica of a service."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -12,12 +12,11 @@ import grpc
 from services.mesh.channel import MAX_MESSAGE_BYTES, channel_options, stub_over
 from services.mesh.exchange.client import STREAMS
 from services.mesh.probing import health_probe
+from services.mesh.renewing import Line, Renewing
 from services.mesh.replicas import Connection
 from services.mesh.target import addresses, is_name
 
 S = TypeVar("S")
-# Before the first attempt to connect a channel is idle.
-_USABLE = frozenset({grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.IDLE})
 
 
 @asynccontextmanager
@@ -40,25 +39,20 @@ async def open_connections(
 async def _connection(
     address: str, stub: Callable[[grpc.aio.Channel], S], max_message_bytes: int
 ) -> AsyncIterator[Connection[S]]:
-    options = channel_options(max_message_bytes, only_serving=True)
+    opening = partial(_line, address, stub, max_message_bytes)
+    renewing = Renewing(address, await opening(), opening)
+    try:
+        yield renewing.connection
+    finally:
+        await renewing.close()
+
+
+async def _line(address: str, stub: Callable[[grpc.aio.Channel], S], max_message_bytes: int) -> Line[S]:
+    # Else a new channel would take the connection that another one of this process has.
+    options = [*channel_options(max_message_bytes, only_serving=True), ("grpc.use_local_subchannel_pool", 1)]
     # Only where the channel finds several replicas are more streams more than one.
     streams = STREAMS if is_name(address) else 1
-    async with (
-        grpc.aio.insecure_channel(address, options=options) as channel,
-        stub_over(channel, stub, max_message_bytes, streams=streams) as made,
-    ):
-        connection = Connection(address, made, health_probe(channel))
-        watching = asyncio.create_task(_watch(channel, connection))
-        try:
-            yield connection
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-
-
-async def _watch(channel: grpc.aio.Channel, connection: Connection[S]) -> None:
-    """Keep `reachable` at what the channel knows; it connects again whenever the connection is lost."""
-    while True:
-        state = channel.get_state(try_to_connect=True)
-        connection.reachable = state in _USABLE
-        await channel.wait_for_state_change(state)
+    async with AsyncExitStack() as stack:
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))
+        made = await stack.enter_async_context(stub_over(channel, stub, max_message_bytes, streams=streams))
+        return Line(channel, made, health_probe(channel), stack.pop_all())

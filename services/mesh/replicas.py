@@ -19,11 +19,14 @@ Probe: TypeAlias = Callable[[float], Awaitable[bool]]
 class Connection(Generic[S]):
     """A replica as all hops of this process see it: its stub, and whether the connection to it stands.
 
+    `silent_since` is when the first call was sent that nothing has been heard after, in seconds of `time.monotonic()`; 0.0
+    when nothing is awaited.
+
     Where a target is a name, the channel finds the replicas behind it by itself, and they are one connection here. What
     is in this process has no `probe`: it cannot be out of reach.
     """
 
-    __slots__ = ("address", "probe", "reachable", "stub")
+    __slots__ = ("address", "probe", "reachable", "silent_since", "stub")
 
     def __init__(self, address: str, stub: S, probe: Probe | None = None) -> None:
         self.address = address
@@ -31,6 +34,7 @@ class Connection(Generic[S]):
         self.probe = probe
         # What has not been tried is not avoided.
         self.reachable = True
+        self.silent_since = 0.0
 
 
 class Breaker(Protocol):
@@ -49,14 +53,18 @@ B = TypeVar("B", bound=Breaker)
 class Replica(Generic[S, B]):
     """A replica as one hop sees it: `outstanding`, which the hop counts, are its calls under way there, `pace` their time."""
 
-    __slots__ = ("breaker", "connection", "outstanding", "pace", "stub")
+    __slots__ = ("breaker", "connection", "outstanding", "pace")
 
     def __init__(self, connection: Connection[S], breaker: B) -> None:
         self.connection = connection
-        self.stub = connection.stub
         self.breaker = breaker
         self.outstanding = 0
         self.pace = Pace()
+
+    @property
+    def stub(self) -> S:
+        """What calls it, over the connection that it has at present."""
+        return self.connection.stub
 
     @property
     def address(self) -> str:

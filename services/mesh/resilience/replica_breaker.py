@@ -33,8 +33,7 @@ class ReplicaBreaker(Breaker):
         self._labels = (hop, connection.address)
         self._on_change = on_change
         self._recovery = None if connection.probe is None else Recovery(self, connection.probe)
-        # When the first call was sent that nothing has been heard after; 0.0 when nothing is awaited.
-        self._silent_since = 0.0
+        self._connection = connection
         self._unanswered = 0
         if self._recovery is not None:
             names.BREAKER_OPEN.labels(*self._labels).set(0)
@@ -49,12 +48,12 @@ class ReplicaBreaker(Breaker):
 
     def asked(self, now: float) -> None:
         """Note a call that is sent."""
-        if not self._silent_since:
-            self._silent_since = now
+        if not self._connection.silent_since:
+            self._connection.silent_since = now
 
     def answered(self) -> None:
         """Note an answer."""
-        self._silent_since = 0.0
+        self._connection.silent_since = 0.0
         self._unanswered = 0
         self.succeeded()
 
@@ -69,8 +68,8 @@ class ReplicaBreaker(Breaker):
 
     def unanswered(self, ample_s: float) -> None:
         """Note a call whose time was over before it was answered."""
-        silent_s = time.monotonic() - self._silent_since
-        if self._silent_since and silent_s >= ample_s:
+        silent_s = time.monotonic() - self._connection.silent_since
+        if self._connection.silent_since and silent_s >= ample_s:
             self._unanswered += 1
             certain = self._unanswered > 1 and silent_s >= max(CERTAIN_S, ample_s)
             self._count(f"silent for {silent_s:.3f} s", certain=certain)
@@ -83,7 +82,7 @@ class ReplicaBreaker(Breaker):
     def close(self) -> None:
         """Let calls go there again."""
         super().close()
-        self._silent_since = 0.0
+        self._connection.silent_since = 0.0
         self._unanswered = 0
         self._on_change(-1)
         names.BREAKER_OPEN.labels(*self._labels).set(0)

@@ -1,0 +1,81 @@
+"""Connections that lead nowhere are replaced, and those of a replica that takes its time are not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.mesh.connecting import open_connections
+from services.mesh.deadline import Deadline
+from services.mesh.renewing import PROBE_S, SILENT_S
+from services.mesh.resilience import Hop
+from tests.support.exchanging import LIMIT_S, Gate, apply
+from tests.support.link import link
+from tests.support.probe import new_probe, server
+from tests.support.waiting import eventually
+
+
+def port_of(address: str) -> int:
+    """Return the port of an address."""
+    return int(address.rpartition(":")[2])
+
+
+async def test_calls_over_a_forgotten_connection_are_made_again_over_a_new_one() -> None:
+    """As soon as it is silent: they are answered within their time, by the only replica that there is."""
+    async with (
+        server((gate := Gate(new_probe())).probe) as serving,
+        link("127.0.0.1", port_of(serving.address)) as made,
+    ):
+        await serving.set_serving(True)
+        async with open_connections(made.address, RegistryServiceStub) as connections:
+            hop = Hop("h", connections)
+            assert 5 == await hopped(hop)
+            made.forget()
+            assert 5 == await hopped(hop)
+            assert {"closed"} == set(hop.states().values())
+            await hop.stop()
+    assert 2 == gate.calls
+
+
+async def hopped(hop: Hop[Any]) -> int:
+    """Call through a hop, with time for several attempts."""
+    answer, _ = await hop.call(lambda stub, timeout_s: apply(stub), Deadline.after(LIMIT_S))
+    return answer
+
+
+async def test_replica_that_takes_its_time_keeps_its_connection() -> None:
+    """It says that it is well, and the call is answered where it was made."""
+    gate = Gate(new_probe())
+    async with server(gate.probe) as serving, link("127.0.0.1", port_of(serving.address)) as made:
+        await serving.set_serving(True)
+        async with open_connections(made.address, RegistryServiceStub) as (connection,):
+            hop = Hop("h", [connection])
+            stub = connection.stub
+            slow = asyncio.create_task(
+                hop.call(lambda used, timeout_s: apply(used, actor="slow"), Deadline.after(LIMIT_S))
+            )
+            await eventually(lambda: gate.held == 1)
+            since = connection.silent_since
+            assert since
+            # Long enough for it to be asked whether it is well, and over a new connection if it were not.
+            await asyncio.sleep(SILENT_S + PROBE_S)
+            gate.open.set()
+            assert 5 == (await slow)[0]
+            assert stub is connection.stub
+            await hop.stop()
+
+
+async def test_replica_that_hangs_keeps_its_connection() -> None:
+    """A new one says nothing either; the replica goes on where it was."""
+    async with server(Gate(new_probe()).probe) as serving, link("127.0.0.1", port_of(serving.address)) as made:
+        await serving.set_serving(True)
+        async with open_connections(made.address, RegistryServiceStub) as (connection,):
+            assert 5 == await apply(connection.stub)
+            stub = connection.stub
+            made.part()
+            assert connection.probe is not None
+            assert not await connection.probe(0.5)
+            made.join()
+            assert await connection.probe(LIMIT_S)
+            assert stub is connection.stub
