@@ -30,7 +30,7 @@ from services.mesh.status import to_status
 MOST_STREAMS = 1024
 PENDING = "grpc.server.max_pending_requests"
 # From none on, a call that cannot be taken at once is refused by chance; from so many on, for certain.
-MOST_PENDING = 64
+MOST_PENDING = 16
 
 
 class PortTaken(Exception):
