@@ -23,7 +23,7 @@ AMPLE_TIMES = 5
 LEAST_AMPLE_S = 0.02
 # How long a read is waited for, whatever time its caller has: others travel with him who have less.
 PATIENCE_TIMES = 20
-LEAST_PATIENCE_S = 0.25
+LEAST_PATIENCE_S = 0.5
 
 
 class Stored(NamedTuple):
