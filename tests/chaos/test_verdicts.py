@@ -82,3 +82,14 @@ def test_ladders_may_be_refused_for_overload() -> None:
     """What is refused at the door has not come to its ladder."""
     refused = replace(FAILED, method="laddered", failure=Failure("RESOURCE_EXHAUSTED", "OVERLOADED"))
     assert [] == judged(refused).faults(Demands())
+
+
+def test_a_busy_machine_makes_some_late() -> None:
+    """Where others took the machine, two calls of a hundred may miss their deadlines, and say nothing of the fault."""
+    late = replace(SILENT, failure=Failure("DEADLINE_EXCEEDED", ""))
+    history = History([ANSWERED] * 98 + [late, late], struck_at=4, ended_at=6)
+    taken = judge(history, {}, {}, machine_taken=True)
+    assert [] == taken.faults(Demands(failures=0))
+    assert 2 == len(replace(taken, machine_taken=False).faults(Demands(failures=0)))
+    history.calls.append(late)
+    assert 2 == len(judge(history, {}, {}, machine_taken=True).faults(Demands(failures=0)))

@@ -11,6 +11,8 @@ from tests.chaos.harness.history import Call, Ending, History
 
 # Answers that say so are not what they should be once the fault is over.
 OF_A_FAULT = frozenset({"STORE_UNREACHABLE", "FALLBACK", "REGISTRY_UNREACHABLE"})
+# The part of all predictions that may miss their deadlines where others take the machine: that is no doing of the fault's.
+LATE = 0.02
 PREDICTIONS = frozenset({PLAIN, LADDERED})
 WRITES = frozenset({"write"})
 DEFINITIONS = frozenset({"apply"})
@@ -68,9 +70,9 @@ class Verdict:
             yield f"{len(self.wrong)} wrong answers, e.g. {self.wrong[:3]}"
         if self.lost:
             yield f"{len(self.lost)} acknowledged writes lost, e.g. {self.lost[:3]}"
-        if silent := [kind for kind in self.silent if kind not in _excused(demands)]:
+        if silent := [kind for kind in self.silent if kind not in self._excused(demands)]:
             yield f"failures without a reason: {[(*kind, self.silent[kind]) for kind in silent]}"
-        if self.ladder_failures and LADDERED not in demands.nobody_answers:
+        if self.ladder_failures > self._allowance and LADDERED not in demands.nobody_answers:
             yield f"{self.ladder_failures} failures in spite of a ladder"
         if not self.answered:
             yield "nothing was answered"
@@ -80,7 +82,7 @@ class Verdict:
             yield f"failures or degraded answers of calls until {self.recovered_s:.1f} s after the fault's end"
         if demands.coping_s is not None and self.coped_s > demands.coping_s:
             yield f"failures of calls until {self.coped_s:.1f} s after the fault's beginning"
-        if demands.failures is not None and self.failed_predictions > demands.failures:
+        if demands.failures is not None and self.failed_predictions > demands.failures + self._allowance:
             yield f"{self.failed_predictions} predictions failed, {demands.failures} may: {self.failed}"
         for method, ratio in self.downstream.items():
             if ratio > demands.downstream:
@@ -88,6 +90,16 @@ class Verdict:
         for name, grown in self.growth_mib.items():
             if grown > demands.growth_mib:
                 yield f"{name} grew by {grown:.0f} MiB"
+
+    @property
+    def _allowance(self) -> int:
+        return int(LATE * self.predictions) if self.machine_taken else 0
+
+    def _excused(self, demands: Demands) -> set[tuple[str, str]]:
+        """Failures, by method and code, that only the caller's own end can speak of."""
+        gone = {(method, code) for method in demands.nobody_answers for code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")}
+        late = {(method, "DEADLINE_EXCEEDED") for method in PREDICTIONS}
+        return gone | late if sum(self.silent[kind] for kind in late) <= self._allowance else gone
 
     def demand(self, demands: Demands | None = None) -> None:
         """Fail unless all is as demanded."""
@@ -123,11 +135,6 @@ def judge(
         messages=Counter(call.failure.message for call in failures if call.failure),
         machine_taken=machine_taken,
     )
-
-
-def _excused(demands: Demands) -> set[tuple[str, str]]:
-    """Failures that only the caller's own end can speak of."""
-    return {(method, code) for method in demands.nobody_answers for code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")}
 
 
 def _kind(call: Call) -> tuple[str, str]:
