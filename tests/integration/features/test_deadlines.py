@@ -57,7 +57,7 @@ def connections(servers: list[Valkey]) -> int:
     """How many connections this process has to the servers."""
     ports = {server.port for server in servers}
     opened = psutil.Process().net_connections("tcp")
-    return sum(1 for each in opened if each.raddr and each.raddr.port in ports and each.status == "ESTABLISHED")
+    return sum(1 for each in opened if getattr(each.raddr, "port", None) in ports and each.status == "ESTABLISHED")
 
 
 async def read(store: OnlineStore, deadline: Deadline | None) -> list[bytes | None]:

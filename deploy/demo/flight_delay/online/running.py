@@ -15,9 +15,9 @@ from pathlib import Path
 
 from services.cli.errors import Failure, Mistake
 from services.cli.supervision import leash
+from services.cli.supervision.options import TopologyName
 from services.cli.supervision.ports import check_free, choose
 from services.cli.supervision.state import owned
-from services.cli.supervision.options import TopologyName
 from services.cli.triton.choice import TritonMode
 
 _STOP_S = 60.0
