@@ -22,6 +22,7 @@ from tests.worlds.sandbox import eventually
 
 # As many predictions in a row, answered and undegraded, are a sound fleet.
 SOUND = 60
+SOUND_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Load:
                 call.ending is Ending.FAILED or call.degradations & OF_A_FAULT for call in last
             )
 
-        await eventually(is_sound, "a sound fleet")
+        await eventually(is_sound, "a sound fleet", SOUND_LIMIT_S)
         self.history.calls.clear()
 
 

@@ -27,13 +27,17 @@ from tests.chaos.harness.ledger import RIDERS, Ledger
 from tests.worlds.failures import failure_of
 from tests.worlds.mesh import Addresses
 from tests.worlds.resources import tensor
-from tests.worlds.sandbox import TIMEOUT_S, eventually
+from tests.worlds.sandbox import eventually
 
 if TYPE_CHECKING:
     from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
     from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 
 DEADLINE_S = 1.0
+# A definition is on the disk before it is acknowledged, and others may keep the disk busy.
+APPLY_DEADLINE_S = 10.0
+# After the trial nothing hurries.
+READ_LIMIT_S = 60.0
 # Riders that one write is of; each has one writer at a time, so that what is sent later has the later event.
 BATCH = 10
 WRITE_EVERY_S = 0.05
@@ -100,7 +104,7 @@ class Definer:
         for number in itertools.count():
             name = f"{self.namespace}/{self._prefix}-{number}"
             request = registry_pb.ApplyRequest(resources=[registry_pb.Resource(model=Model(name=name))], actor="chaos")
-            if await _noted(self.history, "apply", self.stub.Apply(request, timeout=DEADLINE_S)):
+            if await _noted(self.history, "apply", self.stub.Apply(request, timeout=APPLY_DEADLINE_S)):
                 self.acknowledged.append(name)
             await asyncio.sleep(APPLY_EVERY_S)
 
@@ -131,17 +135,17 @@ async def _read(ground: Ground, riders: list[str]) -> gateway_pb.PredictResponse
             return False
         return not found[-1].provenance.degradations
 
-    await eventually(read, "an undegraded answer after the trial")
+    await eventually(read, "an undegraded answer after the trial", READ_LIMIT_S)
     return found[-1]
 
 
 async def lost_definitions(stub: RegistryServiceAsyncStub, definer: Definer) -> list[str]:
     """Return the models that were acknowledged and are not there, and delete the others."""
     request = registry_pb.GetSnapshotRequest()
-    snapshot = (await stub.GetSnapshot(request, timeout=TIMEOUT_S, wait_for_ready=True)).snapshot
+    snapshot = (await stub.GetSnapshot(request, timeout=READ_LIMIT_S, wait_for_ready=True)).snapshot
     there = {model.name for model in snapshot.models}
     for name in there.intersection(definer.acknowledged):
-        await stub.Delete(registry_pb.DeleteRequest(model=name), timeout=TIMEOUT_S)
+        await stub.Delete(registry_pb.DeleteRequest(model=name), timeout=READ_LIMIT_S)
     return [f"{name} was acknowledged, and is not defined" for name in definer.acknowledged if name not in there]
 
 
