@@ -16,7 +16,9 @@ async def test_connection_storm(stage: Stage) -> None:
 
 async def test_slow_readers(stage: Stage) -> None:
     """Callers who ask without reading the answers are made to wait, and cost others no answer, and little memory."""
-    await stage.trial(lambda: slow_readers(stage.fleet, stage.ground), Demands(failures=0))
+    # What they ask for goes downstream, too, as far as it is taken from them.
+    demands = Demands(failures=0, downstream=2)
+    await stage.trial(lambda: slow_readers(stage.fleet, stage.ground), demands)
 
 
 async def test_burst(stage: Stage) -> None:

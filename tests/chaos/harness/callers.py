@@ -26,9 +26,10 @@ DEADLINES_S = (1.0, 1.5, 2.0)
 # The fraction of callers who leave, and how soon they do.
 IMPATIENT = 0.05
 PATIENCE_S = 0.02
-# As an application would call: all replicas in turn, and soon again one that was away.
+# As an application would call: all replicas in turn that say that they are ready, and soon again one that was away.
+_CONFIG = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
 OPTIONS = (
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.service_config", json.dumps(_CONFIG)),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 500),

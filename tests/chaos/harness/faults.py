@@ -11,6 +11,8 @@ from tests.chaos.harness.fleet import Fleet
 from tests.support.link import CLEAR, Link, Weather
 from tests.worlds.parts import Part
 
+READY_S = 1.0
+
 
 @asynccontextmanager
 async def killed(*parts: Part) -> AsyncIterator[None]:
@@ -107,9 +109,14 @@ async def store_suspended(fleet: Fleet) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def replaced(parts: Sequence[Part]) -> AsyncIterator[None]:
-    """Stop processes as an operator does and start them again, one after the other, each once the one before is ready."""
+    """Stop processes as an operator does and start them again, one after the other.
+
+    Each has been ready for a while before the next one is stopped, as `minReadySeconds` of a deployment has it: its
+    callers look for it again only now and then.
+    """
     for part in parts:
         await asyncio.to_thread(part.stop)
         part.start()
         await part.until_ready()
+        await asyncio.sleep(READY_S)
     yield

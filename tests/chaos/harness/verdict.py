@@ -11,8 +11,10 @@ from tests.chaos.harness.history import Call, Ending, History
 
 # Answers that say so are not what they should be once the fault is over.
 OF_A_FAULT = frozenset({"STORE_UNREACHABLE", "FALLBACK", "REGISTRY_UNREACHABLE"})
-# The part of all predictions that may miss their deadlines where others take the machine: that is no doing of the fault's.
+# The part of all predictions that may hear of their deadline from gRPC's own clock, a moment before the gateway's word
+# comes; and that may fail where others take the machine, which is no doing of the fault's.
 LATE = 0.02
+LATE_CODE = "DEADLINE_EXCEEDED"
 PREDICTIONS = frozenset({PLAIN, LADDERED})
 WRITES = frozenset({"write"})
 DEFINITIONS = frozenset({"apply"})
@@ -56,7 +58,7 @@ class Verdict:
     """Failures without a reason, by method and code."""
     failed_predictions: int
     ladder_failures: int
-    """Failures of the endpoint whose ladder ends in a static answer, but those that were refused for overload."""
+    """Failures of the endpoint whose ladder ends in a static answer, but those refused for overload, and those too late."""
     messages: Counter[str]
     machine_taken: bool
     """Whether others took the machine meanwhile, so that times say nothing."""
@@ -93,13 +95,17 @@ class Verdict:
 
     @property
     def _allowance(self) -> int:
-        return int(LATE * self.predictions) if self.machine_taken else 0
+        return self._few if self.machine_taken else 0
+
+    @property
+    def _few(self) -> int:
+        return int(LATE * self.predictions)
 
     def _excused(self, demands: Demands) -> set[tuple[str, str]]:
         """Failures, by method and code, that only the caller's own end can speak of."""
         gone = {(method, code) for method in demands.nobody_answers for code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")}
-        late = {(method, "DEADLINE_EXCEEDED") for method in PREDICTIONS}
-        return gone | late if sum(self.silent[kind] for kind in late) <= self._allowance else gone
+        late = {(method, LATE_CODE) for method in PREDICTIONS}
+        return gone | late if sum(self.silent[kind] for kind in late) <= self._few else gone
 
     def demand(self, demands: Demands | None = None) -> None:
         """Fail unless all is as demanded."""
@@ -131,10 +137,15 @@ def judge(
             (call.method, call.failure.code) for call in failures if call.failure and not call.failure.reason
         ),
         failed_predictions=sum(call.method in PREDICTIONS for call in failures),
-        ladder_failures=sum(call.method == LADDERED and _kind(call)[1] != "OVERLOADED" for call in failures),
+        ladder_failures=sum(call.method == LADDERED and not _beyond_ladder(*_kind(call)) for call in failures),
         messages=Counter(call.failure.message for call in failures if call.failure),
         machine_taken=machine_taken,
     )
+
+
+def _beyond_ladder(code: str, reason: str) -> bool:
+    """Whether a failure is none that a ladder could have prevented."""
+    return reason == "OVERLOADED" or (code == LATE_CODE and not reason)
 
 
 def _kind(call: Call) -> tuple[str, str]:
