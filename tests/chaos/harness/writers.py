@@ -42,6 +42,8 @@ READ_LIMIT_S = 60.0
 BATCH = 10
 WRITE_EVERY_S = 0.05
 APPLY_EVERY_S = 0.5
+# Definitions that stand at a time: all that every gateway holds would grow with them else.
+KEPT = 50
 
 
 async def _noted(history: History, method: str, call: Awaitable[object]) -> bool:
@@ -91,7 +93,7 @@ class FeatureWriter:
 
 @dataclass
 class Definer:
-    """Applies a model without versions now and then, each of a name of its own."""
+    """Applies a model without versions now and then, each of a name of its own, and deletes the oldest of KEPT again."""
 
     stub: RegistryServiceAsyncStub
     namespace: str
@@ -106,7 +108,13 @@ class Definer:
             request = registry_pb.ApplyRequest(resources=[registry_pb.Resource(model=Model(name=name))], actor="chaos")
             if await _noted(self.history, "apply", self.stub.Apply(request, timeout=APPLY_DEADLINE_S)):
                 self.acknowledged.append(name)
+            if len(self.acknowledged) > KEPT:
+                await self._delete(self.acknowledged.pop(0))
             await asyncio.sleep(APPLY_EVERY_S)
+
+    async def _delete(self, name: str) -> None:
+        deletion = registry_pb.DeleteRequest(model=name, actor="chaos")
+        await _noted(self.history, "apply", self.stub.Delete(deletion, timeout=APPLY_DEADLINE_S))
 
 
 async def lost_features(ground: Ground) -> list[str]:
