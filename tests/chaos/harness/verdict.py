@@ -15,6 +15,8 @@ OF_A_FAULT = frozenset({"STORE_UNREACHABLE", "FALLBACK", "REGISTRY_UNREACHABLE"}
 # comes; and that may fail where others take the machine, which is no doing of the fault's.
 LATE = 0.02
 LATE_CODE = "DEADLINE_EXCEEDED"
+# What gRPC itself says of a server that is gone, or that has been away for so long that it drops what has piled up.
+GONE_CODES = ("UNAVAILABLE", LATE_CODE, "CANCELLED")
 PREDICTIONS = frozenset({PLAIN, LADDERED})
 WRITES = frozenset({"write"})
 DEFINITIONS = frozenset({"apply"})
@@ -103,7 +105,7 @@ class Verdict:
 
     def _excused(self, demands: Demands) -> set[tuple[str, str]]:
         """Failures, by method and code, that only the caller's own end can speak of."""
-        gone = {(method, code) for method in demands.nobody_answers for code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")}
+        gone = {(method, code) for method in demands.nobody_answers for code in GONE_CODES}
         late = {(method, LATE_CODE) for method in PREDICTIONS}
         return gone | late if sum(self.silent[kind] for kind in late) <= self._few else gone
 
