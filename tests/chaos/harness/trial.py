@@ -23,6 +23,8 @@ from tests.worlds.sandbox import eventually
 # As many predictions in a row, answered and undegraded, are a sound fleet.
 SOUND = 60
 SOUND_LIMIT_S = 60.0
+# Faults of a soak last so long at least.
+SOAK_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Pace:
     after_s: float
     rate: float
     seed: int
+
+    @property
+    def is_short(self) -> bool:
+        """Whether this is for CI, not for a soak."""
+        return self.fault_s < SOAK_S
 
 
 @dataclass(frozen=True)

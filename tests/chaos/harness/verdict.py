@@ -65,6 +65,11 @@ class Verdict:
     machine_taken: bool
     """Whether others took the machine meanwhile, so that times say nothing."""
 
+    @property
+    def is_grave(self) -> bool:
+        """Whether something happened that no machine is too slow for."""
+        return bool(self.wrong or self.lost)
+
     def faults(self, demands: Demands) -> list[str]:
         """What is not as demanded, in words."""
         return [*self._never(demands), *self._beyond(demands)]
