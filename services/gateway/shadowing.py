@@ -22,6 +22,7 @@ from services.gateway.lane import Features, Lane, Model
 from services.gateway.lanes import kind_of
 from services.gateway.routing import RouteReason
 from services.gateway.splitting import sampled
+from services.mesh.boarding import IDLE_TURN_S
 from services.mesh.deadline import Deadline
 from services.mesh.errors import MeshError
 from services.mesh.telemetry import names
@@ -47,8 +48,6 @@ MAX_WAITING = 64
 MAX_BATCH_ROWS = 32
 # Of one answer in an example, which is for people, is reported each second that it stands, and kept by the registry.
 MAX_EXAMPLE_BYTES = 4096
-# A turn of the event loop that takes no longer has done nothing but look for work.
-IDLE_TURN_S = 30e-6
 # How often a shadow looks whether callers are served.
 PAUSE_S = 0.005
 # What it waits for them at most, so that something is known of a shadow under any load: a batch a second costs little.
