@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from services.mesh.errors import MeshError
+from services.mesh.errors import MeshError, UpstreamUnavailable
 from services.mesh.replicas import Connection
+
+
+def gone() -> UpstreamUnavailable:
+    """Return what the call of a replica that cannot be reached fails with, address and all."""
+    return UpstreamUnavailable("10.0.0.1:1: connection refused")
 
 
 class ScriptedReplica:

@@ -18,19 +18,13 @@ from services.mesh.errors import (
     Overloaded,
     Reason,
     RemoteError,
-    UpstreamUnavailable,
 )
 from services.mesh.replicas import Connection, only
 from services.mesh.resilience import CircuitOpen, Hop
 from services.mesh.resilience.recovery import PAUSE_S, PROBE_S
-from tests.support.replicas import ScriptedReplica, connections
+from tests.support.replicas import ScriptedReplica, connections, gone
 from tests.support.virtual_time import run_virtually
 from tests.support.waiting import eventually, eventually_answers
-
-
-def gone() -> UpstreamUnavailable:
-    """Return what the call of a replica that cannot be reached fails with."""
-    return UpstreamUnavailable("connection refused")
 
 
 async def ask(hop: Hop[ScriptedReplica], seconds: float = 1.0) -> str:

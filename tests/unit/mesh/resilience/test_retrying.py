@@ -22,13 +22,8 @@ from services.mesh.errors import (
 )
 from services.mesh.resilience import NO_EFFORT, Effort, Hop
 from services.mesh.resilience.retrying import JITTER_S, MOST_ATTEMPTS
-from tests.support.replicas import ScriptedReplica, connections
+from tests.support.replicas import ScriptedReplica, connections, gone
 from tests.support.virtual_time import run_virtually
-
-
-def gone() -> UpstreamUnavailable:
-    """Return what the call of a replica that cannot be reached fails with."""
-    return UpstreamUnavailable("10.0.0.1:1: connection refused")
 
 
 async def ask(hop: Hop[ScriptedReplica], seconds: float = 60) -> tuple[str, Effort]:
