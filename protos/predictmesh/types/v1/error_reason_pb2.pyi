@@ -128,6 +128,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The endpoint has no release that this could be done to."""
     ERROR_REASON_UNKNOWN_PREDICTION: _ErrorReason.ValueType  # 95
     """Nothing is kept of such a prediction: it was not sampled, its time is over, or there was none."""
+    ERROR_REASON_MISSING_CREDENTIALS: _ErrorReason.ValueType  # 110
+    """The service wants to know who calls, and the call came without a token and without a client certificate it knows."""
+    ERROR_REASON_INVALID_CREDENTIALS: _ErrorReason.ValueType  # 111
+    """The token is no key that the service knows, or no token of an issuer it trusts."""
+    ERROR_REASON_EXPIRED_CREDENTIALS: _ErrorReason.ValueType  # 112
+    """The token's time is over, or has not come yet."""
+    ERROR_REASON_MISSING_ROLE: _ErrorReason.ValueType  # 113
+    """The caller is known, but none of its roles may call the method, or may have it done so."""
+    ERROR_REASON_ENDPOINT_NOT_ALLOWED: _ErrorReason.ValueType  # 114
+    """The caller may call the method, but not for this endpoint."""
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 115
+    """The token cannot be checked now: the keys of its issuer cannot be fetched. RetryInfo says when to come back."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that google.rpc.ErrorInfo.reason can carry (without the prefix) in domain "predictmesh". Programs
@@ -240,4 +252,16 @@ ERROR_REASON_NO_RELEASE: ErrorReason.ValueType  # 94
 """The endpoint has no release that this could be done to."""
 ERROR_REASON_UNKNOWN_PREDICTION: ErrorReason.ValueType  # 95
 """Nothing is kept of such a prediction: it was not sampled, its time is over, or there was none."""
+ERROR_REASON_MISSING_CREDENTIALS: ErrorReason.ValueType  # 110
+"""The service wants to know who calls, and the call came without a token and without a client certificate it knows."""
+ERROR_REASON_INVALID_CREDENTIALS: ErrorReason.ValueType  # 111
+"""The token is no key that the service knows, or no token of an issuer it trusts."""
+ERROR_REASON_EXPIRED_CREDENTIALS: ErrorReason.ValueType  # 112
+"""The token's time is over, or has not come yet."""
+ERROR_REASON_MISSING_ROLE: ErrorReason.ValueType  # 113
+"""The caller is known, but none of its roles may call the method, or may have it done so."""
+ERROR_REASON_ENDPOINT_NOT_ALLOWED: ErrorReason.ValueType  # 114
+"""The caller may call the method, but not for this endpoint."""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 115
+"""The token cannot be checked now: the keys of its issuer cannot be fetched. RetryInfo says when to come back."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
