@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from services.mesh.errors import DeadlineExceeded
 from services.mesh.feeding import fed, fed_stream
 from services.mesh.interceptors.context import REQUEST_ID, TRACEPARENT
 from services.mesh.methods import Interceptor, Method, Servicer, StreamCall, intercepted
+from services.mesh.security.peer import LOCAL, Peer
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -29,11 +30,12 @@ class LocalStub:
 
 
 class LocalContext:
-    """The server's view of a local call."""
+    """The server's view of a local call, or of one that has come from `peer` over a stream of calls."""
 
-    def __init__(self, metadata: Metadata, deadline: Deadline | None) -> None:
+    def __init__(self, metadata: Metadata, deadline: Deadline | None, peer: Peer = LOCAL) -> None:
         self._metadata = metadata
         self._deadline = deadline
+        self._peer = peer
 
     def invocation_metadata(self) -> Metadata:
         """Return what the caller sent."""
@@ -45,7 +47,11 @@ class LocalContext:
 
     def peer(self) -> str:
         """Return where the call comes from."""
-        return "local"
+        return self._peer.address
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """Return what is known of the connection that the call came over; nothing without one."""
+        return self._peer.auth_context
 
     def set_trailing_metadata(self, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
         """Drop it: a local caller has the context itself."""
@@ -71,8 +77,8 @@ def local_unary(method: Method) -> Callable[..., Awaitable[Any]]:
     assert method.unary is not None
     call = method.unary
 
-    async def invoke(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
-        context = _context(timeout, metadata)
+    async def invoke(request: Any, *, timeout: float | None = None, metadata: Metadata = (), peer: Peer = LOCAL) -> Any:
+        context = _context(timeout, metadata, peer)
         if timeout is None:
             return await call(request, context)
         try:
@@ -124,9 +130,9 @@ async def _produce(responses: AsyncIterator[Any], sent: asyncio.Queue[Any], time
     await sent.put(end)
 
 
-def _context(timeout: float | None, metadata: Metadata) -> LocalContext:
+def _context(timeout: float | None, metadata: Metadata, peer: Peer = LOCAL) -> LocalContext:
     deadline = None if timeout is None else Deadline.after(timeout)
-    return LocalContext((*metadata, *call_metadata()), deadline)
+    return LocalContext((*metadata, *call_metadata()), deadline, peer)
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:

@@ -14,10 +14,11 @@ from services.mesh.errors import MeshError, Overloaded, UnknownMethod
 from services.mesh.interceptors.errors import Malformed, tolerant
 from services.mesh.local import local_unary
 from services.mesh.methods import Method
+from services.mesh.security.peer import Peer
 from services.mesh.status import to_status
 
 logger = logging.getLogger(__name__)
-Answer = Callable[[int, Call], Coroutine[None, None, ExchangeResponse]]
+Answer = Callable[[int, Call, Peer], Coroutine[None, None, ExchangeResponse]]
 # What the message around a response takes at most.
 ENVELOPE_BYTES = 32
 # Calls of one stream under way, or answered and not yet read by the caller, at most; further ones are not read.
@@ -47,7 +48,7 @@ class Exchange:
         self, requests: AsyncIterator[ExchangeRequest | Malformed], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         """Answer the calls of one stream until its caller ends it."""
-        stream = _Stream(requests, self._answer)
+        stream = _Stream(requests, self._answer, Peer(context.peer(), context.auth_context()))
         self._streams.add(stream)
         if self._draining:
             stream.drain()
@@ -59,10 +60,10 @@ class Exchange:
             self._streams.discard(stream)
             stream.close()
 
-    async def _answer(self, number: int, call: Call) -> ExchangeResponse:
+    async def _answer(self, number: int, call: Call, peer: Peer) -> ExchangeResponse:
         self.calls += 1
         try:
-            return ExchangeResponse(id=number, response=await self._invoke(call))
+            return ExchangeResponse(id=number, response=await self._invoke(call, peer))
         except MeshError as error:
             return ExchangeResponse(id=number, error=to_status(error))
         except Exception as error:
@@ -70,13 +71,13 @@ class Exchange:
             logger.exception("unexpected error", extra={"method": call.method})
             return ExchangeResponse(id=number, error=to_status(error))
 
-    async def _invoke(self, call: Call) -> bytes:
+    async def _invoke(self, call: Call, peer: Peer) -> bytes:
         invoke = self._calls.get(call.method)
         if invoke is None:
             raise UnknownMethod(f"there is no unary method {call.method}", method=call.method)
         request = self._parsers[call.method](call.request)
         timeout = call.timeout_us / 1e6 if call.timeout_us else None
-        response = await invoke(request, timeout=timeout, metadata=tuple(call.metadata.items()))
+        response = await invoke(request, timeout=timeout, metadata=tuple(call.metadata.items()), peer=peer)
         data = self._serializers[call.method](response)
         if len(data) > self._max_response_bytes:
             # As gRPC would answer a call by itself. Here it would end the stream, and every other call on it.
@@ -87,9 +88,10 @@ class Exchange:
 class _Stream:
     """The calls of one stream. None in `responses` is the end: of the requests, and of all calls."""
 
-    def __init__(self, requests: AsyncIterator[ExchangeRequest | Malformed], answer: Answer) -> None:
+    def __init__(self, requests: AsyncIterator[ExchangeRequest | Malformed], answer: Answer, peer: Peer) -> None:
         self.responses: asyncio.Queue[ExchangeResponse | None] = asyncio.Queue()
         self._answer = answer
+        self._peer = peer
         self._under_way: dict[int, asyncio.Task[ExchangeResponse]] = {}
         self._room = asyncio.Semaphore(MAX_CALLS)
         self._reading = asyncio.create_task(self._read(requests))
@@ -133,7 +135,7 @@ class _Stream:
             self._end_if_idle()
 
         # It is not written from the task: a caller who cancels would break off a message that is on its way.
-        task = self._under_way[number] = asyncio.create_task(self._answer(number, call))
+        task = self._under_way[number] = asyncio.create_task(self._answer(number, call, self._peer))
         task.add_done_callback(done)
 
     def _end_if_idle(self, _: object = None) -> None:
