@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -44,6 +44,12 @@ class Unread:
     def __init__(self) -> None:
         self.reads = asyncio.Event()
         self.written: list[ExchangeResponse] = []
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        return {}
 
     async def write(self, response: ExchangeResponse) -> None:
         await self.reads.wait()
