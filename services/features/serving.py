@@ -6,9 +6,11 @@ import logging
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from prometheus_client import Counter
 
 from services.features.codec import Decoded, event_time_us
 from services.features.columns import Column, key_values
@@ -177,9 +179,16 @@ def _spread(block: Decoded, place: npt.NDArray[np.intp]) -> Decoded:
 
 
 def _count(plan: CompiledPlan, values: FeatureValues) -> None:
-    names.FEATURE_VALUES_READ.inc(len(values.ages_us) // 8)
+    asked = len(values.ages_us) // (8 * max(1, len(plan.views)))
+    for each in plan.views:
+        _read(each.view.name).inc(asked)
     for view, rows in values.unreached:
-        count = len(rows) or len(values.ages_us) // (8 * len(plan.views))
+        count = len(rows) or asked
         names.FEATURE_VALUES_UNREACHED.labels(plan.views[view].view.name).inc(count)
     for _, view, state in values.statuses:
         names.FEATURE_VALUES_NOT_FRESH.labels(plan.views[view].view.name, FeatureState(state).name.lower()).inc()
+
+
+@cache
+def _read(view: str) -> Counter:
+    return names.FEATURE_VALUES_READ.labels(view)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date, datetime
@@ -76,10 +76,7 @@ class Controller:
         newest = self._ledger.newest.value
         followed = newest.number, self._now().date()
         if followed != self._followed:
-            names.RELEASE_PERCENT.clear()
-            for release in newest.catalog.releases.values():
-                labels = (release.endpoint, release.candidate, release.state.lower())
-                names.RELEASE_PERCENT.labels(*labels).set(release.percent)
+            _show(newest.catalog.releases.values())
             await self._traffic.prune()
             self._followed = followed
 
@@ -112,6 +109,16 @@ class Controller:
             self._failing[endpoint] = str(error)
         else:
             self._failing.pop(endpoint, None)
+
+
+def _show(releases: Iterable[Release]) -> None:
+    """Tell the metrics where releases stand, and since when."""
+    names.RELEASE_PERCENT.clear()
+    names.RELEASE_MOVED.clear()
+    for release in releases:
+        labels = (release.endpoint, release.candidate, release.state.lower())
+        names.RELEASE_PERCENT.labels(*labels).set(release.percent)
+        names.RELEASE_MOVED.labels(*labels).set(release.state_time.timestamp())
 
 
 def _unless_astray(promotion: Promote, release: Release, catalog: Catalog) -> Promote | Hold:

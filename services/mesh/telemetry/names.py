@@ -102,7 +102,7 @@ MODEL_ROWS_IN_FLIGHT = "predictmesh_model_rows_in_flight"
 MODEL_STATE = "predictmesh_model_state"
 TRITON_UP = "predictmesh_triton_up"
 
-FEATURE_VALUES_READ = Counter("predictmesh_feature_values_read", "Rows of feature views that were read.")
+FEATURE_VALUES_READ = Counter("predictmesh_feature_values_read", "Rows of feature views that were read.", ("view",))
 FEATURE_VALUES_NOT_FRESH = Counter(
     "predictmesh_feature_values_not_fresh", "Rows of feature views read that were not fresh.", ("view", "state")
 )
@@ -133,5 +133,10 @@ OUTCOMES = Counter("predictmesh_outcomes", "Outcomes, by what became of them or 
 RELEASE_PERCENT = Gauge(
     "predictmesh_release_percent",
     "Share of the requests that the last release of an endpoint gives to its candidate.",
+    ("endpoint", "model_version", "state"),
+)
+RELEASE_MOVED = Gauge(
+    "predictmesh_release_moved_timestamp_seconds",
+    "When the last release of an endpoint came to the step and state that it is in, in seconds since the epoch.",
     ("endpoint", "model_version", "state"),
 )
