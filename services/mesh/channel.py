@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -19,8 +19,12 @@ from services.mesh.errors import Code, MeshError
 from services.mesh.exchange import client as exchanging
 from services.mesh.exchange.client import Exchanges, Unsupported
 from services.mesh.feeding import fed, fed_stream
+from services.mesh.line import Line, UnderWay
 from services.mesh.local import Metadata, call_metadata, foreign_metadata
 from services.mesh.outcome import Outcome
+from services.mesh.probing import health_probe
+from services.mesh.security.identity import Identity, open_channel
+from services.mesh.security.succession import Moving
 from services.mesh.status import from_rpc_error
 from services.mesh.telemetry import names
 from services.mesh.telemetry.tracing import span
@@ -64,8 +68,11 @@ async def open_stub(
     only_serving: bool = False,
     exchange: bool = False,
     foreign: bool = False,
+    identity: Identity | None = None,
 ) -> AsyncIterator[S]:
     """Open a channel to `target` and yield the stub over it, whose failed calls raise MeshErrors.
+
+    With `identity` it is TLS, and moves to a new connection when the certificate is replaced.
 
     With `exchange` unary calls go over streams that stay open, where the server is one of ours: for calls on the path of
     predictions.
@@ -76,13 +83,46 @@ async def open_stub(
     without a health service is taken to be ready.
     """
     options = channel_options(max_message_bytes, only_serving=only_serving)
-    async with (
-        grpc.aio.insecure_channel(target, options=options) as channel,
-        stub_over(
-            channel, stub, max_message_bytes, streams=exchanging.STREAMS if exchange else 0, foreign=foreign
-        ) as made,
-    ):
-        yield made
+    streams = exchanging.STREAMS if exchange else 0
+
+    async def opening() -> Line[S]:
+        return await open_line(
+            target, stub, options, max_message_bytes, streams=streams, foreign=foreign, identity=identity
+        )
+
+    line = await opening()
+    if identity is None:
+        try:
+            yield line.stub
+        finally:
+            await line.close()
+        return
+    moving = Moving(line, opening, identity)
+    try:
+        yield moving.stub
+    finally:
+        await moving.close()
+
+
+async def open_line(
+    target: str,
+    stub: Callable[[grpc.aio.Channel], S],
+    options: list[tuple[str, str | int]],
+    max_message_bytes: int,
+    *,
+    streams: int,
+    foreign: bool = False,
+    identity: Identity | None = None,
+) -> Line[S]:
+    """Return a channel with the stub over it, as for `stub_over`. With `identity` it can end without failing a call."""
+    async with AsyncExitStack() as stack:
+        channel = await stack.enter_async_context(open_channel(target, options, identity))
+        made = await stack.enter_async_context(
+            stub_over(channel, stub, max_message_bytes, streams=streams, foreign=foreign)
+        )
+        # Counting costs a call a microsecond, and is for connections that are replaced only.
+        calls = UnderWay(made) if identity is not None else None
+        return Line(channel, made, health_probe(channel), stack.pop_all(), calls)
 
 
 @asynccontextmanager

@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import grpc
 
-from services.mesh.channel import MAX_MESSAGE_BYTES, channel_options, stub_over
+from services.mesh.channel import MAX_MESSAGE_BYTES, channel_options, open_line
 from services.mesh.exchange.client import STREAMS
-from services.mesh.probing import health_probe
-from services.mesh.renewing import Line, Renewing
+from services.mesh.line import Line
+from services.mesh.renewing import Renewing
 from services.mesh.replicas import Connection
+from services.mesh.security.identity import Identity
 from services.mesh.target import addresses, is_name
 
 S = TypeVar("S")
@@ -21,38 +22,43 @@ S = TypeVar("S")
 
 @asynccontextmanager
 async def open_connections(
-    target: str, stub: Callable[[grpc.aio.Channel], S], *, max_message_bytes: int = MAX_MESSAGE_BYTES
+    target: str,
+    stub: Callable[[grpc.aio.Channel], S],
+    *,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    identity: Identity | None = None,
 ) -> AsyncIterator[tuple[Connection[S], ...]]:
     """Connect to the replicas at `target`: a channel each where their addresses are listed, else one for all.
 
     Calls go over streams that stay open; none goes to a replica whose health service says that it is not ready. The
-    failed calls of the stubs raise MeshErrors.
+    failed calls of the stubs raise MeshErrors. `identity` as for `open_stub`.
     """
-    listed = addresses(target)
     async with AsyncExitStack() as stack:
         yield tuple(
-            [await stack.enter_async_context(_connection(address, stub, max_message_bytes)) for address in listed]
+            [
+                await stack.enter_async_context(_connection(address, stub, max_message_bytes, identity))
+                for address in addresses(target)
+            ]
         )
 
 
 @asynccontextmanager
 async def _connection(
-    address: str, stub: Callable[[grpc.aio.Channel], S], max_message_bytes: int
+    address: str, stub: Callable[[grpc.aio.Channel], S], max_message_bytes: int, identity: Identity | None
 ) -> AsyncIterator[Connection[S]]:
-    opening = partial(_line, address, stub, max_message_bytes)
-    renewing = Renewing(address, await opening(), opening)
+    opening = partial(_line, address, stub, max_message_bytes, identity)
+    renewing = Renewing(address, await opening(), opening, identity)
     try:
         yield renewing.connection
     finally:
         await renewing.close()
 
 
-async def _line(address: str, stub: Callable[[grpc.aio.Channel], S], max_message_bytes: int) -> Line[S]:
+async def _line(
+    address: str, stub: Callable[[grpc.aio.Channel], S], max_message_bytes: int, identity: Identity | None
+) -> Line[S]:
     # Else a new channel would take the connection that another one of this process has.
     options = [*channel_options(max_message_bytes, only_serving=True), ("grpc.use_local_subchannel_pool", 1)]
     # Only where the channel finds several replicas are more streams more than one.
     streams = STREAMS if is_name(address) else 1
-    async with AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))
-        made = await stack.enter_async_context(stub_over(channel, stub, max_message_bytes, streams=streams))
-        return Line(channel, made, health_probe(channel), stack.pop_all())
+    return await open_line(address, stub, options, max_message_bytes, streams=streams, identity=identity)

@@ -1,6 +1,7 @@
 """A connection that leads nowhere is replaced: nothing tells of one whose other end, or a router between, has lost it.
 
-gRPC's own keepalive takes half a minute to find that out, and each call that goes over it meanwhile is lost.
+gRPC's own keepalive takes half a minute to find that out, and each call that goes over it meanwhile is lost. One that was
+made with an earlier certificate is replaced, too.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from typing import Generic, TypeVar
 
 import grpc
 
-from services.mesh.replicas import Connection, Probe
+from services.mesh.line import Line
+from services.mesh.replicas import Connection
+from services.mesh.security.identity import Identity
+from services.mesh.security.succession import Retiring, following, opened_well
 
 logger = logging.getLogger(__name__)
 S = TypeVar("S")
@@ -27,42 +30,45 @@ ALONE_S, PROBE_S = 0.25, 1.0
 _USABLE = frozenset({grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.IDLE})
 
 
-class Line(Generic[S]):
-    """A channel with the stub over it; `resources` are what it is closed with."""
-
-    def __init__(self, channel: grpc.aio.Channel, stub: S, probe: Probe, resources: AsyncExitStack) -> None:
-        self.channel = channel
-        self.stub = stub
-        self.probe = probe
-        self._resources = resources
-
-    @property
-    def stands(self) -> bool:
-        """Whether there is a connection, as far as the channel knows."""
-        return self.channel.get_state() is grpc.ChannelConnectivity.READY
-
-    async def close(self) -> None:
-        """End it, and what is under way over it."""
-        await self._resources.aclose()
-
-
 class Renewing(Generic[S]):
-    """Keeps a connection to one replica on a line that carries; `opening` opens another one."""
+    """Keeps a connection to one replica on a line that carries; `opening` opens another one.
 
-    def __init__(self, address: str, line: Line[S], opening: Callable[[], Awaitable[Line[S]]]) -> None:
+    With `identity` it is replaced when that is, too.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        line: Line[S],
+        opening: Callable[[], Awaitable[Line[S]]],
+        identity: Identity | None = None,
+    ) -> None:
         self.connection = Connection(address, line.stub, self.probe)
         self._line = line
         self._opening = opening
         self._one_at_a_time = asyncio.Lock()
+        self._retiring = Retiring()
         self._watching = asyncio.create_task(self._watch(line.channel))
-        self._listening = asyncio.create_task(self._listen())
+        self._following = [asyncio.create_task(self._listen())]
+        if identity is not None:
+            self._following.append(asyncio.create_task(following(identity, self.renew)))
 
     async def close(self) -> None:
         """End what goes on in the background, and the line."""
-        for task in (self._watching, self._listening):
+        tasks = (self._watching, *self._following)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(self._watching, self._listening, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._retiring.close()
         await self._line.close()
+
+    async def renew(self) -> bool:
+        """Return whether a new line carries; then it is the line, and what is under way on the old one ends there."""
+        async with self._one_at_a_time:
+            new = await opened_well(self._opening, PROBE_S)
+            if new is not None:
+                self._retiring.add(self._use(new))
+            return new is not None
 
     async def probe(self, timeout_s: float) -> bool:
         """Return whether the replica is well; where only a new line says so, it is the line from now on."""
@@ -93,13 +99,18 @@ class Renewing(Generic[S]):
                 await new.close()
 
     async def _take(self, new: Line[S]) -> None:
+        old = self._use(new)
+        logger.warning("a connection that led nowhere was replaced", extra={"replica": self.connection.address})
+        # Who waits there is told to ask again.
+        await old.close()
+
+    def _use(self, new: Line[S]) -> Line[S]:
+        """Call over the new line from now on, and return the old one."""
         old, self._line = self._line, new
         self.connection.stub = new.stub
         self._watching.cancel()
         self._watching = asyncio.create_task(self._watch(new.channel))
-        logger.warning("a connection that led nowhere was replaced", extra={"replica": self.connection.address})
-        # Who waits there is told to ask again.
-        await old.close()
+        return old
 
     async def _watch(self, channel: grpc.aio.Channel) -> None:
         """Keep `reachable` at what the channel knows; it connects again whenever the connection is lost."""
