@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.trace import SpanContext, SpanKind
 
 from services.gateway.assembly import model_inputs
+from services.gateway.batch import Batch
 from services.gateway.budget import Budget
 from services.gateway.prediction import NOT_STORED, FeatureRows, Inference, Outcome
 from services.gateway.slices import explanation_of, outcome_of, sliced, starts
@@ -20,7 +20,6 @@ from services.mesh import context as calls
 from services.mesh.coalescing import START_S, Coalescer, Quantile
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, Internal, MeshError, Reason
-from services.mesh.resilience.effort import NO_EFFORT, Effort
 from services.mesh.telemetry import names
 from services.mesh.telemetry.tracing import span, span_context
 
@@ -50,40 +49,6 @@ class Model(Protocol):
         self, target: Target, tensors: Sequence[bytes], remaining_ms: Sequence[int], deadline: Deadline
     ) -> Inference:
         """Return the target's outputs for packed inputs; `remaining_ms` has one entry a row."""
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Members that travel together, and what the model is to get for them: a packed tensor for each of its inputs.
-
-    `started` is in seconds of `time.monotonic()`; the features came after `features_us` microseconds, and at
-    `assembled_ns` nanoseconds of `time.perf_counter_ns()`.
-    """
-
-    members: list[Member]
-    rows: int
-    deadline: Deadline
-    features: FeatureRows | None
-    tensors: list[bytes]
-    started: float
-    features_us: int
-    assembled_ns: int
-    efforts: Mapping[str, Effort] | None = None
-
-    def note(self, hop: str, effort: Effort) -> None:
-        """Note what a call for these rows took."""
-        if effort is not NO_EFFORT:
-            known = self.efforts or {}
-            self.efforts = {**known, hop: known.get(hop, NO_EFFORT).joined(effort)}
-
-    def hand_over(self, member: Member, outcome: Outcome, end_ns: int) -> None:
-        """Answer a member that still waits, with the times of the batch, whose model was done at `end_ns`."""
-        queue_us = max(0, int((self.started - member.arrived) * 1e6))
-        model_us = (end_ns - self.assembled_ns) // 1000
-        outcome.hops = (("queue", queue_us), ("features", self.features_us), ("model", model_us))
-        outcome.efforts = self.efforts
-        outcome.batch_rows = self.rows
-        member.answer.set_result(outcome)
 
 
 class Lane:

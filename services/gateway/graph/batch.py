@@ -19,8 +19,8 @@ from services.gateway.slices import row_error, starts
 from services.mesh.errors import Code, MeshError
 
 if TYPE_CHECKING:
+    from services.gateway.batch import Batch
     from services.gateway.graph.parts import Part
-    from services.gateway.lane import Batch
     from services.gateway.request import Member
     from services.gateway.target import Target
     from services.mesh.coalescing import Coalescer

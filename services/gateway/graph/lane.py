@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from services.gateway.batch import Batch
 from services.gateway.graph.asking import Asking
 from services.gateway.graph.batch import GraphBatch
 from services.gateway.graph.cascade import choose, judge
@@ -18,7 +19,7 @@ from services.gateway.graph.metrics import NodeMetrics
 from services.gateway.graph.nodes import CascadeNode, EnsembleNode, ModelNode
 from services.gateway.graph.parts import Part
 from services.gateway.graph.spans import note_skipped
-from services.gateway.lane import Batch, Features, Lane, Model
+from services.gateway.lane import Features, Lane, Model
 from services.mesh.coalescing import Coalescer
 from services.mesh.errors import Overloaded
 
