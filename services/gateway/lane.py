@@ -15,6 +15,7 @@ from services.gateway.assembly import model_inputs
 from services.gateway.batch import Batch
 from services.gateway.budget import Budget
 from services.gateway.prediction import NOT_STORED, FeatureRows, Inference, Outcome
+from services.gateway.request import Travel
 from services.gateway.slices import explanation_of, outcome_of, sliced, starts
 from services.mesh import context as calls
 from services.mesh.coalescing import START_S, Coalescer, Quantile
@@ -156,12 +157,15 @@ class Lane:
 
     async def _both_hops(self, members: list[Member], rows: int) -> None:
         started, start = time.monotonic(), time.perf_counter_ns()
+        travel = Travel(started)
+        for member in members:
+            member.travel = travel
         deadline = Deadline(max(member.deadline.at for member in members))
         features = None
         if self.target.plan is not None:
             features = await self._get_features(members, self._budget.for_features(deadline, self._beyond_s))
         assembled = time.perf_counter_ns()
-        came = time.monotonic()
+        came = travel.assembled = time.monotonic()
         tensors = model_inputs(self.target, members, rows, features)
         batch = Batch(members, rows, deadline, features, tensors, started, (assembled - start) // 1000, assembled)
         if features is not None:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from opentelemetry.trace import SpanKind
-from opentelemetry.util.types import AttributeValue
 from prometheus_client import Histogram
 
 from services.gateway.checks import member_of
@@ -16,6 +14,7 @@ from services.gateway.ladder.descent import Ladder
 from services.gateway.ladder.last_answers import LastAnswers
 from services.gateway.lane import Features, Model
 from services.gateway.lanes import Lanes
+from services.gateway.noting import note_degraded, note_failed
 from services.gateway.observing import Observer, Observers
 from services.gateway.prediction import Degradation, DegradationReason, LadderStep, Outcome, Prediction
 from services.gateway.request import PredictCall
@@ -24,7 +23,6 @@ from services.mesh import context as calls
 from services.mesh.deadline import Deadline, still_heard
 from services.mesh.errors import DeadlineExceeded, Internal, MeshError, NotReady
 from services.mesh.telemetry import names
-from services.mesh.telemetry.tracing import record_span
 
 # How much earlier than at its deadline a call may be ended for it: at least, and of the time that it took.
 EARLY_S = 0.01
@@ -92,14 +90,14 @@ class PredictFlow:
             route = endpoint.choose(call.pin, prediction_id, call.entities)
         except MeshError as error:
             # A name that the caller made up must not become a label.
-            _note_failure("", call, error, start)
+            note_failed("", call, error, start)
             raise
         try:
             rows, outcome, ladder = await self._answer(call, prediction_id, endpoint, route)
         except (Exception, asyncio.CancelledError) as error:
             failure = _failure(error, call.deadline, start)
             if failure is not None:
-                _note_failure(call.endpoint, call, failure, start)
+                note_failed(call.endpoint, call, failure, start)
                 self._observers.failed(call, endpoint, route, failure, time.perf_counter() - start)
             raise
         running = calls.current()
@@ -113,7 +111,7 @@ class PredictFlow:
             revision=table.revision,
             ladder=ladder,
         )
-        _note_degraded(call, outcome, start)
+        note_degraded(call, outcome, start)
         seconds = time.perf_counter() - start
         _duration(call.endpoint, route.target.version).observe(seconds)
         self._observers.answered(call, endpoint, prediction, seconds)
@@ -124,7 +122,7 @@ class PredictFlow:
     ) -> tuple[int, Outcome, Sequence[LadderStep]]:
         """Return how many rows the request has, the answer, and the steps of the ladder if the route's version failed."""
         deadline = call.deadline or Deadline.after(endpoint.default_timeout_s)
-        member = member_of(call, route.target, deadline, calls.current())
+        call.member = member = member_of(call, route.target, deadline, calls.current())
         if endpoint.outcomes is not None and endpoint.outcomes.captures(prediction_id):
             member.explain = True
         ladder: Sequence[LadderStep] = ()
@@ -159,43 +157,3 @@ def _failure(error: BaseException, deadline: Deadline | None, start: float) -> M
 @cache
 def _duration(endpoint: str, version: str) -> Histogram:
     return names.PREDICTIONS.labels(endpoint, version)
-
-
-def _note_failure(label: str, call: PredictCall, error: MeshError, start: float) -> None:
-    names.PREDICTION_ERRORS.labels(label, error.reason).inc()
-    _record_unsampled(call.endpoint, start, {"error.type": str(error.reason)})
-
-
-def _note_degraded(call: PredictCall, outcome: Outcome, start: float) -> None:
-    for degradation in outcome.degradations:
-        names.DEGRADATIONS.labels(call.endpoint, degradation.reason.name).inc()
-    if outcome.row_errors:
-        names.ROW_ERRORS.labels(call.endpoint).inc(len(outcome.row_errors))
-    running = calls.current()
-    if running is not None and (outcome.degradations or outcome.row_errors):
-        told = [f"{degradation.reason.name} {degradation.subject}" for degradation in outcome.degradations]
-        attributes: dict[str, AttributeValue] = {"degraded": True, "degradations": told}
-        if running.sampled:
-            _record("degraded", running, SpanKind.INTERNAL, call.endpoint, start, attributes)
-        else:
-            _record("predict", running, SpanKind.SERVER, call.endpoint, start, attributes)
-
-
-def _record_unsampled(endpoint: str, start: float, attributes: dict[str, AttributeValue]) -> None:
-    """Leave one span of a request that was not sampled but that somebody will ask about."""
-    running = calls.current()
-    if running is not None and not running.sampled:
-        _record("predict", running, SpanKind.SERVER, endpoint, start, attributes)
-
-
-def _record(
-    name: str,
-    running: calls.CallContext,
-    kind: SpanKind,
-    endpoint: str,
-    start: float,
-    attributes: dict[str, AttributeValue],
-) -> None:
-    end_ns = time.time_ns()
-    start_ns = end_ns - int((time.perf_counter() - start) * 1e9)
-    record_span(name, running, kind, start_ns=start_ns, end_ns=end_ns, attributes={"endpoint": endpoint, **attributes})

@@ -44,12 +44,23 @@ class Override:
     present: npt.NDArray[np.bool_] | None
 
 
+@dataclass(slots=True)
+class Travel:
+    """How far a batch has come, in seconds of `time.monotonic()`: when it left, and when its features were there.
+
+    `assembled` is 0 before.
+    """
+
+    left: float
+    assembled: float = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class Member:
     """A request on its way in a batch: its rows, until when, and who waits for the answer.
 
     `arrived` is in seconds of `time.monotonic()`. `explain` asks for what the model got, and where from. If every row has
-    failed, `failed` says why for each; the answer is the first one's error then.
+    failed, `failed` says why for each; the answer is the first one's error then. `travel` is that of the batch it left in.
     """
 
     rows: int
@@ -62,6 +73,7 @@ class Member:
     arrived: float
     explain: bool = False
     failed: Mapping[int, MeshError] | None = None
+    travel: Travel | None = None
 
     def done(self) -> bool:
         """Return whether nobody waits any more: answered, too late, or cancelled."""
@@ -70,7 +82,10 @@ class Member:
 
 @dataclass(slots=True)
 class PredictCall:
-    """A request as it came. Times are microseconds since the epoch; `timeout_s` None means the caller set none."""
+    """A request as it came. Times are microseconds since the epoch; without a `deadline` the caller set none.
+
+    `member` is the request as its route's version takes it, once it has been found to be one that can be answered.
+    """
 
     endpoint: str
     pin: str
@@ -80,6 +95,7 @@ class PredictCall:
     prediction_id: str
     deadline: Deadline | None
     explain: bool = field(default=False)
+    member: Member | None = field(default=None, compare=False, repr=False)
 
 
 def rows_of(call: PredictCall, rows: Sequence[int], of: int) -> PredictCall:

@@ -8,14 +8,19 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import Span, Tracer
 
 from services.mesh.deadline import Deadline
+from services.mesh.security.caller import Caller
 
 
 @dataclass(slots=True)
 class CallContext:
-    """One call. `trace_id` and `span_id` are lower-case hex (32 and 16 digits); a `span_id` of "" has no parent span."""
+    """One call. `trace_id` and `span_id` are lower-case hex (32 and 16 digits); a `span_id` of "" has no parent span.
+
+    `span` is the one of this process that the call runs in, which events of it belong to; None if it is not traced here.
+    `caller` is who calls; None where the service does not ask.
+    """
 
     request_id: str
     trace_id: str
@@ -24,6 +29,8 @@ class CallContext:
     deadline: Deadline | None = None
     metadata: Mapping[str, str | bytes] = field(default_factory=dict)
     tracer: Tracer | None = None
+    span: Span | None = None
+    caller: Caller | None = None
 
     def traceparent(self) -> str:
         """Return the W3C header that makes the next hop a child of this one."""

@@ -7,7 +7,9 @@ import logging
 import time
 from collections.abc import Sequence
 
+from services.mesh.context import current
 from services.mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, Overloaded, UpstreamUnavailable
+from services.mesh.telemetry.tracing import note
 from services.model.batch import Batch
 from services.model.calls import Source
 from services.model.counters import CallCounters
@@ -65,6 +67,8 @@ async def compute(
     if others and left.rows:
         # What stands against the first choice is told, and not why a stand-in for it did not compute either.
         stand_in = Source(others[0].runtime, source.reason or trouble, source.instead_of or station.runtime)
+        told = {"reason": trouble, "runtime": station.runtime, "stand_in": others[0].runtime, "cause": failure.message}
+        note(current(), "degraded", told)
         await compute(left, others[0].enter(left.rows), others, stand_in, signature, counters)
     else:
         left.fail(_told(failure))

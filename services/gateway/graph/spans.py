@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from services.gateway.graph.nodes import ModelNode
 from services.mesh import context as calls
-from services.mesh.telemetry.tracing import record_span, span
+from services.mesh.telemetry.tracing import mark, record_span, span
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -37,8 +37,7 @@ def mark_failed(opened: Span, rows: int, error: MeshError | None) -> None:
     if rows:
         opened.set_attribute("failed_rows", rows)
     if error is not None:
-        opened.set_attribute("error.type", str(error.reason))
-        opened.set_status(Status(StatusCode.ERROR, error.message))
+        mark(opened, error)
 
 
 def note_skipped(graph: Graph, number: int, rows: int) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
+from services.mesh.context import current
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, MeshError, Reason, UpstreamUnavailable
 from services.mesh.replicas import Connection, Replica, Replicas
@@ -18,6 +19,7 @@ from services.mesh.resilience.hedging import Answering, Race
 from services.mesh.resilience.latency import Latency
 from services.mesh.resilience.replica_breaker import ReplicaBreaker
 from services.mesh.telemetry import names
+from services.mesh.telemetry.tracing import note
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -100,6 +102,7 @@ class Hop(Generic[S]):
             if other is None or other is first or not hedges.take():
                 return None
             names.HEDGES.labels(self.name).inc()
+            note(current(), "hedge", {"hop": self.name, "replica": other.address})
             return self._ask(other, attempt, deadline)
 
         race = Race(beside)
@@ -155,6 +158,7 @@ class Hop(Generic[S]):
             replica = self._choose(asked)
             asked.append(replica)
             names.RETRIES.labels(self.name).inc()
+            note(current(), "retry", {"hop": self.name, "replica": replica.address})
             return await self._ask(replica, attempt, deadline)
 
         answer = await retrying.again(elsewhere, failure, deadline=deadline, budget=self._budget)

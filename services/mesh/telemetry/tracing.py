@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -134,24 +135,41 @@ def span(
         links=[Link(link) for link in links],
         attributes=attributes,
     )
-    inner.span_id = f"{opened.get_span_context().span_id:016x}"
+    inner.span, inner.span_id = opened, f"{opened.get_span_context().span_id:016x}"
     try:
         yield opened
     except BaseException as error:
-        _mark(opened, error)
+        mark(opened, error)
         raise
     finally:
         calls.reset(token)
         opened.end()
 
 
-def _mark(opened: Span, error: BaseException) -> None:
-    if isinstance(error, MeshError):
-        opened.set_attribute("error.type", str(error.reason))
-        opened.set_status(Status(StatusCode.ERROR, error.message))
-    else:
-        opened.set_attribute("error.type", type(error).__name__)
-        opened.set_status(Status(StatusCode.ERROR))
+def mark(opened: Span, error: BaseException, at_ns: int | None = None) -> None:
+    """Say what a span has failed with: its status, and an event (now, if not `at_ns`) named as OpenTelemetry names it.
+
+    The text of what is not a MeshError is for the log, and so is where it was raised.
+    """
+    reason = str(error.reason) if isinstance(error, MeshError) else type(error).__name__
+    message = error.message if isinstance(error, MeshError) else ""
+    opened.set_attribute("error.type", reason)
+    opened.set_status(Status(StatusCode.ERROR, message or None))
+    opened.add_event("exception", {"exception.type": reason, "exception.message": message}, at_ns)
+
+
+def note(call: CallContext | None, name: str, attributes: Mapping[str, AttributeValue]) -> None:
+    """Leave an event in the span that the call runs in, if it is traced."""
+    if call is not None and call.span is not None:
+        call.span.add_event(name, attributes)
+
+
+class Event(NamedTuple):
+    """Something that happened during a span, at `at_ns` nanoseconds since the epoch."""
+
+    name: str
+    at_ns: int
+    attributes: Mapping[str, AttributeValue]
 
 
 def record_span(
@@ -162,15 +180,25 @@ def record_span(
     start_ns: int,
     end_ns: int,
     attributes: Mapping[str, AttributeValue],
+    events: Sequence[Event] = (),
+    error: MeshError | None = None,
 ) -> None:
-    """Record a span after the fact (times in nanoseconds since the epoch), whether or not the call was sampled."""
+    """Record a span after the fact (times in nanoseconds since the epoch), whether or not the call was sampled.
+
+    With an `error` it is marked as failed.
+    """
     if call.tracer is None:
         return
     token = calls.use(call)
     try:
-        call.tracer.start_span(name, context=_parent(call), kind=kind, start_time=start_ns, attributes=attributes).end(
-            end_ns
+        late = call.tracer.start_span(
+            name, context=_parent(call), kind=kind, start_time=start_ns, attributes=attributes
         )
+        for event in events:
+            late.add_event(event.name, event.attributes, event.at_ns)
+        if error is not None:
+            mark(late, error, end_ns)
+        late.end(end_ns)
     finally:
         calls.reset(token)
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
 from predictmesh.registry.v1.endpoint_pb2 import OUTCOME_KIND_BINARY, Endpoint, OutcomePolicy, Route
@@ -17,7 +16,6 @@ from services.mesh import context as calls
 from services.mesh.context import CallContext, new_trace_id
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, MeshError, NotReady, Reason
-from services.mesh.telemetry.tracing import Tracing
 from tests.support.predictions import ELSEWHERE, StoredRow, call, column, snapshot, version, view
 from tests.support.virtual_time import run_virtually
 from tests.support.waiting import eventually
@@ -272,45 +270,3 @@ async def test_what_is_captured_travels_with_the_others(world: World) -> None:
     captured = [sampled("outcome", name, 50) for name in names]
     assert 0 < sum(captured) < 8
     assert captured == [answer.outcome.explanation is not None for answer in found]
-
-
-@pytest.mark.parametrize("sampled", [False, True])
-async def test_what_was_not_sampled_and_went_wrong_leaves_a_span(
-    world: World, running: CallContext, *, sampled: bool
-) -> None:
-    """One span with the reason, in the call's trace; a sampled call has its own spans already."""
-    exporter = InMemorySpanExporter()
-    tracing = Tracing("gateway", exporter=exporter, sample_ratio=0)
-    running.tracer, running.sampled = tracing.tracer, sampled
-    calls.use(running)
-    world.reachable = False
-    with pytest.raises(MeshError):
-        await world.flow.run(call())
-    await world.flow.run(call(ONE))
-    tracing.close()
-    left = [span for span in exporter.get_finished_spans() if span.name == "predict"]
-    if sampled:
-        assert [] == left
-        return
-    assert [Reason.MISSING_KEY, None] == [(span.attributes or {}).get("error.type") for span in left]
-    assert {running.trace_id} == {f"{span.context.trace_id:032x}" for span in left if span.context}
-    assert all(span.start_time < span.end_time for span in left if span.start_time and span.end_time)
-
-
-@pytest.mark.parametrize(("sampled", "name"), [(False, "predict"), (True, "degraded")])
-async def test_spans_tell_what_was_degraded(world: World, running: CallContext, *, sampled: bool, name: str) -> None:
-    """Each degradation is in the call's trace with its subject, and nothing is where there was none."""
-    exporter = InMemorySpanExporter()
-    tracing = Tracing("gateway", exporter=exporter, sample_ratio=0)
-    running.tracer, running.sampled = tracing.tracer, sampled
-    calls.use(running)
-    world.features.rows = {"a": StoredRow(), "b": StoredRow(unreached=frozenset({"rider"}))}
-    for rider in "ab":
-        await world.flow.run(call(column("rider_id", rider)))
-    tracing.close()
-    (left,) = [span for span in exporter.get_finished_spans() if span.name == name]
-    assert (True, ("STORE_UNREACHABLE rider",)) == tuple(
-        (left.attributes or {})[key] for key in ("degraded", "degradations")
-    )
-    assert left.context is not None
-    assert running.trace_id == f"{left.context.trace_id:032x}"

@@ -18,7 +18,7 @@ from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
 from services.mesh import context as calls
 from services.mesh.context import CallContext
 from services.mesh.errors import InvalidArgument, MeshError
-from services.mesh.telemetry.tracing import Tracing, open_tracing, record_span, span, span_context
+from services.mesh.telemetry.tracing import Event, Tracing, note, open_tracing, record_span, span, span_context
 from tests.support.probe import Probe, World, calling, new_probe
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -151,6 +151,11 @@ async def test_failed_call_marks_its_spans(traced: Traced) -> None:
         ((one.attributes or {}).get("error.type"), one.status.status_code) for one in others
     }
     assert StatusCode.UNSET == root.status.status_code
+    told = {"exception.type": "INVALID_ARGUMENT", "exception.message": "bad"}
+    assert [("exception", told)] * len(others) == [
+        (event.name, event.attributes) for one in others for event in one.events
+    ]
+    assert not root.events
 
 
 @pytest.fixture
@@ -184,6 +189,32 @@ def test_spans_nest(tracing: Tracing, memory: InMemorySpanExporter) -> None:
     assert (outer.context.span_id, int(SPAN, 16)) == (parent(inner), parent(outer))
 
 
+def test_events_belong_to_the_innermost_span(tracing: Tracing, memory: InMemorySpanExporter) -> None:
+    """What is noted of a call is an event of the span that it runs in, and nothing where it has none."""
+    call = call_of(tracing)
+    with span("outer", call, SpanKind.INTERNAL):
+        inside = calls.current()
+        assert inside is not None
+        with span("inner", inside, SpanKind.INTERNAL):
+            note(calls.current(), "one", {"rows": 1})
+        note(calls.current(), "two", {})
+    note(call, "three", {})
+    note(None, "four", {})
+    tracing.close()
+    inner, outer = memory.get_finished_spans()
+    assert ["one", "two"] == [event.name for one in (inner, outer) for event in one.events]
+
+
+def test_text_of_a_fault_stays_in_the_log(tracing: Tracing, memory: InMemorySpanExporter) -> None:
+    """A span that ends in what nobody foresaw names it, and neither its text nor where it was raised."""
+    with pytest.raises(ValueError, match="secret"), span("one", call_of(tracing), SpanKind.INTERNAL):
+        raise ValueError("a secret")
+    tracing.close()
+    (left,) = memory.get_finished_spans()
+    assert [{"exception.type": "ValueError", "exception.message": ""}] == [event.attributes for event in left.events]
+    assert left.status.description is None
+
+
 def test_batch_links_its_other_requests(tracing: Tracing, memory: InMemorySpanExporter) -> None:
     """A span that stands for several requests names the others."""
     other = span_context("1" * 32, "2" * 16)
@@ -198,9 +229,13 @@ def test_batch_links_its_other_requests(tracing: Tracing, memory: InMemorySpanEx
 def test_span_after_the_fact(tracing: Tracing, memory: InMemorySpanExporter, span_id: str) -> None:
     """A failed call that was not sampled gets a span under its own trace id, with the times it is told."""
     call = call_of(tracing, span_id, sampled=False)
-    record_span("late", call, start_ns=1_000, end_ns=2_000, attributes={"reason": "x"})
+    events = [Event("half way", 1_500, {"rows": 2})]
+    error = InvalidArgument("bad")
+    record_span("late", call, start_ns=1_000, end_ns=2_000, attributes={"reason": "x"}, events=events, error=error)
     tracing.close()
     (late,) = memory.get_finished_spans()
+    assert (("half way", 1_500), "exception") == ((late.events[0].name, late.events[0].timestamp), late.events[1].name)
+    assert (StatusCode.ERROR, "bad") == (late.status.status_code, late.status.description)
     assert (int(TRACE, 16), 1_000, 2_000) == (late.context.trace_id, late.start_time, late.end_time)
     assert (int(span_id, 16) if span_id else None) == parent(late)
 
