@@ -13,7 +13,7 @@ RELEASED := protos/released.binpb
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up mlserver rivals perf-analyzer test check lint types boundaries contract stubs bench bench-model bench-release bench-composition protos release-protos lock clean
+.PHONY: help setup demo up mlserver rivals perf-analyzer test check lint types boundaries contract stubs bench bench-model bench-release bench-composition images protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,7 @@ check: setup ## Run every check that is not a test, all of them even when one fa
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/hadolint deploy/images/Dockerfile
 
 types: setup
 	$(BIN)/mypy
@@ -116,6 +117,9 @@ bench-release: setup ## Simulate releases, and measure what many definitions cos
 
 bench-composition: setup ## Measure what compositions and fallback ladders cost (ARGS=--before=REVISION: beside other code, too)
 	@$(BIN)/python -m tests.bench.composition $(ARGS)
+
+images: setup ## Build the image of each service with podman or docker, and its bill of materials (ARGS=gateway: of one)
+	@deploy/images/build.sh $(ARGS)
 
 protos: setup $(GOOGLEAPIS) ## Format the protos and write their stubs
 	$(BIN)/buf format protos --write

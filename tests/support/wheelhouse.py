@@ -1,0 +1,69 @@
+"""Wheels of what is installed here, so that an image is built from the very packages of the tests, and offline."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+# What an installer writes, and what it makes of a package's own files.
+_NOT_OF_THE_WHEEL = {"INSTALLER", "REQUESTED", "direct_url.json"}
+
+
+def listed(requirements: Path) -> Iterator[Requirement]:
+    """Return what a requirements file asks for, and those that it includes."""
+    for line in requirements.read_text().splitlines():
+        text = line.partition("#")[0].strip()
+        if text.startswith("-r "):
+            yield from listed(requirements.parent / text.removeprefix("-r ").strip())
+        elif text:
+            yield Requirement(text)
+
+
+def closure(requirements: Iterable[Requirement]) -> dict[str, Distribution]:
+    """Return all that the requirements need, by canonical name; raises PackageNotFoundError for what is not installed."""
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, str]] = set()
+    waiting = list(requirements)
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        found.setdefault(name, distribution(name))
+        for extra in ("", *requirement.extras):
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                waiting.extend(_needed(found[name], extra))
+    return found
+
+
+def _needed(package: Distribution, extra: str) -> Iterator[Requirement]:
+    for text in package.requires or ():
+        requirement = Requirement(text)
+        if requirement.marker is None:
+            if not extra:
+                yield requirement
+        elif requirement.marker.evaluate({"extra": extra}):
+            yield requirement
+
+
+def write_wheels(directory: Path, packages: Iterable[Distribution]) -> None:
+    """Write a wheel of each package into `directory`; they are as installed, so without what `bin` got of them."""
+    for package in packages:
+        _write_wheel(directory, package)
+
+
+def _write_wheel(directory: Path, package: Distribution) -> None:
+    files = package.files or ()
+    info = next(file.parent for file in files if file.name == "WHEEL" and file.parent.name.endswith(".dist-info"))
+    metadata = package.read_text("WHEEL") or ""
+    tag = next(line.removeprefix("Tag: ") for line in metadata.splitlines() if line.startswith("Tag: "))
+    with zipfile.ZipFile(directory / f"{info.name.removesuffix('.dist-info')}-{tag}.whl", "w") as wheel:
+        for file in files:
+            outside = file.parts[0] == ".." or "__pycache__" in file.parts
+            if not outside and not (file.parent == info and file.name in _NOT_OF_THE_WHEEL):
+                # Their times may lie before 1980, which a zip file cannot say.
+                wheel.writestr(zipfile.ZipInfo(file.as_posix()), Path(str(file.locate())).read_bytes())
