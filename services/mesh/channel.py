@@ -24,6 +24,7 @@ from services.mesh.local import Metadata, call_metadata, foreign_metadata
 from services.mesh.outcome import Outcome
 from services.mesh.probing import health_probe
 from services.mesh.security.identity import Identity, open_channel
+from services.mesh.security.own_token import OwnToken, of_ours
 from services.mesh.security.succession import Moving
 from services.mesh.status import from_rpc_error
 from services.mesh.telemetry import names
@@ -69,10 +70,11 @@ async def open_stub(
     exchange: bool = False,
     foreign: bool = False,
     identity: Identity | None = None,
+    token: OwnToken | None = None,
 ) -> AsyncIterator[S]:
     """Open a channel to `target` and yield the stub over it, whose failed calls raise MeshErrors.
 
-    With `identity` it is TLS, and moves to a new connection when the certificate is replaced.
+    With `identity` it is TLS, and moves to a new connection when the certificate is replaced. With `token` calls show it.
 
     With `exchange` unary calls go over streams that stay open, where the server is one of ours: for calls on the path of
     predictions.
@@ -87,7 +89,7 @@ async def open_stub(
 
     async def opening() -> Line[S]:
         return await open_line(
-            target, stub, options, max_message_bytes, streams=streams, foreign=foreign, identity=identity
+            target, stub, options, max_message_bytes, streams=streams, foreign=foreign, identity=identity, token=token
         )
 
     line = await opening()
@@ -113,12 +115,13 @@ async def open_line(
     streams: int,
     foreign: bool = False,
     identity: Identity | None = None,
+    token: OwnToken | None = None,
 ) -> Line[S]:
     """Return a channel with the stub over it, as for `stub_over`. With `identity` it can end without failing a call."""
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(target, options, identity))
         made = await stack.enter_async_context(
-            stub_over(channel, stub, max_message_bytes, streams=streams, foreign=foreign)
+            stub_over(channel, stub, max_message_bytes, streams=streams, foreign=foreign, token=token)
         )
         # Counting costs a call a microsecond, and is for connections that are replaced only.
         calls = UnderWay(made) if identity is not None else None
@@ -133,11 +136,15 @@ async def stub_over(
     *,
     streams: int,
     foreign: bool = False,
+    token: OwnToken | None = None,
 ) -> AsyncIterator[S]:
     """Yield the stub over `channel`, whose unary calls go over so many streams that stay open; 0: each by itself."""
-    exchanges = Exchanges(channel, max_message_bytes=max_message_bytes, streams=streams) if streams else None
+    shown = tuple if token is None else token.metadata
+    exchanges = (
+        Exchanges(channel, max_message_bytes=max_message_bytes, streams=streams, opened_with=shown) if streams else None
+    )
     try:
-        yield RemoteStub(stub(channel), exchanges, foreign_metadata if foreign else call_metadata)  # type: ignore[misc]  # it has the stub's methods
+        yield RemoteStub(stub(channel), exchanges, foreign_metadata if foreign else call_metadata, token)  # type: ignore[misc]  # it has the stub's methods
     finally:
         if exchanges is not None:
             await exchanges.close()
@@ -151,18 +158,26 @@ class RemoteStub:
         stub: object,
         exchanges: Exchanges | None = None,
         own_metadata: Callable[[], Metadata] = call_metadata,
+        token: OwnToken | None = None,
     ) -> None:
+        by_itself = own_metadata if token is None else _with(token, own_metadata)
         for name, call in vars(stub).items():
             path = call._method.decode()  # noqa: SLF001 - the stub has no other word of its methods' paths
             if isinstance(call, grpc.aio.UnaryUnaryMultiCallable):
-                chosen = call if exchanges is None else _exchanged(call, path, exchanges)
-                setattr(self, name, _unary(chosen, path, own_metadata))
+                if exchanges is None:
+                    setattr(self, name, _unary(call, path, by_itself))
+                else:
+                    setattr(self, name, _unary(_exchanged(call, path, exchanges), path, own_metadata))
             elif isinstance(call, grpc.aio.StreamUnaryMultiCallable):
-                setattr(self, name, fed(_unary(_said_by_server(call), path, own_metadata)))
+                setattr(self, name, fed(_unary(_said_by_server(call), path, by_itself)))
             elif isinstance(call, grpc.aio.UnaryStreamMultiCallable):
-                setattr(self, name, _stream(call, own_metadata))
+                setattr(self, name, _stream(call, by_itself))
             else:
-                setattr(self, name, fed_stream(_stream(call, own_metadata)))
+                setattr(self, name, fed_stream(_stream(call, by_itself)))
+
+
+def _with(token: OwnToken, own_metadata: Callable[[], Metadata]) -> Callable[[], Metadata]:
+    return lambda: (*own_metadata(), *token.metadata())
 
 
 def _unary(call: Any, path: str, own_metadata: Callable[[], Metadata]) -> Callable[..., Any]:
@@ -185,7 +200,10 @@ def _unary(call: Any, path: str, own_metadata: Callable[[], Metadata]) -> Callab
             return answer
         except MeshError as error:
             code = error.code
-            raise
+            told = of_ours(error)
+            if told is error:
+                raise
+            raise told from error
         finally:
             _duration(path, code).observe(time.perf_counter() - start)
 
@@ -201,7 +219,7 @@ def _exchanged(call: Any, path: str, exchanges: Exchanges) -> Callable[..., Any]
             return deserialize(await exchanges.call(path, serialize(request), timeout, metadata))
         except Unsupported:
             left = None if deadline is None else deadline.remaining()
-            return await call(request, timeout=left, metadata=metadata)
+            return await call(request, timeout=left, metadata=(*metadata, *exchanges.opened_with()))
 
     return invoke
 
@@ -228,7 +246,7 @@ def _stream(call: Any, own_metadata: Callable[[], Metadata]) -> Callable[..., As
         except grpc.aio.AioRpcError as raised:
             error = outcome.error(raised)
             if error is not None:
-                raise from_rpc_error(error) from error
+                raise of_ours(from_rpc_error(error)) from error
         finally:
             streaming.cancel()
 

@@ -30,10 +30,18 @@ class Unsupported(Exception):
 
 
 class Exchanges:
-    """Streams to one target. They are opened when they are first used."""
+    """Streams to one target. They are opened when they are first used; `opened_with` is what they say for all their calls."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, max_message_bytes: int, streams: int) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        max_message_bytes: int,
+        streams: int,
+        opened_with: Callable[[], Metadata] = tuple,
+    ) -> None:
         self._stub = ExchangeServiceStub(channel)
+        self.opened_with = opened_with
         # A large request would hold up those behind it, and one too large would end the stream.
         self._max_request_bytes = max_message_bytes // 16
         self._in_turn: list[_Exchange | None] = [None] * streams
@@ -56,6 +64,9 @@ class Exchanges:
         """End every stream, and what is under way on it."""
         await asyncio.gather(*(exchange.close() for exchange in self._open))
 
+    def _open_stream(self) -> Stream:
+        return self._stub.Exchange(metadata=self.opened_with())
+
     def _next(self) -> _Exchange:
         slot = next(self._turns) % len(self._in_turn)
         exchange = self._in_turn[slot]
@@ -63,7 +74,7 @@ class Exchanges:
             exchange.retire()
             exchange = None
         if exchange is None:
-            exchange = self._in_turn[slot] = _Exchange(self._stub.Exchange(), on_end=self._open.discard)
+            exchange = self._in_turn[slot] = _Exchange(self._open_stream(), on_end=self._open.discard)
             self._open.add(exchange)
         return exchange
 

@@ -14,6 +14,7 @@ from services.mesh.errors import MeshError, Overloaded, UnknownMethod
 from services.mesh.interceptors.errors import Malformed, tolerant
 from services.mesh.local import local_unary
 from services.mesh.methods import Method
+from services.mesh.security.caller import AUTHORIZATION
 from services.mesh.security.peer import Peer
 from services.mesh.status import to_status
 
@@ -48,7 +49,7 @@ class Exchange:
         self, requests: AsyncIterator[ExchangeRequest | Malformed], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         """Answer the calls of one stream until its caller ends it."""
-        stream = _Stream(requests, self._answer, Peer(context.peer(), context.auth_context()))
+        stream = _Stream(requests, self._answer, _peer(context))
         self._streams.add(stream)
         if self._draining:
             stream.drain()
@@ -77,7 +78,7 @@ class Exchange:
             raise UnknownMethod(f"there is no unary method {call.method}", method=call.method)
         request = self._parsers[call.method](call.request)
         timeout = call.timeout_us / 1e6 if call.timeout_us else None
-        response = await invoke(request, timeout=timeout, metadata=tuple(call.metadata.items()), peer=peer)
+        response = await invoke(request, timeout=timeout, metadata=(*peer.metadata, *call.metadata.items()), peer=peer)
         data = self._serializers[call.method](response)
         if len(data) > self._max_response_bytes:
             # As gRPC would answer a call by itself. Here it would end the stream, and every other call on it.
@@ -141,3 +142,9 @@ class _Stream:
     def _end_if_idle(self, _: object = None) -> None:
         if self._reading.done() and not self._under_way:
             self.responses.put_nowait(None)
+
+
+def _peer(context: grpc.aio.ServicerContext[Any, Any]) -> Peer:
+    # Who opens the stream says once who calls.
+    sent = tuple((key, value) for key, value in context.invocation_metadata() or () if key == AUTHORIZATION)
+    return Peer(context.peer(), context.auth_context(), sent)

@@ -10,8 +10,10 @@ from services.mesh.interceptors.admission import Admission
 from services.mesh.interceptors.context import Context
 from services.mesh.interceptors.deadlines import Deadlines
 from services.mesh.interceptors.errors import Errors
+from services.mesh.interceptors.identity import Identification
 from services.mesh.interceptors.telemetry import Telemetry
 from services.mesh.methods import Interceptor
+from services.mesh.security.guard import Guard
 from services.mesh.telemetry.tracing import Tracing
 
 __all__ = ["server_chain"]
@@ -19,13 +21,17 @@ NO_GATES: Mapping[str, Gate] = MappingProxyType({})
 
 
 def server_chain(
-    tracing: Tracing, *, max_in_flight: int, gates: Mapping[str, Gate] = NO_GATES
+    tracing: Tracing, *, max_in_flight: int, gates: Mapping[str, Gate] = NO_GATES, guard: Guard | None = None
 ) -> tuple[Interceptor, ...]:
-    """Return the chain of one service, outermost first. `gates` are by the paths of the methods that have one."""
+    """Return the chain of one service, outermost first. `gates` are by the paths of the methods that have one.
+
+    Without a `guard` everybody may do everything.
+    """
     return (
         Context(),  # outermost: everything below logs the request id
         Telemetry(tracing),  # outside Errors and Admission, so that refusals are counted by code
         Errors(),  # outside the rest, so that their refusals carry a reason too
+        *([Identification(guard)] if guard is not None else ()),  # outside Admission: only who may call takes up room
         Admission(max_in_flight, gates),  # refusing must stay cheap
         Deadlines(),  # innermost: the budget starts when the work does
     )

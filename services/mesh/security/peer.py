@@ -15,10 +15,14 @@ _NAMES = ("peer_spiffe_id", "peer_uri", "peer_dns")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where a call comes from, and what gRPC knows of the connection; it is the same for all calls of a stream of calls."""
+    """Where a call comes from, and what gRPC knows of the connection; it is the same for all calls of a stream of calls.
+
+    `metadata` is what the stream was opened with that holds for each of its calls.
+    """
 
     address: str
     auth_context: Mapping[str, Iterable[bytes]] = field(default_factory=dict)
+    metadata: tuple[tuple[str, str | bytes], ...] = ()
 
 
 LOCAL = Peer("local")

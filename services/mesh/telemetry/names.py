@@ -83,6 +83,25 @@ HEDGES = Counter("predictmesh_hedges", "Calls also made of a second replica, sin
 HEDGES_WON = Counter("predictmesh_hedges_won", "Those of them that answered before the first did.", ("hop",))
 SNAPSHOT_REVISION = Gauge("predictmesh_snapshot_revision", "Revision of the definitions in use.", ("service",))
 REGISTRY_REACHABLE = Gauge("predictmesh_registry_reachable", "1 while the registry answers the watch.", ("service",))
+CERTIFICATE_NOT_BEFORE = Gauge(
+    "predictmesh_certificate_not_before_timestamp_seconds", "When the certificate in use began to hold.", ("service",)
+)
+CERTIFICATE_NOT_AFTER = Gauge(
+    "predictmesh_certificate_not_after_timestamp_seconds", "When the certificate in use ends.", ("service",)
+)
+CERTIFICATE_RELOAD_FAILURES = Counter(
+    "predictmesh_certificate_reload_failures",
+    "Certificate files that could not be used when they had changed; the certificate before is.",
+    ("service",),
+)
+ACCESS_REFUSALS = Counter(
+    "predictmesh_access_refusals", "Calls refused for who called, or for want of knowing it.", ("service", "reason")
+)
+ACCESS_RELOAD_FAILURES = Counter(
+    "predictmesh_access_reload_failures",
+    "Access files that could not be used when they had changed; the one before holds.",
+    ("service",),
+)
 
 # The model service counts by itself; these are the names under which its counters are collected.
 MODEL_CALLS = "predictmesh_model_calls"

@@ -51,6 +51,9 @@ class Unread:
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         return {}
 
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
     async def write(self, response: ExchangeResponse) -> None:
         await self.reads.wait()
         self.written.append(response)

@@ -1,0 +1,96 @@
+"""Asks who calls, and whether it may; the rest of the chain finds it in the call's context."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from services.mesh import context as calls
+from services.mesh.errors import MeshError
+from services.mesh.methods import Method, ServerContext, StreamCall, UnaryCall
+from services.mesh.security.audit import Attempt
+from services.mesh.security.caller import AUTHORIZATION
+from services.mesh.security.errors import ABOUT_CALLERS, IssuerUnavailable
+from services.mesh.security.guard import Guard, check_request, check_role
+from services.mesh.security.peer import peer_identity
+from services.mesh.security.rules import RULES, UNLISTED, Rule
+
+
+class Identification:
+    """Inside Errors, so that refusals carry a reason; outside Admission, so that only callers who may take up room."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def unary(self, method: Method, call: UnaryCall) -> UnaryCall:
+        """Refuse whom the method is not for."""
+        rule = RULES.get(method.path, UNLISTED)
+        if rule.open:
+            return call
+        door = _Door(self._guard, method, rule)
+
+        async def identified(request: Any, context: ServerContext) -> Any:
+            if method.request_streaming:
+                await door.let_in(None, context)
+                return await call(door.each(request, context), context)
+            await door.let_in(request, context)
+            return await call(request, context)
+
+        return identified
+
+    def stream(self, method: Method, call: StreamCall) -> StreamCall:
+        """Refuse whom the method is not for."""
+        rule = RULES.get(method.path, UNLISTED)
+        if rule.open:
+            return call
+        door = _Door(self._guard, method, rule)
+
+        async def identified(request: Any, context: ServerContext) -> AsyncIterator[Any]:
+            await door.let_in(None if method.request_streaming else request, context)
+            requests = door.each(request, context) if method.request_streaming else request
+            async for response in call(requests, context):
+                yield response
+
+        return identified
+
+
+class _Door:
+    """The way into one method."""
+
+    def __init__(self, guard: Guard, method: Method, rule: Rule) -> None:
+        self._guard = guard
+        self._method = method
+        self._rule = rule
+
+    async def let_in(self, request: Any, context: ServerContext) -> None:
+        """Note who calls, if it may make this request; None stands for one of a stream that has not been read."""
+        running = calls.current()
+        assert running is not None
+        try:
+            caller = self._guard.known(running.metadata, lambda: peer_identity(context))
+            if caller is None:
+                caller = await self._guard.identify(running.metadata, lambda: peer_identity(context))
+            running.caller = caller
+            check_role(caller, self._rule, self._method.name)
+            if request is not None:
+                check_request(caller, self._rule, self._method.name, request)
+        except MeshError as error:
+            if isinstance(error, (*ABOUT_CALLERS, IssuerUnavailable)):
+                self._guard.note(error, self._attempt(running, context))
+            raise
+
+    async def each(self, requests: AsyncIterator[Any], context: ServerContext) -> AsyncIterator[Any]:
+        """Let in each request of a stream: who has lost the right to send it ends the stream with it."""
+        async for request in requests:
+            await self.let_in(request, context)
+            yield request
+
+    def _attempt(self, running: calls.CallContext, context: ServerContext) -> Attempt:
+        return Attempt(
+            method=self._method.path,
+            address=context.peer(),
+            request_id=running.request_id,
+            caller=running.caller.name if running.caller is not None else "",
+            identity=peer_identity(context) or "",
+            authorization=running.metadata.get(AUTHORIZATION, ""),
+        )

@@ -1,0 +1,64 @@
+"""Tells of callers who were not let in: each is counted, and the log has as many of them as it can bear."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from services.mesh.admission.allowance import Allowance
+from services.mesh.errors import MeshError
+from services.mesh.security.keys import digest
+from services.mesh.telemetry import names
+
+logger = logging.getLogger("predictmesh.audit")
+# Whatever else is logged: it is what an investigation begins with.
+logger.setLevel(logging.INFO)
+LINES_PER_S = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What somebody tried: the method's path, from where, and who it was as far as that is known."""
+
+    method: str
+    address: str = ""
+    request_id: str = ""
+    caller: str = ""
+    identity: str = ""
+    authorization: str | bytes = ""
+
+
+class Audit:
+    """Notes refusals of one service."""
+
+    def __init__(self, service: str, *, lines_per_s: float = LINES_PER_S) -> None:
+        self._service = service
+        self._lines = Allowance(lines_per_s)
+        self._left_out = 0
+
+    def refused(self, attempt: Attempt, error: MeshError) -> None:
+        """Note a refusal."""
+        names.ACCESS_REFUSALS.labels(self._service, error.reason).inc()
+        if self._lines.left() < 1:
+            self._left_out += 1
+            return
+        self._lines.use()
+        told = {
+            "method": attempt.method,
+            "reason": str(error.reason),
+            "caller": attempt.caller,
+            "identity": attempt.identity,
+            "peer": attempt.address,
+            "token_sha256": _fingerprint(attempt.authorization),
+            "request_id": attempt.request_id,
+            "left_out": self._left_out,
+        }
+        self._left_out = 0
+        logger.warning(error.message, extra={key: value for key, value in told.items() if value})
+
+
+def _fingerprint(authorization: str | bytes) -> str:
+    """Return a part of the SHA-256 of a token, by which an entry of the access file can be found, and nothing more."""
+    if not isinstance(authorization, str) or not authorization:
+        return ""
+    return digest(authorization.rpartition(" ")[2]).hex()[:16]
