@@ -23,6 +23,7 @@ from services.mesh.channel import open_stub
 from services.mesh.lifecycle import Service
 from services.mesh.methods import Servicer
 from services.mesh.objects import Objects
+from services.mesh.security.identity import open_identity
 from services.mesh.snapshots import SnapshotReader
 from services.mesh.telemetry import names
 
@@ -42,7 +43,10 @@ async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None
         store = DegradingStore(opened, memory)
         stack.push_async_callback(store.stop)
         if registry is None:
-            registry = await stack.enter_async_context(open_stub(settings.registry, RegistryServiceStub))
+            identity = await stack.enter_async_context(open_identity(settings.tls_for_calls))
+            registry = await stack.enter_async_context(
+                open_stub(settings.registry, RegistryServiceStub, identity=identity)
+            )
         snapshots = await stack.enter_async_context(
             SnapshotReader(
                 registry,

@@ -39,6 +39,7 @@ from services.mesh.methods import Servicer
 from services.mesh.objects import Objects
 from services.mesh.replicas import Connection, only
 from services.mesh.resilience import Hop
+from services.mesh.security.identity import open_identity
 from services.mesh.snapshots import SnapshotReader
 
 if TYPE_CHECKING:
@@ -164,9 +165,10 @@ async def _peers(
     inference: object | None,
 ) -> _Peers:
     limit = settings.max_message_bytes
-    connect = partial(open_connections, max_message_bytes=limit)
+    identity = await stack.enter_async_context(open_identity(settings.tls_for_calls))
+    connect = partial(open_connections, max_message_bytes=limit, identity=identity)
     if registry is None:
-        open_registry = partial(open_stub, settings.registry, max_message_bytes=limit)
+        open_registry = partial(open_stub, settings.registry, max_message_bytes=limit, identity=identity)
         registry = await stack.enter_async_context(open_registry(RegistryServiceStub))
         releases = await stack.enter_async_context(open_registry(ReleaseServiceStub))
         quality = await stack.enter_async_context(connect(settings.registry, QualityServiceStub))

@@ -22,6 +22,8 @@ from services.mesh.errors import InvalidArgument, MeshError
 from services.mesh.http import HttpPort
 from services.mesh.interceptors import server_chain
 from services.mesh.methods import Servicer
+from services.mesh.security.identity import Identity
+from services.mesh.security.validity import certificate_status, open_told_identity
 from services.mesh.server import MeshServer, PortTaken
 from services.mesh.settings import ServiceSettings, SettingsError, settings_from_arguments
 from services.mesh.telemetry import logs
@@ -94,8 +96,17 @@ class Addresses:
 @asynccontextmanager
 async def serving(service: Service, settings: ServiceSettings) -> AsyncIterator[Addresses]:
     """Serve `service` over gRPC and HTTP for the time of the context, and drain it at the end."""
+    async with (
+        open_told_identity(settings.tls, service.name) as identity,
+        _serving(service, settings, identity) as addresses,
+    ):
+        yield addresses
+
+
+@asynccontextmanager
+async def _serving(service: Service, settings: ServiceSettings, identity: Identity | None) -> AsyncIterator[Addresses]:
     tracing = open_tracing(service.name, endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
-    server = MeshServer(settings, service.gates)
+    server = MeshServer(settings, service.gates, identity)
     chain = server_chain(tracing, max_in_flight=settings.max_in_flight, gates=service.gates)
     server.add(service.servicers, chain)
     started = time.monotonic()
@@ -115,6 +126,7 @@ async def serving(service: Service, settings: ServiceSettings) -> AsyncIterator[
             "uptime_s": round(time.monotonic() - started, 1),
             "ready": not ready(),
             "reason": ready(),
+            **({} if identity is None else {"certificate": certificate_status(identity)}),
             **service.status(),
         }
 

@@ -23,6 +23,7 @@ from services.mesh.interceptors import NO_GATES
 from services.mesh.interceptors.errors import tolerant
 from services.mesh.methods import Interceptor, Method, Servicer, StreamCall, UnaryCall, intercepted
 from services.mesh.refusing import Refusing
+from services.mesh.security.identity import Identity
 from services.mesh.settings import ServiceSettings
 from services.mesh.status import to_status
 
@@ -40,10 +41,13 @@ class PortTaken(Exception):
 class MeshServer:
     """Listens from `start` to `stop`; `address` is where. `calls` counts what has come, over streams of calls, too.
 
-    `gates` let calls in, by the paths of methods; calls are taken from the network by the room that they have.
+    `gates` let calls in, by the paths of methods; calls are taken from the network by the room that they have. With
+    `identity` the port is TLS.
     """
 
-    def __init__(self, settings: ServiceSettings, gates: Mapping[str, Gate] = NO_GATES) -> None:
+    def __init__(
+        self, settings: ServiceSettings, gates: Mapping[str, Gate] = NO_GATES, identity: Identity | None = None
+    ) -> None:
         self._gates = gates
         self._server = AcceptingServer(_options(settings, gated=bool(gates) and TAKES_AHEAD))
         for gate in gates.values():
@@ -56,12 +60,7 @@ class MeshServer:
         self._handlers: list[_Methods] = []
         self._exchange: Exchange | None = None
         self._max_message_bytes = settings.max_message_bytes
-        address = f"{settings.host}:{settings.grpc_port}"
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise PortTaken(f"cannot listen on {address}; another process may do so") from error
-        self.address = f"{settings.host}:{port}"
+        self.address = f"{settings.host}:{_listen(self._server, settings, identity)}"
 
     def add(self, servicers: Sequence[Servicer], chain: Sequence[Interceptor]) -> None:
         """Serve `servicers` inside `chain`. Calls that their gate does not let in are refused before they are read."""
@@ -141,6 +140,18 @@ class _Unregistered:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Leave it at the generic form, which has come before and holds the same."""
+
+
+def _listen(server: AcceptingServer, settings: ServiceSettings, identity: Identity | None) -> int:
+    """Take the port, and return its number. PortTaken if that cannot be."""
+    address = f"{settings.host}:{settings.grpc_port}"
+    try:
+        if identity is None:
+            return server.add_insecure_port(address)
+        of_clients = settings.tls_ca_file is not None and settings.tls_client_certificates
+        return server.add_secure_port(address, identity.server_credentials(of_clients=of_clients))
+    except RuntimeError as error:
+        raise PortTaken(f"cannot listen on {address}; another process may do so") from error
 
 
 def _options(settings: ServiceSettings, *, gated: bool) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from services.mesh.channel import MAX_MESSAGE_BYTES
+from services.mesh.security.certificates import TlsFiles
 
 
 class ServiceSettings(BaseSettings):
@@ -36,7 +37,8 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged."""
     otlp_endpoint: str = ""
-    """Where spans go, http://HOST:PORT (OTLP over gRPC); OTEL_EXPORTER_OTLP_ENDPOINT says so too. Empty: no spans are made."""
+    """Where spans go, http://HOST:PORT (OTLP over gRPC) or https://; OTEL_EXPORTER_OTLP_ENDPOINT says so too. Empty: no spans
+    are made. Of https:// OTEL_EXPORTER_OTLP_CERTIFICATE has the authorities to trust."""
     trace_sample_ratio: float = Field(0.1, ge=0, le=1)
     """Fraction of calls traced, of those whose caller has not decided."""
     objects: str = "file://.predictmesh/objects"
@@ -55,6 +57,39 @@ class ServiceSettings(BaseSettings):
     About 5 s in Kubernetes, where pods are told to end within 30 s."""
     grace_s: float = Field(10, ge=0)
     """Time for calls under way to end when stopping."""
+
+    tls_cert_file: Path | None = None
+    """Certificate of this process in PEM, followed by those that it was issued by: the gRPC port is TLS, the HTTP port is
+    not. Read again when it changes, as are the other two."""
+    tls_key_file: Path | None = None
+    """Its private key in PEM, without a password."""
+    tls_ca_file: Path | None = None
+    """Certificates in PEM of the authorities to trust. With them callers have to show a certificate, and calls to the other
+    services are TLS, which show this process's and verify theirs: it has to name the host of the address called."""
+    tls_client_certificates: bool = True
+    """Whether callers have to show a certificate, where there is tls_ca_file. false: TLS, and who calls is told otherwise."""
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """What the gRPC port is TLS with; None where it is plain."""
+        if self.tls_cert_file is None or self.tls_key_file is None:
+            return None
+        return TlsFiles(self.tls_cert_file, self.tls_key_file, self.tls_ca_file)
+
+    @property
+    def tls_for_calls(self) -> TlsFiles | None:
+        """What calls to the other services are TLS with; None where they are plain."""
+        return self.tls if self.tls_ca_file is not None else None
+
+    @model_validator(mode="after")
+    def _tls_files_go_together(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file are given together")
+        if self.tls_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_ca_file is given with tls_cert_file and tls_key_file")
+        if not self.tls_client_certificates and self.tls_ca_file is None:
+            raise ValueError("tls_client_certificates: false does nothing without tls_ca_file")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -18,6 +18,7 @@ from services.mesh.channel import open_stub
 from services.mesh.lifecycle import Service
 from services.mesh.methods import Servicer
 from services.mesh.objects import Objects, artifact_path
+from services.mesh.security.identity import open_identity
 from services.mesh.snapshots import SnapshotReader
 from services.model.artifacts import Artifacts
 from services.model.clients import RuntimeReporter
@@ -45,8 +46,10 @@ async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None
     """Build the service; without a `registry` it opens a channel to the one in the settings."""
     async with AsyncExitStack() as stack:
         if registry is None:
+            identity = await stack.enter_async_context(open_identity(settings.tls_for_calls))
+            limit = settings.max_message_bytes
             registry = await stack.enter_async_context(
-                open_stub(settings.registry, RegistryServiceStub, max_message_bytes=settings.max_message_bytes)
+                open_stub(settings.registry, RegistryServiceStub, max_message_bytes=limit, identity=identity)
             )
         objects = Objects.open(settings.objects)
         runtimes = await _open_runtimes(settings, stack)

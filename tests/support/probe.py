@@ -19,6 +19,7 @@ from services.mesh.channel import open_stub
 from services.mesh.interceptors import NO_GATES, server_chain
 from services.mesh.local import LocalStub
 from services.mesh.methods import Servicer
+from services.mesh.security.identity import open_identity
 from services.mesh.server import MeshServer
 from services.mesh.settings import ServiceSettings
 from services.mesh.telemetry.tracing import Tracing
@@ -105,14 +106,16 @@ async def server(
     **settings: Any,
 ) -> AsyncIterator[MeshServer]:
     """Serve the probe on a free port for the time of the context."""
-    serving = MeshServer(Settings(**settings), gates)
-    chain = server_chain(tracing or untraced(), max_in_flight=max_in_flight, gates=gates)
-    serving.add(servicers(probe), chain)
-    await serving.start()
-    try:
-        yield serving
-    finally:
-        await serving.stop(0)
+    made = Settings(**settings)
+    async with open_identity(made.tls) as identity:
+        serving = MeshServer(made, gates, identity)
+        chain = server_chain(tracing or untraced(), max_in_flight=max_in_flight, gates=gates)
+        serving.add(servicers(probe), chain)
+        await serving.start()
+        try:
+            yield serving
+        finally:
+            await serving.stop(0)
 
 
 @asynccontextmanager

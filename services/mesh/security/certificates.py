@@ -27,12 +27,13 @@ class TlsFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class Material:
-    """What TLS is made of, as PEM. `expires` is when the first of the certificates does that others look at."""
+    """What TLS is made of, as PEM. It holds from `not_before` to `not_after`, when the first of its chain ends."""
 
     cert: bytes
     key: bytes
     ca: bytes | None
-    expires: datetime
+    not_before: datetime
+    not_after: datetime
     names: tuple[str, ...]
 
 
@@ -53,8 +54,8 @@ def read(files: TlsFiles) -> Material:
     if files.ca is not None:
         ca = _bytes("tls_ca_file", files.ca)
         _certificates("tls_ca_file", files.ca, ca)
-    expires = min(certificate.not_valid_after_utc for certificate in chain)
-    return Material(cert, key, ca, expires, _names(chain[0]))
+    not_after = min(certificate.not_valid_after_utc for certificate in chain)
+    return Material(cert, key, ca, chain[0].not_valid_before_utc, not_after, _names(chain[0]))
 
 
 def _bytes(setting: str, path: Path) -> bytes:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import grpc
 
 from services.mesh.errors import InvalidArgument
 from services.mesh.security.certificates import Material, TlsFiles, read
-from services.mesh.security.watching import watching
-
-logger = logging.getLogger(__name__)
+from services.mesh.security.watching import LOOK_EVERY_S, watching
 
 
 class Identity:
@@ -53,32 +50,46 @@ class Identity:
 
         return grpc.dynamic_ssl_server_credentials(_configuration(shown), newer, of_clients)  # type: ignore[arg-type]  # None: nothing is newer
 
-    def reload(self) -> None:
-        """Take what the files hold now; while that makes no sense, keep what they held before."""
+    def reload(self) -> bool:
+        """Take what the files hold now, unless that makes no sense; return whether anything is new."""
+        before = self.current, self.refused
         try:
             material = read(self._files)
         except InvalidArgument as error:
             # One file may be replaced before the other: they make sense when that has changed, too.
             self.refused = error.message
-            logger.warning("the new certificate is not used, the one before still is", extra={"cause": error.message})
-            return
+            return before != (self.current, self.refused)
         self.refused = ""
-        if material == self.current:
-            return
-        self.current = material
-        replaced, self._replaced = self._replaced, asyncio.Event()
-        replaced.set()
-        logger.info("the certificate was replaced", extra={"names": material.names, "expires": material.expires})
+        if material != self.current:
+            self.current = material
+            replaced, self._replaced = self._replaced, asyncio.Event()
+            replaced.set()
+        return before != (self.current, self.refused)
+
+
+def _nothing(_: Identity) -> None:
+    """Tell nobody."""
 
 
 @asynccontextmanager
-async def open_identity(files: TlsFiles | None) -> AsyncIterator[Identity | None]:
-    """Read the files, and follow their changes for the time of the context; None without files. InvalidArgument if amiss."""
+async def open_identity(
+    files: TlsFiles | None, note: Callable[[Identity], None] = _nothing
+) -> AsyncIterator[Identity | None]:
+    """Read the files, and follow their changes for the time of the context; None without files. InvalidArgument if amiss.
+
+    `note` is called at first, and when the files have changed.
+    """
     if files is None:
         yield None
         return
     identity = Identity(files)
-    async with watching([file for file in files if file is not None], identity.reload):
+    note(identity)
+
+    def changed() -> None:
+        if identity.reload():
+            note(identity)
+
+    async with watching([file for file in files if file is not None], changed, every_s=LOOK_EVERY_S):
         yield identity
 
 
