@@ -41,13 +41,6 @@ def standalone() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[str]:
-    """Run a Valkey Cluster of three primaries."""
-    with valkey_cluster() as nodes:
-        yield f"redis+cluster://127.0.0.1:{nodes[0].port}"
-
-
-@contextlib.contextmanager
 def sentinel_of_primary() -> Iterator[str]:
     """Run a Valkey and a Sentinel that watches it."""
     with valkey(port=free_port()) as primary, sentinel(primary, "features") as watcher:
@@ -93,17 +86,33 @@ def certificate(path: Path) -> None:
 WORLDS: dict[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
     "memory": lambda: contextlib.nullcontext("memory://"),
     "standalone": standalone,
-    "cluster": cluster,
     "sentinel": sentinel_of_primary,
     "tls": tls_with_password,
 }
 
 
-@pytest.fixture(scope="module", params=WORLDS)
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[Valkey]]:
+    """A cluster of three primaries, which takes two seconds to become one."""
+    with valkey_cluster() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def durable_nodes() -> Iterator[list[Valkey]]:
+    """A cluster whose nodes have append-only files."""
+    with valkey_cluster(3, "--appendonly", "yes", "--appendfsync", "always") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", params=[*WORLDS, "cluster"])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run each kind of store once for all its tests."""
-    with WORLDS[request.param]() as address:
-        yield address
+    if request.param == "cluster":
+        yield f"redis+cluster://127.0.0.1:{request.getfixturevalue('nodes')[0].port}"
+    else:
+        with WORLDS[request.param]() as address:
+            yield address
 
 
 @pytest.fixture
@@ -235,34 +244,32 @@ async def test_a_wrong_password_is_refused_at_once() -> None:
             await opened.ping()
 
 
-async def test_a_cluster_is_recognized() -> None:
+async def test_a_cluster_is_recognized(nodes: list[Valkey]) -> None:
     """A plain URL of a cluster's node opens the whole cluster."""
-    with valkey_cluster() as nodes:
-        async with open_store(nodes[1].url, OPTIONS) as opened:
-            assert "cluster" == opened.kind
-            keys = [key(number) for number in range(100)]
-            assert (await opened.put_many(keys, [row(1)] * 100, 0)).all()
-            assert [row(1)] * 100 == await opened.get_many(keys)
+    async with open_store(nodes[1].url, OPTIONS) as opened:
+        assert "cluster" == opened.kind
+        keys = [key(number) for number in range(100)]
+        assert (await opened.put_many(keys, [row(1)] * 100, 0)).all()
+        assert [row(1)] * 100 == await opened.get_many(keys)
 
 
 @pytest.mark.parametrize("durability", [Durability.APPLIED, Durability.AOF_ALWAYS])
-async def test_a_slot_that_moves_is_followed(durability: Durability) -> None:
+async def test_a_slot_that_moves_is_followed(durable_nodes: list[Valkey], durability: Durability) -> None:
     """After a slot has moved to another primary, reads and writes find it; a durable write may have to be repeated."""
-    with valkey_cluster(3, "--appendonly", "yes", "--appendfsync", "always") as nodes:
-        options = StoreOptions(durability=durability, timeout_s=5)
-        async with open_store(nodes[0].url, options) as opened:
-            keys = [key(number) for number in range(50)]
-            await opened.put_many(keys, [row(1)] * 50, 0)
-            for number in (0, 1, 2):
-                move_slot(nodes, key(number))
+    options = StoreOptions(durability=durability, timeout_s=5)
+    async with open_store(durable_nodes[0].url, options) as opened:
+        keys = [key(number, durability) for number in range(50)]
+        await opened.put_many(keys, [row(1)] * 50, 0)
+        for number in (0, 1, 2):
+            move_slot(durable_nodes, key(number))
 
-            assert [row(1)] * 50 == await opened.get_many(keys)
-            for number in (0, 1, 2):
-                move_slot(nodes, key(number))
-            with contextlib.suppress(StoreUnavailable):
-                await opened.put_many(keys, [row(2)] * 50, 0)
-            assert (await opened.put_many(keys, [row(2)] * 50, 0)).all()
-            assert [row(2)] * 50 == await opened.get_many(keys)
+        assert [row(1)] * 50 == await opened.get_many(keys)
+        for number in (0, 1, 2):
+            move_slot(durable_nodes, key(number))
+        with contextlib.suppress(StoreUnavailable):
+            await opened.put_many(keys, [row(2)] * 50, 0)
+        assert (await opened.put_many(keys, [row(2)] * 50, 0)).all()
+        assert [row(2)] * 50 == await opened.get_many(keys)
 
 
 def move_slot(nodes: list[Valkey], of_key: bytes) -> None:
@@ -327,14 +334,19 @@ async def test_aof_always_confirms_writes() -> None:
 async def test_replicated_confirms_writes_and_fails_without_the_replica() -> None:
     """A write that no replica has taken in time is not acknowledged."""
     port = free_port()
-    follow = ("--replicaof", f"127.0.0.1 {port}", "--repl-diskless-sync-delay", "0")
-    with valkey(port=port) as primary, valkey(*follow) as replica:
+    at_once = ("--repl-diskless-sync-delay", "0")
+    with valkey(*at_once, port=port) as primary, valkey("--replicaof", f"127.0.0.1 {port}") as replica:
         await replicating(primary)
-        async with open_store(primary.url, StoreOptions(durability=Durability.REPLICATED, timeout_s=5)) as opened:
-            assert [True] == (await opened.put_many([key(1)], [row(1)], 0)).tolist()
+        async with opened_replicated(primary, 5) as patient, opened_replicated(primary, 1) as opened:
+            assert [True] == (await patient.put_many([key(1)], [row(1)], 0)).tolist()
             replica.kill()
             with pytest.raises(StoreUnavailable, match="durable"):
                 await opened.put_many([key(1)], [row(2)], 0)
+
+
+def opened_replicated(primary: Valkey, timeout_s: float) -> contextlib.AbstractAsyncContextManager[OnlineStore]:
+    """Open a store whose replica is waited for so long."""
+    return open_store(primary.url, StoreOptions(durability=Durability.REPLICATED, timeout_s=timeout_s))
 
 
 async def replicating(primary: Valkey) -> None:
@@ -344,11 +356,11 @@ async def replicating(primary: Valkey) -> None:
 
 
 @pytest.mark.parametrize("durability", [Durability.AOF_ALWAYS, Durability.REPLICATED])
-@pytest.mark.parametrize("world", ["memory", "standalone", "cluster"])
-async def test_a_durability_that_cannot_be_is_refused(durability: Durability, world: str) -> None:
+@pytest.mark.parametrize("url", ["memory", "standalone", "cluster"], indirect=True)
+async def test_a_durability_that_cannot_be_is_refused(url: str, durability: Durability) -> None:
     """A setting that cannot act is an error when the service starts."""
-    with WORLDS[world]() as address, pytest.raises(InvalidArgument, match=r"cannot be") as raised:
-        async with open_store(address, StoreOptions(durability=durability)):
+    with pytest.raises(InvalidArgument, match=r"cannot be") as raised:
+        async with open_store(url, StoreOptions(durability=durability)):
             pass
 
     assert "durability" == raised.value.violations[0].field

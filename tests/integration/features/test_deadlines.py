@@ -22,7 +22,7 @@ OPTIONS = StoreOptions(timeout_s=30.0)
 TIME_S = 0.5
 
 
-@pytest.fixture(params=["standalone", "cluster"])
+@pytest.fixture(scope="module", params=["standalone", "cluster"])
 def servers(request: pytest.FixtureRequest) -> Iterator[list[Valkey]]:
     """The servers of a store."""
     if request.param == "standalone":
