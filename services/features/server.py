@@ -45,7 +45,7 @@ async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None
         if registry is None:
             identity = await stack.enter_async_context(open_identity(settings.tls_for_calls))
             registry = await stack.enter_async_context(
-                open_stub(settings.registry, RegistryServiceStub, identity=identity)
+                open_stub(settings.registry, RegistryServiceStub, identity=identity, token=settings.own_token())
             )
         snapshots = await stack.enter_async_context(
             SnapshotReader(

@@ -9,14 +9,14 @@ from typing import ClassVar
 from pydantic import Field, PositiveInt, SecretStr, field_serializer
 
 from services.features.stores import Durability
-from services.mesh.settings import ServiceSettings
+from services.mesh.settings import CallingSettings
 from services.mesh.target import Target
 
 _PASSWORD = re.compile(r"(://[^/?#:]*:)[^/?#]*@")
 _PASSWORD_IN_QUERY = re.compile(r"(password=)[^&]*")
 
 
-class Settings(ServiceSettings):
+class Settings(CallingSettings):
     """What the feature service can be told."""
 
     service: ClassVar[str] = "features"

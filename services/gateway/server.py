@@ -166,9 +166,10 @@ async def _peers(
 ) -> _Peers:
     limit = settings.max_message_bytes
     identity = await stack.enter_async_context(open_identity(settings.tls_for_calls))
-    connect = partial(open_connections, max_message_bytes=limit, identity=identity)
+    token = settings.own_token()
+    connect = partial(open_connections, max_message_bytes=limit, identity=identity, token=token)
     if registry is None:
-        open_registry = partial(open_stub, settings.registry, max_message_bytes=limit, identity=identity)
+        open_registry = partial(open_stub, settings.registry, max_message_bytes=limit, identity=identity, token=token)
         registry = await stack.enter_async_context(open_registry(RegistryServiceStub))
         releases = await stack.enter_async_context(open_registry(ReleaseServiceStub))
         quality = await stack.enter_async_context(connect(settings.registry, QualityServiceStub))

@@ -19,6 +19,7 @@ from services.mesh.admission.priority import priority_of
 from services.mesh.deadline import LONGEST_S, Deadline
 from services.mesh.errors import InvalidArgument, MeshError, MissingField
 from services.mesh.methods import ServerContext
+from services.mesh.security.guard import check_name
 from services.mesh.status import to_status
 
 
@@ -70,7 +71,12 @@ class PredictionServicer(PredictionServiceServicer):
         self, request: gateway_pb.ListEndpointsRequest, context: ServerContext
     ) -> gateway_pb.ListEndpointsResponse:
         """Answer the endpoints of the newest snapshot."""
-        return encode_endpoints(self._flow.table)
+        listed = encode_endpoints(self._flow.table)
+        running = calls.current()
+        if running is not None and running.caller is not None and running.caller.names is not None:
+            allowed = [each for each in listed.endpoints if running.caller.may_use(each.name)]
+            return gateway_pb.ListEndpointsResponse(endpoints=allowed, snapshot_revision=listed.snapshot_revision)
+        return listed
 
     async def PredictStream(
         self, requests: AsyncIterator[gateway_pb.PredictStreamRequest], context: ServerContext
@@ -98,6 +104,8 @@ class PredictionServicer(PredictionServiceServicer):
         running = calls.current()
         assert running is not None
         try:
+            if running.caller is not None:
+                check_name(running.caller, message.request.endpoint, "request.endpoint")
             with self._gate.admit(priority_of(running.metadata)):
                 call = decode_predict(message.request, running.metadata, _deadline(message))
                 response = encode_prediction(await self._flow.run(call))

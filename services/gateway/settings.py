@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from services.mesh.settings import ServiceSettings
+from services.mesh.settings import CallingSettings
 from services.mesh.target import Target, Targets
 
 
-class Settings(ServiceSettings):
+class Settings(CallingSettings):
     """What the gateway can be told, beside what every service can."""
 
     service: ClassVar[str] = "gateway"

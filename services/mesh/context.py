@@ -50,6 +50,12 @@ def current() -> CallContext | None:
     return _current.get()
 
 
+def caller_name() -> str:
+    """Return who makes the call being answered; empty where the service does not ask."""
+    running = _current.get()
+    return "" if running is None or running.caller is None else running.caller.name
+
+
 use = _current.set
 reset = _current.reset
 

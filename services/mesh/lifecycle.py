@@ -22,7 +22,9 @@ from services.mesh.errors import InvalidArgument, MeshError
 from services.mesh.http import HttpPort
 from services.mesh.interceptors import server_chain
 from services.mesh.methods import Servicer
+from services.mesh.security.guard import Guard
 from services.mesh.security.identity import Identity
+from services.mesh.security.opening import open_guard
 from services.mesh.security.validity import certificate_status, open_told_identity
 from services.mesh.server import MeshServer, PortTaken
 from services.mesh.settings import ServiceSettings, SettingsError, settings_from_arguments
@@ -98,16 +100,19 @@ async def serving(service: Service, settings: ServiceSettings) -> AsyncIterator[
     """Serve `service` over gRPC and HTTP for the time of the context, and drain it at the end."""
     async with (
         open_told_identity(settings.tls, service.name) as identity,
-        _serving(service, settings, identity) as addresses,
+        open_guard(service.name, settings) as guard,
+        _serving(service, settings, identity, guard) as addresses,
     ):
         yield addresses
 
 
 @asynccontextmanager
-async def _serving(service: Service, settings: ServiceSettings, identity: Identity | None) -> AsyncIterator[Addresses]:
+async def _serving(
+    service: Service, settings: ServiceSettings, identity: Identity | None, guard: Guard | None
+) -> AsyncIterator[Addresses]:
     tracing = open_tracing(service.name, endpoint=settings.otlp_endpoint, sample_ratio=settings.trace_sample_ratio)
-    server = MeshServer(settings, service.gates, identity)
-    chain = server_chain(tracing, max_in_flight=settings.max_in_flight, gates=service.gates)
+    server = MeshServer(settings, service.gates, identity, guard)
+    chain = server_chain(tracing, max_in_flight=settings.max_in_flight, gates=service.gates, guard=guard)
     server.add(service.servicers, chain)
     started = time.monotonic()
     draining = asyncio.Event()
@@ -127,6 +132,7 @@ async def _serving(service: Service, settings: ServiceSettings, identity: Identi
             "ready": not ready(),
             "reason": ready(),
             **({} if identity is None else {"certificate": certificate_status(identity)}),
+            **({} if guard is None else {"access": guard.status()}),
             **service.status(),
         }
 

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from grpc_status import rpc_status
 
 from services.mesh.admission.gate import Gate
 from services.mesh.admission.priority import BY_NAME, PRIORITY, Priority
-from services.mesh.errors import Code, Overloaded, Reason
+from services.mesh.errors import MeshError, Overloaded, Reason
 from services.mesh.interceptors.context import MAX_REQUEST_ID, REQUEST_ID
 from services.mesh.methods import Method
+from services.mesh.security.audit import Attempt
+from services.mesh.security.caller import AUTHORIZATION, Caller
+from services.mesh.security.guard import Guard, check_role
+from services.mesh.security.peer import peer_identity
+from services.mesh.security.rules import EXCHANGE, RULES, UNLISTED
 from services.mesh.status import to_status
 from services.mesh.telemetry import names
 
+if TYPE_CHECKING:
+    from services.mesh.methods import ServerContext
+
 Metadata = Sequence[tuple[str, str | bytes]]
+Headers = Mapping[str, str | bytes]
+Context = grpc.aio.ServicerContext[Any, Any]
+Serve = Callable[[AsyncIterator[Any], Context], Awaitable[None]]
 
 
 class Refusing:
@@ -25,8 +37,7 @@ class Refusing:
     def __init__(self, method: Method, gate: Gate) -> None:
         self._gate = gate
         self._errors = names.RPC_ERRORS.labels(method.service, method.name, Reason.OVERLOADED)
-        code = Code.RESOURCE_EXHAUSTED.name
-        self._durations = names.RPC_SERVER_DURATION.labels(method.service, method.name, code)
+        self._durations = names.RPC_SERVER_DURATION.labels(method.service, method.name, Overloaded.code.name)
         self._packed: dict[tuple[str, float | None], Metadata] = {}
 
     def handler(self, metadata: Metadata) -> grpc.RpcMethodHandler[Any, Any] | None:
@@ -40,24 +51,93 @@ class Refusing:
         error = self._gate.refusal(priority)
         self._errors.inc()
         self._durations.observe(0)
-        request_id = sent.get(REQUEST_ID)
-        echoed = ((REQUEST_ID, str(request_id)[:MAX_REQUEST_ID]),) if request_id else ()
-        return _answering(error.message, (*self._details(error), *echoed))
+        return _handler(partial(_tell, error, (*self._details(error), *_echoed(sent))))
 
     def _details(self, error: Overloaded) -> Metadata:
         """Return the error as trailing metadata; there are few different ones."""
         key = (error.message, error.retry_after_s)
         found = self._packed.get(key)
         if found is None:
-            found = self._packed[key] = tuple(rpc_status.to_status(to_status(error)).trailing_metadata)
+            found = self._packed[key] = _packed(error)
         return found
 
 
-def _answering(details: str, trailing: Metadata) -> grpc.RpcMethodHandler[Any, Any]:
-    # A method of streams is called before any message is read, and its status goes out in one piece when it returns.
-    async def refuse(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
-        context.set_details(details)
-        context.set_trailing_metadata(trailing)
+class Barring:
+    """Stands before all methods of a server that has a guard. Whom the headers do not tell apart passes, to be looked into."""
 
+    def __init__(self, guard: Guard, methods: Iterable[Method]) -> None:
+        self._guard = guard
+        rules = ((method, RULES.get(method.path, UNLISTED)) for method in methods)
+        self._closed = {method.path: (method, rule) for method, rule in rules if not rule.open}
+
+    def handler(self, path: str, metadata: Metadata) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return what answers a call instead of its method; None if its caller may be one who may make it."""
+        closed = self._closed.get(path)
+        if closed is None:
+            return None
+        method, rule = closed
+        sent, caller = dict(metadata), None
+        try:
+            caller = self._guard.known(sent, None)
+            if caller is not None:
+                check_role(caller, rule, method.name)
+        except MeshError as error:
+            names.RPC_ERRORS.labels(method.service, method.name, error.reason).inc()
+            names.RPC_SERVER_DURATION.labels(method.service, method.name, error.code.name).observe(0)
+            return _handler(partial(_turn_away, self._guard, path, error, sent, caller))
+        return None
+
+
+def for_services(serve: Serve, guard: Guard) -> Serve:
+    """Return `serve`, of streams of calls, for services only."""
+
+    async def guarded(requests: AsyncIterator[Any], context: Context) -> None:
+        sent, caller = dict(context.invocation_metadata() or ()), None
+        try:
+            caller = await guard.identify(sent, partial(_identity, context))
+            check_role(caller, RULES[EXCHANGE], EXCHANGE)
+        except MeshError as error:
+            await _turn_away(guard, EXCHANGE, error, sent, caller, requests, context)
+            return
+        await serve(requests, context)
+
+    return guarded
+
+
+async def _turn_away(
+    guard: Guard, path: str, error: MeshError, sent: Headers, caller: Caller | None, requests: object, context: Context
+) -> None:
+    attempt = Attempt(
+        method=path,
+        address=context.peer(),
+        request_id=str(sent.get(REQUEST_ID, ""))[:MAX_REQUEST_ID],
+        caller=caller.name if caller is not None else "",
+        identity=_identity(context) or "",
+        authorization=sent.get(AUTHORIZATION, ""),
+    )
+    guard.note(error, attempt)
+    await _tell(error, (*_packed(error), *_echoed(sent)), requests, context)
+
+
+def _identity(context: Context) -> str | None:
+    return peer_identity(cast("ServerContext", context))  # it has the same methods, with types of their own
+
+
+async def _tell(error: MeshError, trailing: Metadata, _: object, context: Context) -> None:
+    context.set_code(grpc.StatusCode[error.code.name])
+    context.set_details(error.message)
+    context.set_trailing_metadata(trailing)
+
+
+def _handler(refuse: Callable[[object, Context], Awaitable[None]]) -> grpc.RpcMethodHandler[Any, Any]:
+    # A method of streams is called before any message is read, and its status goes out in one piece when it returns.
     return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _packed(error: MeshError) -> Metadata:
+    return tuple(rpc_status.to_status(to_status(error)).trailing_metadata)
+
+
+def _echoed(sent: Headers) -> Metadata:
+    request_id = sent.get(REQUEST_ID)
+    return ((REQUEST_ID, str(request_id)[:MAX_REQUEST_ID]),) if request_id else ()

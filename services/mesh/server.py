@@ -22,7 +22,8 @@ from services.mesh.exchange.server import Exchange
 from services.mesh.interceptors import NO_GATES
 from services.mesh.interceptors.errors import tolerant
 from services.mesh.methods import Interceptor, Method, Servicer, StreamCall, UnaryCall, intercepted
-from services.mesh.refusing import Refusing
+from services.mesh.refusing import Barring, Refusing, for_services
+from services.mesh.security.guard import Guard
 from services.mesh.security.identity import Identity
 from services.mesh.settings import ServiceSettings
 from services.mesh.status import to_status
@@ -42,13 +43,18 @@ class MeshServer:
     """Listens from `start` to `stop`; `address` is where. `calls` counts what has come, over streams of calls, too.
 
     `gates` let calls in, by the paths of methods; calls are taken from the network by the room that they have. With
-    `identity` the port is TLS.
+    `identity` the port is TLS; with `guard` callers have to be known.
     """
 
     def __init__(
-        self, settings: ServiceSettings, gates: Mapping[str, Gate] = NO_GATES, identity: Identity | None = None
+        self,
+        settings: ServiceSettings,
+        gates: Mapping[str, Gate] = NO_GATES,
+        identity: Identity | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._gates = gates
+        self._guard = guard
         self._server = AcceptingServer(_options(settings, gated=bool(gates) and TAKES_AHEAD))
         for gate in gates.values():
             gate.on_room = self._server.room_left
@@ -63,9 +69,9 @@ class MeshServer:
         self.address = f"{settings.host}:{_listen(self._server, settings, identity)}"
 
     def add(self, servicers: Sequence[Servicer], chain: Sequence[Interceptor]) -> None:
-        """Serve `servicers` inside `chain`. Calls that their gate does not let in are refused before they are read."""
+        """Serve `servicers` inside `chain`. Calls that their gate or the guard does not let in are refused before they are read."""
         methods = [intercepted(method, chain) for servicer in servicers for method in servicer.methods()]
-        self._handlers.append(_Methods(methods, self._gates))
+        self._handlers.append(_Methods(methods, self._gates, self._guard))
         self._server.add_generic_rpc_handlers((self._handlers[-1],))
         self._services += dict.fromkeys(method.service for method in methods)
         self._methods += methods
@@ -73,7 +79,7 @@ class MeshServer:
     async def start(self) -> None:
         """Listen. Health says NOT_SERVING until `set_serving`."""
         self._exchange = Exchange(self._methods, max_message_bytes=self._max_message_bytes)
-        self._server.add_generic_rpc_handlers((_exchange_handler(self._exchange),))
+        self._server.add_generic_rpc_handlers((_exchange_handler(self._exchange, self._guard),))
         unregistered = cast("grpc.aio.Server", _Unregistered(self._server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, unregistered)
         reflection.enable_server_reflection(
@@ -107,8 +113,9 @@ class MeshServer:
 class _Methods(grpc.GenericRpcHandler):
     """Finds the handler of a call by its path, and counts the calls."""
 
-    def __init__(self, methods: Sequence[Method], gates: Mapping[str, Gate]) -> None:
+    def __init__(self, methods: Sequence[Method], gates: Mapping[str, Gate], guard: Guard | None) -> None:
         self.calls = 0
+        self._barring = None if guard is None else Barring(guard, methods)
         self._handlers = {method.path: _handler(method) for method in methods}
         self._refusing = {
             method.path: Refusing(method, gates[method.path]) for method in methods if method.path in gates
@@ -120,6 +127,9 @@ class _Methods(grpc.GenericRpcHandler):
         if handler is None:
             return None
         self.calls += 1
+        barred = None if self._barring is None else self._barring.handler(call.method, call.invocation_metadata)
+        if barred is not None:
+            return barred
         refusing = self._refusing.get(call.method)
         refused = None if refusing is None else refusing.handler(call.invocation_metadata)
         return refused or handler
@@ -162,6 +172,10 @@ def _options(settings: ServiceSettings, *, gated: bool) -> list[tuple[str, int]]
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_S * 500),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.max_concurrent_streams", MOST_STREAMS),
+        # The lower one alone is refused by chance between the two.
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
     ]
     if gated:
         # Calls that are not taken wait where nobody sees them: few of them, or all would be late.
@@ -181,9 +195,9 @@ def _handler(method: Method) -> grpc.RpcMethodHandler[Any, Any]:
     return make(_streaming(method.stream), deserialize, method.serialize)
 
 
-def _exchange_handler(exchange: Exchange) -> grpc.GenericRpcHandler:
+def _exchange_handler(exchange: Exchange, guard: Guard | None) -> grpc.GenericRpcHandler:
     handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
-        exchange.serve,  # a coroutine that writes by itself
+        exchange.serve if guard is None else for_services(exchange.serve, guard),  # coroutines that write by themselves
         tolerant(pb.ExchangeRequest.FromString),
         pb.ExchangeResponse.SerializeToString,
     )

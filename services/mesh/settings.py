@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from services.mesh.channel import MAX_MESSAGE_BYTES
 from services.mesh.security.certificates import TlsFiles
+from services.mesh.security.own_token import OwnToken
 
 
 class ServiceSettings(BaseSettings):
@@ -47,6 +48,11 @@ class ServiceSettings(BaseSettings):
     """Directory of the service's own state and caches."""
     max_message_bytes: int = Field(MAX_MESSAGE_BYTES, ge=1024)
     """Largest message to take or send."""
+    max_metadata_bytes: int = Field(16_384, ge=8192)
+    """Largest metadata of a call to take, tokens among it."""
+    max_connections: int = Field(4096, ge=1)
+    """Connections to the gRPC port at most; further ones are closed. Each takes a file, of which a process has so many as
+    `ulimit -n` says."""
     max_in_flight: int = Field(2048, ge=1)
     """Calls under way at most; more are refused at once with OVERLOADED."""
     max_connection_age_s: int = Field(300, ge=0)
@@ -68,6 +74,10 @@ class ServiceSettings(BaseSettings):
     services are TLS, which show this process's and verify theirs: it has to name the host of the address called."""
     tls_client_certificates: bool = True
     """Whether callers have to show a certificate, where there is tls_ca_file. false: TLS, and who calls is told otherwise."""
+
+    access_file: Path | None = None
+    """YAML that says who may do what, by key, token or certificate; read again when it changes. Absent: everybody may do
+    everything. `predictmesh keys create` makes keys for it, `predictmesh keys check` checks it."""
 
     @property
     def tls(self) -> TlsFiles | None:
@@ -132,6 +142,17 @@ class ServiceSettings(BaseSettings):
     def masked(self) -> dict[str, Any]:
         """Return every setting, secrets as asterisks."""
         return self.model_dump(mode="json")
+
+
+class CallingSettings(ServiceSettings):
+    """What every service can be told that calls others."""
+
+    token_file: Path | None = None
+    """File with the key or token that calls to the other services show, where they ask who calls. Read again when it changes."""
+
+    def own_token(self) -> OwnToken | None:
+        """Return what calls show; None for nothing. Raises InvalidArgument."""
+        return None if self.token_file is None else OwnToken(self.token_file)
 
 
 class SettingsError(Exception):

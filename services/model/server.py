@@ -49,7 +49,13 @@ async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None
             identity = await stack.enter_async_context(open_identity(settings.tls_for_calls))
             limit = settings.max_message_bytes
             registry = await stack.enter_async_context(
-                open_stub(settings.registry, RegistryServiceStub, max_message_bytes=limit, identity=identity)
+                open_stub(
+                    settings.registry,
+                    RegistryServiceStub,
+                    max_message_bytes=limit,
+                    identity=identity,
+                    token=settings.own_token(),
+                )
             )
         objects = Objects.open(settings.objects)
         runtimes = await _open_runtimes(settings, stack)

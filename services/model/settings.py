@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from services.mesh.settings import ServiceSettings
+from services.mesh.settings import CallingSettings
 from services.mesh.target import Target
 
 
-class Settings(ServiceSettings):
+class Settings(CallingSettings):
     """What the model service can be told."""
 
     service: ClassVar[str] = "model"

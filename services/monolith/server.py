@@ -14,6 +14,7 @@ from services.gateway.settings import Settings as GatewaySettings
 from services.mesh.interceptors import server_chain
 from services.mesh.lifecycle import Service
 from services.mesh.local import LocalStub
+from services.mesh.settings import SettingsError
 from services.mesh.telemetry.tracing import open_tracing
 from services.model.server import build as build_model
 from services.model.settings import Settings as ModelSettings
@@ -25,6 +26,7 @@ from services.registry.settings import Settings as RegistrySettings
 @asynccontextmanager
 async def build(settings: Settings) -> AsyncIterator[Service]:
     """Build all four services, and serve the methods of all on one port."""
+    _refuse_unheeded()
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(build_registry(RegistrySettings.load()))
         registry_stub = _stub(registry, settings, stack)
@@ -52,6 +54,14 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
             drain=drain,
             gates=gateway.gates,
         )
+
+
+def _refuse_unheeded() -> None:
+    """Raise SettingsError for what would protect a service that has a port of its own; here it would protect nothing."""
+    for each in (RegistrySettings, FeaturesSettings, ModelSettings, GatewaySettings):
+        if each.load().access_file is not None:
+            own = f"{Settings.prefix()}ACCESS_FILE"
+            raise SettingsError(f"{each.prefix()}ACCESS_FILE does nothing in the monolith, whose own is {own}")
 
 
 def _stub(service: Service, settings: Settings, stack: AsyncExitStack) -> Any:  # noqa: ANN401 - of several services

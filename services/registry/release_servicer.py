@@ -6,6 +6,7 @@ from predictmesh.registry.v1 import release_service_pb2 as pb
 from predictmesh.registry.v1.release_pb2 import Release as PbRelease
 from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceServicer
 from predictmesh.registry.v1.traffic_pb2 import ShadowTotals as PbShadowTotals
+from services.mesh.context import caller_name
 from services.mesh.methods import ServerContext
 from services.registry.convert import decode, encode
 from services.registry.definitions import ReleasePlan
@@ -90,7 +91,7 @@ class ReleaseServicer(ReleaseServiceServicer):
 
 
 def _author(request: Change, context: ServerContext) -> Author:
-    return Author.asking(request.actor or context.peer(), request.reason)
+    return Author.asking(caller_name() or request.actor or context.peer(), request.reason)
 
 
 def _expected(request: Change) -> int | None:

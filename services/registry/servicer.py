@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from predictmesh.registry.v1 import registry_service_pb2 as pb
 from predictmesh.registry.v1.model_pb2 import Version as PbVersion
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
+from services.mesh.context import caller_name
 from services.mesh.errors import InvalidArgument, MissingField
 from services.mesh.methods import ServerContext
 from services.registry.convert import decode, decode_event, decode_resource, decode_target, decode_version, encode
@@ -124,7 +125,7 @@ class RegistryServicer(RegistryServiceServicer):
 
 
 def _author(request: pb.ApplyRequest | pb.RegisterVersionRequest | pb.DeleteRequest, context: ServerContext) -> Author:
-    return Author.asking(request.actor or context.peer(), request.reason)
+    return Author.asking(caller_name() or request.actor or context.peer(), request.reason)
 
 
 async def _chunks(requests: AsyncIterator[pb.UploadArtifactRequest]) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from services.mesh.errors import MeshError
 from services.mesh.methods import Method, ServerContext, StreamCall, UnaryCall
 from services.mesh.security.audit import Attempt
 from services.mesh.security.caller import AUTHORIZATION
-from services.mesh.security.errors import ABOUT_CALLERS, IssuerUnavailable
+from services.mesh.security.errors import ABOUT_CALLERS, EndpointNotAllowed, IssuerUnavailable
 from services.mesh.security.guard import Guard, check_request, check_role
 from services.mesh.security.peer import peer_identity
 from services.mesh.security.rules import RULES, UNLISTED, Rule
@@ -77,7 +77,8 @@ class _Door:
         except MeshError as error:
             if isinstance(error, (*ABOUT_CALLERS, IssuerUnavailable)):
                 self._guard.note(error, self._attempt(running, context))
-            raise
+            if not (self._rule.one_by_one and isinstance(error, EndpointNotAllowed)):
+                raise
 
     async def each(self, requests: AsyncIterator[Any], context: ServerContext) -> AsyncIterator[Any]:
         """Let in each request of a stream: who has lost the right to send it ends the stream with it."""

@@ -54,6 +54,11 @@ class Guard:
             if self._fetching is not None:
                 self._fetching.cancel()
 
+    @property
+    def needs_certificates(self) -> bool:
+        """Whether somebody is known by a certificate alone."""
+        return self._access.knows_peers
+
     def reload(self) -> None:
         """Read the file again; if it cannot be used, what was before holds."""
         try:

@@ -16,12 +16,14 @@ class Rule:
     """Whose method it is. An operator may call every method.
 
     `subjects` reads the names that a request is about; a caller who is limited to some names is not let in for others.
-    `whole`: it is about everything there is, so that such a caller is never let in. `open`: anybody may call it.
+    `whole`: it is about everything there is, so that such a caller is never let in. `one_by_one`: the service itself
+    refuses a request of the stream, and answers the others. `open`: anybody may call it.
     """
 
     roles: frozenset[Role] = frozenset({Role.OPERATOR})
     subjects: Subjects | None = None
     whole: bool = False
+    one_by_one: bool = False
     open: bool = False
 
 
@@ -45,7 +47,7 @@ _UNANSWERED = (
 BY_SERVICE: Mapping[str, Mapping[str, Rule]] = {
     "predictmesh.gateway.v1.PredictionService": {
         "Predict": _for(_CALLER, subjects=field("endpoint")),
-        "PredictStream": _for(_CALLER),  # each of its requests is checked, and refused by itself
+        "PredictStream": Rule(frozenset({Role.OPERATOR, _CALLER}), subjects=field("request.endpoint"), one_by_one=True),
         "Explain": _for(_CALLER, subjects=field("request.endpoint")),
         "RecordOutcome": _for(_CALLER),  # a prediction is known by its id alone
         "ListEndpoints": _for(_CALLER, _RELEASER),  # answers those that the caller may use
