@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from tests.support.scratch import write_to_memory
+
 if TYPE_CHECKING:
     from tests.worlds.mesh import Mesh
     from tests.worlds.sandbox import Sandbox
@@ -36,6 +38,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="MINUTES",
         help="hold all trials of tests/chaos, let their faults last, and soak the fleet for so long (10)",
     )
+
+
+def pytest_configure() -> None:
+    """Choose where tests write."""
+    write_to_memory()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
