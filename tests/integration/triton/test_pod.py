@@ -23,7 +23,7 @@ from tests.support.triton import STOP_LIMIT_S, installed_triton
 from tests.support.waiting import eventually
 from tests.worlds.ports import port_row
 
-MANIFEST = Path(__file__).parents[3] / "deploy" / "triton" / "gpu" / "model-pod.yaml"
+MANIFEST = Path(__file__).parents[3] / "deploy" / "kubernetes" / "overlays" / "gpu" / "triton.yaml"
 # What a machine without NVIDIA's image needs besides.
 LOCAL = ("--backend-directory", "--allow-gpu-metrics", "--pinned-memory-pool-byte-size")
 
