@@ -28,9 +28,9 @@ _FULL_CALLERS = max(closed.CALLERS)
 class Plan:
     """How long and how often: seconds of a closed run and of an open one, runs of each, loads and shares."""
 
-    seconds: float = 1.2
+    seconds: float = 0.8
     open_seconds: float = 4
-    repeats: int = 5
+    repeats: int = 9
     open_repeats: int = 3
     few_repeats: int = 2
     callers: Sequence[int] = closed.CALLERS

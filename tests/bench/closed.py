@@ -19,13 +19,19 @@ FASTAPI = fastapi_name(os.cpu_count() or 1)
 
 
 def measure(world: World, pace: Pace, repeats: int, callers: Sequence[int] = CALLERS) -> list[Run]:
-    """Run each rival under each load, as often as said."""
+    """Run each rival under each load, as often as said, and another one first each time."""
     return [
         run(pace, rival, world.work, number)
-        for _ in range(repeats)
+        for repeat in range(repeats)
         for number in callers
-        for rival in world.rivals
+        for rival in _beginning_with(repeat, world.rivals)
     ]  # fmt: skip
+
+
+def _beginning_with(turn: int, rivals: Sequence[Rival]) -> Sequence[Rival]:
+    """Return all in their order, but from another one on: machines slow down under lasting load, and recover."""
+    first = turn % len(rivals)
+    return (*rivals[first:], *rivals[:first])
 
 
 def run(pace: Pace, rival: Rival, work: Workload, callers: int) -> Run:
