@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TypeVar, cast
@@ -23,7 +23,7 @@ _OF_SEVERAL = json.dumps(
     {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}, separators=(",", ":")
 )
 
-OPTIONS = (
+OPTIONS: Sequence[tuple[str, str | int]] = (
     # An http_proxy of the environment would swallow calls to loopback and cluster addresses.
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", 64 << 20),
@@ -43,10 +43,23 @@ def connect(target: Target, stub: Callable[[grpc.Channel], Stub]) -> Iterator[St
 
 def open_channel(target: Target) -> grpc.Channel:
     """Return a channel to `target`, to be closed by the caller. Failed calls raise `grpc.RpcError`."""
+    address, options = target.address, [*OPTIONS]
+    if len(target.addresses) > 1:
+        address = f"{_scheme(target)}:{','.join(target.addresses)}"
+        options.append(("grpc.service_config", _OF_SEVERAL))
+    if target.tls is None:
+        return grpc.insecure_channel(address, options=options)
+    return grpc.secure_channel(address, target.tls.credentials(), options=[*options, *_verified_name(target)])
+
+
+def _verified_name(target: Target) -> Sequence[tuple[str, str]]:
+    """Return the option that says whose certificate it has to be, where the address does not. Mistake if it is several's."""
+    hosts = {address.rpartition(":")[0].strip("[]") for address in target.addresses}
     if len(target.addresses) == 1:
-        return grpc.insecure_channel(target.address, options=OPTIONS)
-    options = (*OPTIONS, ("grpc.service_config", _OF_SEVERAL))
-    return grpc.insecure_channel(f"{_scheme(target)}:{','.join(target.addresses)}", options=options)
+        return ()
+    if len(hosts) > 1:
+        raise Mistake(f"{target}: with TLS the addresses are those of one host, or one name stands for all")
+    return (("grpc.ssl_target_name_override", hosts.pop()),)
 
 
 def _scheme(target: Target) -> str:
@@ -66,8 +79,7 @@ def failure(error: grpc.RpcError, target: Target) -> Failure:
     if not any(key == _DETAILS for key, _ in call.trailing_metadata() or ()):
         if call.code() is grpc.StatusCode.UNAVAILABLE:
             return Failure(
-                f"cannot reach the {target} [UPSTREAM_UNAVAILABLE] "
-                f"(is `predictmesh up` running? --{target.service} names another address)"
+                f"cannot reach the {target} [UPSTREAM_UNAVAILABLE] ({_remedy(call.details() or '', target)})"
             )
         if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return Mistake(f"the {target.service} refuses the message: {call.details()} (send fewer or smaller rows)")
@@ -79,3 +91,18 @@ def failure(error: grpc.RpcError, target: Target) -> Failure:
         if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Failure(f"no answer of the {target} in time [DEADLINE_EXCEEDED] (--timeout allows more)")
     return from_mesh_error(from_rpc_error(call))
+
+
+def _remedy(details: str, target: Target) -> str:
+    """Return what may help against what gRPC says of a connection."""
+    if "WRONG_VERSION_NUMBER" in details:
+        return "it is not TLS: leave out --ca"
+    if "Hostname Verification" in details:
+        return "its certificate is for another host: call it by a name that the certificate has"
+    if "handshake failed" in details:
+        return "its certificate does not hold, or is of no authority in --ca"
+    if "Socket closed" in details or "reset by peer" in details:
+        if target.tls is None:
+            return "it hangs up: if it is TLS, --ca says whom to trust"
+        return "it hangs up: it may want a certificate, --cert and --key, or another one"
+    return f"is `predictmesh up` running? --{target.service} names another address"

@@ -11,6 +11,8 @@ import click
 
 from services.cli import durations
 from services.cli.targets import Target, find_grpc
+from services.cli.tls import OPTIONS as TLS_OPTIONS
+from services.cli.tls import Tls, chosen, tls_options
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -72,14 +74,15 @@ class Assignment(click.ParamType[tuple[str, str]]):
 
 @dataclass(frozen=True)
 class Services:
-    """What the options of a command say of where the services are."""
+    """What the options of a command say of where the services are, and how they are called."""
 
     given: dict[str, str | None]
     data: Path
+    tls: Tls | None = None
 
     def grpc(self, service: str) -> Target:
         """Return the gRPC target of `service`."""
-        return find_grpc(service, self.given.get(service), self.data)
+        return find_grpc(service, self.given.get(service), self.data, self.tls)
 
 
 def data_option(command: Command) -> Command:
@@ -139,10 +142,10 @@ def gather(
 
 
 def connects(*names: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds --data and an address option for each of `names`, given together as `services`."""
+    """Return a decorator that adds --data, those of TLS and an address for each of `names`, given together as `services`."""
 
     def decorate(command: Command) -> Command:
-        run = gather(command, "services", _services, [*names, "data"])
+        run = tls_options(gather(command, "services", _services, [*names, *TLS_OPTIONS, "data"]))
         for name in reversed(names):
             run = click.option(
                 f"--{name}",
@@ -156,5 +159,5 @@ def connects(*names: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def _services(data: Path, **given: str | None) -> Services:
-    return Services(given, data)
+def _services(data: Path, ca: Path | None, cert: Path | None, key: Path | None, **given: str | None) -> Services:
+    return Services(given, data, chosen(ca, cert, key))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from services.cli.errors import Mistake
+from services.cli.tls import Tls, told
 
 GRPC_PORTS = {"gateway": 50051, "features": 50052, "model": 50053, "registry": 50054}
 HTTP_PORTS = {"gateway": 8080, "features": 8082, "model": 8083, "registry": 8084}
@@ -18,11 +19,15 @@ SERVICES = tuple(GRPC_PORTS)
 
 @dataclass(frozen=True)
 class Target:
-    """Address of a service's port, HOST:PORT, and who said so. There are commas between those of several replicas."""
+    """Address of a service's port, HOST:PORT, and who said so. There are commas between those of several replicas.
+
+    With `tls` calls to it are TLS.
+    """
 
     service: str
     address: str
     source: str
+    tls: Tls | None = None
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -75,9 +80,14 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def find_grpc(service: str, given: str | None, data: Path) -> Target:
-    """Return the gRPC target of `service`: as given, else of the running `up`, else the default port."""
-    return _find(service, given, f"--{service}", read_up(data) if not given else {}, data, GRPC_PORTS)
+def find_grpc(service: str, given: str | None, data: Path, tls: Tls | None = None) -> Target:
+    """Return the gRPC target of `service`: as given, else of the running `up`, else the default port.
+
+    That of the `up` is called with the certificates of its services unless with `tls`.
+    """
+    running = read_up(data) if not given else {}
+    target = _find(service, given, f"--{service}", running, data, GRPC_PORTS)
+    return replace(target, tls=tls or told(running))
 
 
 def find_http(service: str, given: str | None, data: Path) -> Target:

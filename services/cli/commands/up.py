@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from services.cli.errors import Failure
+from services.cli.errors import Failure, Mistake
 from services.cli.options import data_option, triton_option
 from services.cli.output import print_line
 from services.cli.supervision.options import Options, TopologyName
@@ -19,6 +19,7 @@ from services.cli.supervision.replicas import SCALED, Replicas, check_replicas
 from services.cli.supervision.state import owned, write_line
 from services.cli.supervision.supervisor import Supervisor
 from services.cli.supervision.topology import Topology, lay_out
+from services.cli.tls import Tls, chosen, tls_options
 from services.cli.triton import choice
 from services.cli.triton.choice import TritonMode
 from services.cli.triton.launch import prepare
@@ -55,6 +56,7 @@ from services.mesh.telemetry import logs
     help="Fraction of calls traced, of those whose caller has not decided.",
 )  # fmt: skip
 @triton_option
+@tls_options
 @data_option
 def command(
     topology: TopologyName,
@@ -65,6 +67,7 @@ def command(
     trace_sample_ratio: float,
     triton_mode: TritonMode,
     data: Path,
+    **tls: Path | None,
 ) -> None:
     """Run all services on this machine, in the foreground.
 
@@ -86,6 +89,7 @@ def command(
         triton_required=triton_mode == "required",
         triton_otlp_url=os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""),
         replicas=replicas,
+        tls=_tls(**tls),
     )
     layout = lay_out(options)
     with owned(data):
@@ -94,6 +98,13 @@ def command(
             for each in options.tritons:
                 prepare(options.triton, options.directory(each.name), each.ports.triton)
         asyncio.run(_run(options, layout))
+
+
+def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> Tls | None:
+    tls = chosen(ca, cert, key)
+    if tls is not None and tls.cert is None:
+        raise Mistake("--ca is given with --cert and --key, which every service shows to the others")
+    return tls
 
 
 async def _run(options: Options, layout: Topology) -> None:

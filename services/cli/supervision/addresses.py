@@ -35,6 +35,8 @@ def addresses(options: Options) -> dict[str, object]:
         service: _listed(instance.http_port for instance in options.instances(other))
         for service, other in answering.items()
     }
+    if options.tls is not None:
+        found["tls"] = options.tls.line()
     found["redis"] = _without_password(redis_url(options))
     if not options.otlp_endpoint:
         found["traces"] = {"otlp": at(options.ports.traces_grpc), "http": at(options.ports.traces_http)}

@@ -90,12 +90,16 @@ def _program(
         "trace_sample_ratio": str(options.trace_sample_ratio),
     }
     several = options.replicas.get(instance.service, 1) > 1
-    drain = _variables(kind, {"drain_delay_s": str(DRAIN_DELAY_S)}) if several else {}
+    chosen = _tls(options) | ({"drain_delay_s": str(DRAIN_DELAY_S)} if several else {})
     endpoint = options.otlp_endpoint or f"http://{at(options.ports.traces_grpc)}"
     return Program(
         name=instance.name if kind == instance.service else kind,
         command=[sys.executable, "-m", f"services.{kind}"],
-        env=drain | _environment() | _variables(kind, process) | variables | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
+        env=_variables(kind, chosen)
+        | _environment()
+        | _variables(kind, process)
+        | variables
+        | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
         probe=http_probe(at(instance.http_port)),
         roles=roles,
     )
@@ -115,6 +119,11 @@ def _state(options: Options, instance: Instance) -> dict[str, str]:
         settings |= {"triton": at(where.grpc), "triton_metrics": at(where.metrics)}
         settings["triton_repository"] = str(repository(options.directory(triton.name)))
     return settings
+
+
+def _tls(options: Options) -> dict[str, str]:
+    files = {} if options.tls is None else options.tls.line()
+    return {f"tls_{name}_file": path for name, path in files.items()}
 
 
 def _variables(service: str, settings: Mapping[str, str]) -> dict[str, str]:

@@ -79,4 +79,6 @@ async def writing(services: Services) -> AsyncIterator[FeatureWriter]:
 
 def channel(target: Target) -> grpc.aio.Channel:
     """Return a channel to `target`, to be closed by the caller."""
-    return grpc.aio.insecure_channel(target.address, options=OPTIONS)
+    if target.tls is None:
+        return grpc.aio.insecure_channel(target.address, options=OPTIONS)
+    return grpc.aio.secure_channel(target.address, target.tls.credentials(), options=OPTIONS)
