@@ -29,9 +29,9 @@ class Plan:
     """How long and how often: seconds of a closed run and of an open one, runs of each, loads and shares."""
 
     seconds: float = 0.8
-    open_seconds: float = 4
+    open_seconds: float = 3
     repeats: int = 9
-    open_repeats: int = 3
+    open_repeats: int = 5
     few_repeats: int = 2
     callers: Sequence[int] = closed.CALLERS
     shares: Sequence[float] = offered.SHARES
