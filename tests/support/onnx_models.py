@@ -79,6 +79,13 @@ def identity(datatype: str, shape: tuple[int, ...] = ()) -> OnnxModel:
     return build([node], [TensorSpec("x", datatype, shape)], [TensorSpec("y", datatype, shape)])
 
 
+def identities(shape: tuple[int, ...] = ()) -> OnnxModel:
+    """Each type's own input goes to its own output, as it is: FP32 to FP32_OUT; all of one shape."""
+    nodes = [helper.make_node("Identity", [each], [f"{each}_OUT"]) for each in DATATYPES]
+    inputs = [TensorSpec(each, each, shape) for each in DATATYPES]
+    return build(nodes, inputs, [TensorSpec(f"{each}_OUT", each, shape) for each in DATATYPES])
+
+
 def reciprocal() -> OnnxModel:
     """Y = 1 / x, and not finite at 0 where its signature says that it is; both FP32 [rows]."""
     node = helper.make_node("Reciprocal", ["x"], ["y"])
