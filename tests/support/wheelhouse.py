@@ -60,7 +60,9 @@ def _write_wheel(directory: Path, package: Distribution) -> None:
     files = package.files or ()
     info = next(file.parent for file in files if file.name == "WHEEL" and file.parent.name.endswith(".dist-info"))
     metadata = package.read_text("WHEEL") or ""
-    tag = next(line.removeprefix("Tag: ") for line in metadata.splitlines() if line.startswith("Tag: "))
+    tags = [line.removeprefix("Tag: ").split("-") for line in metadata.splitlines() if line.startswith("Tag: ")]
+    # Python's, the interface's, the platform's: each as all that the tags say of it.
+    tag = "-".join(".".join(dict.fromkeys(part)) for part in zip(*tags, strict=True))
     with zipfile.ZipFile(directory / f"{info.name.removesuffix('.dist-info')}-{tag}.whl", "w") as wheel:
         for file in files:
             outside = file.parts[0] == ".." or "__pycache__" in file.parts
