@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
 import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 from unittest.mock import patch
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # What each turn of the loop takes: who waits for less than the clock can tell would otherwise wait for ever.
@@ -37,3 +39,13 @@ def run_virtually(main: Coroutine[Any, Any, T]) -> T:
         asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner,
     ):
         return runner.run(main)
+
+
+def virtually(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Have a test run in virtual time: how long it takes does not depend on what else the machine has to do."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        run_virtually(test(*args, **kwargs))
+
+    return run

@@ -14,6 +14,7 @@ from services.model.schedule import Limits
 from services.model.station import Station
 from tests.support.gated_model import GatedModel, PickyModel
 from tests.support.stations import batcher, call, station
+from tests.support.virtual_time import virtually
 from tests.support.waiting import eventually
 
 AWAY = UpstreamUnavailable("away")
@@ -55,6 +56,7 @@ async def test_when_the_first_choice_is_away_the_next_one_answers_and_says_so(by
     await queue.stations[0].close()
 
 
+@virtually
 async def test_traffic_returns_by_itself() -> None:
     """The runtime is brought back and tried out of the way of calls; then it answers again."""
     first, second = GatedModel(1), GatedModel(2)
@@ -72,6 +74,7 @@ async def test_traffic_returns_by_itself() -> None:
     assert ["away", ""] == told
 
 
+@virtually
 async def test_a_hung_first_choice_leaves_the_next_one_its_time() -> None:
     """The first runtime gets the time that the caller has, less what the fallback needs at its slowest."""
     first, second = GatedModel(1, prompt=True), GatedModel(2)
@@ -82,6 +85,7 @@ async def test_a_hung_first_choice_leaves_the_next_one_its_time() -> None:
     assert 0.15 < first.timeouts_s[0] < 0.26
 
 
+@virtually
 async def test_a_first_choice_that_is_too_slow_leaves_the_next_one_its_time() -> None:
     """It is known to take longer than the call has, and asked because it is idle: that may not cost the answer."""
     first, second = GatedModel(1, prompt=True), GatedModel(2)
@@ -93,6 +97,7 @@ async def test_a_first_choice_that_is_too_slow_leaves_the_next_one_its_time() ->
     assert max(first.timeouts_s) < 0.29
 
 
+@virtually
 async def test_a_runtime_that_hangs_is_not_asked_for_ever() -> None:
     """After a few batches the breaker opens, and calls go to the next one at once."""
     first, second = GatedModel(1, prompt=True), GatedModel(2)
@@ -145,6 +150,7 @@ async def test_without_a_fallback_calls_are_told_that_the_runtime_is_away() -> N
     await queue.stations[0].close()
 
 
+@virtually
 async def test_rows_that_the_first_choice_has_no_room_for_in_time_go_to_the_next() -> None:
     """Urgent rows do not wait behind a long batch; patient ones do, since they can."""
     first, second = GatedModel(1), GatedModel(2)
@@ -161,6 +167,7 @@ async def test_rows_that_the_first_choice_has_no_room_for_in_time_go_to_the_next
     await long
 
 
+@virtually
 async def test_rows_of_one_call_may_come_from_two_runtimes() -> None:
     """Each row says from which."""
     first, second = GatedModel(1), GatedModel(2)
@@ -178,6 +185,7 @@ async def test_rows_of_one_call_may_come_from_two_runtimes() -> None:
 
 
 @pytest.mark.parametrize("saturated", [False, True])
+@virtually
 async def test_the_last_of_three_runtimes_says_what_is_wrong_with_the_first(saturated: bool) -> None:
     """Why the second did not compute is another matter."""
     first, second, third = GatedModel(1), GatedModel(2), GatedModel(3)
@@ -219,6 +227,7 @@ async def test_a_runtime_that_goes_away_while_bad_rows_are_parted_from_good_ones
     await queue.stations[0].close()
 
 
+@virtually
 async def test_bad_values_with_little_time_do_not_count_against_the_runtime() -> None:
     """It gets the time that it needs to show that it computes others."""
 
@@ -242,6 +251,7 @@ async def test_a_first_choice_that_is_not_loaded_is_told() -> None:
     assert [Source("onnx", "RUNTIME_NOT_READY", "triton")] == _sources(await queue.infer(call(1)))
 
 
+@virtually
 async def test_killing_the_first_choice_under_load_fails_nothing() -> None:
     """Calls in its batches, in its queue and behind it are all answered, and none twice."""
     first, second = GatedModel(1, ahead=1), GatedModel(1)
@@ -257,6 +267,7 @@ async def test_killing_the_first_choice_under_load_fails_nothing() -> None:
     await queue.stations[0].close()
 
 
+@virtually
 async def test_rows_that_wait_behind_a_hung_batch_are_answered_in_time() -> None:
     """They are not in the batch that hangs, but the runtime that they wait for is the same."""
     first, second = GatedModel(1, ahead=1), GatedModel(2)
@@ -272,16 +283,16 @@ async def test_rows_that_wait_behind_a_hung_batch_are_answered_in_time() -> None
     await asyncio.gather(*hung)
 
 
-async def test_an_idle_runtime_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+@virtually
+async def test_an_idle_runtime_is_looked_at() -> None:
     """What a restart has lost is brought back before anybody asks, and one that is away is shown as such."""
-    monkeypatch.setattr("services.model.station._LOOK_S", 0.02)
     model = GatedModel()
     at = station(model)
     await at.warm(4)
-    await eventually(lambda: model.revived > 1)
+    await eventually(lambda: model.revived > 1, within_s=60)
     assert at.well
     model.failure = AWAY
-    await eventually(lambda: not at.well)
+    await eventually(lambda: not at.well, within_s=60)
     model.failure = None
     await eventually(lambda: at.well)
     await at.close()
