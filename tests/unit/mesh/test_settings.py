@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pydantic import Field, SecretStr, ValidationError
 
+from services.mesh.security.certificates import TlsFiles
 from services.mesh.settings import ServiceSettings, SettingsError, settings_from_arguments
 
 
@@ -171,3 +172,32 @@ def test_faulty_settings_exit_with_2(
         settings_from_arguments(Settings)
     assert 2 == ended.value.code
     assert "error: settings of probe: nope: Extra inputs are not permitted\n" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (["cert_file"], "tls_cert_file and tls_key_file are given together"),
+        (["key_file"], "tls_cert_file and tls_key_file are given together"),
+        (["ca_file"], "tls_ca_file is given with tls_cert_file and tls_key_file"),
+        (["cert_file", "key_file", "client_certificates"], "tls_client_certificates: false does nothing without"),
+    ],
+)
+def test_tls_that_cannot_act(monkeypatch: pytest.MonkeyPatch, given: list[str], fault: str) -> None:
+    """Files that lack another one are an error: nothing is plain by mistake."""
+    for name in given:
+        monkeypatch.setenv(
+            f"PREDICTMESH_PROBE_TLS_{name.upper()}", "false" if name == "client_certificates" else "a.pem"
+        )
+    with pytest.raises(SettingsError, match=fault):
+        Settings.load()
+
+
+def test_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate makes the port TLS; with authorities, calls to others as well."""
+    assert (None, None) == (Settings.load().tls, Settings.load().tls_for_calls)
+    for name in ("cert", "key"):
+        monkeypatch.setenv(f"PREDICTMESH_PROBE_TLS_{name.upper()}_FILE", f"{name}.pem")
+    assert (TlsFiles(Path("cert.pem"), Path("key.pem")), None) == (Settings.load().tls, Settings.load().tls_for_calls)
+    monkeypatch.setenv("PREDICTMESH_PROBE_TLS_CA_FILE", "ca.pem")
+    assert TlsFiles(Path("cert.pem"), Path("key.pem"), Path("ca.pem")) == Settings.load().tls_for_calls

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -11,6 +12,7 @@ from services.cli.supervision.options import Options
 from services.cli.supervision.ports import choose
 from services.cli.supervision.topology import lay_out
 from services.cli.targets import SERVICES
+from services.cli.tls import Tls
 from services.cli.triton.installation import Installation
 
 OPTIONS = Options("mesh", choose(20_000), Path("data"), "", "", "warning", 0.5)
@@ -175,3 +177,24 @@ def test_tritons() -> None:
     )
     assert ["triton"] == layout.programs["triton-2"].roles
     assert {"Triton-2 gRPC": 20_054}.items() <= layout.ports.items()
+
+
+@pytest.mark.parametrize("topology", ["mesh", "monolith"])
+def test_every_process_shows_the_certificate(topology: Literal["mesh", "monolith"], tmp_path: Path) -> None:
+    """Each is given the files by their whole paths, and the readiness line has them; a service may be given its own."""
+    tls = Tls(Path("ca.pem"), Path("cert.pem"), tmp_path / "key.pem")
+    layout = lay_out(replace(OPTIONS, topology=topology, tls=tls))
+    files = {"ca": str(Path("ca.pem").resolve()), "cert": str(Path("cert.pem").resolve()), "key": f"{tmp_path}/key.pem"}
+    assert files == layout.addresses["tls"]
+    for kind in SERVICES if topology == "mesh" else ["monolith"]:
+        env = layout.programs[kind].env
+        assert files == {name: env[f"PREDICTMESH_{kind.upper()}_TLS_{name.upper()}_FILE"] for name in files}
+    assert "tls" not in lay_out(OPTIONS).addresses
+
+
+def test_service_may_have_its_own_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment gives one service goes before what all have."""
+    monkeypatch.setenv("PREDICTMESH_GATEWAY_TLS_CERT_FILE", "/own.pem")
+    layout = lay_out(replace(OPTIONS, tls=Tls(Path("/ca.pem"), Path("/cert.pem"), Path("/key.pem"))))
+    assert "/own.pem" == layout.programs["gateway"].env["PREDICTMESH_GATEWAY_TLS_CERT_FILE"]
+    assert "/cert.pem" == layout.programs["model"].env["PREDICTMESH_MODEL_TLS_CERT_FILE"]
