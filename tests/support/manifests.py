@@ -123,8 +123,12 @@ def overlays() -> list[str]:
 
 
 def components() -> list[str]:
-    """Return the names of all components."""
-    return sorted(each.parent.name for each in ROOT.glob("components/*/kustomization.yaml"))
+    """Return the names of all components, those within others too: `istio/next`."""
+    folder = ROOT / "components"
+    found = [each.parent.relative_to(folder) for each in folder.rglob("kustomization.yaml")]
+    return sorted(
+        str(each) for each in found if "kind: Component" in (folder / each / "kustomization.yaml").read_text()
+    )
 
 
 @cache

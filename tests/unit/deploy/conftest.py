@@ -7,14 +7,23 @@ import pytest
 from tests.support.manifests import Mix, Resources, components, overlays, rendered
 
 # What a component is made to be put upon; the others go upon any overlay.
-_UPON = {"mig": "gpu", "mps": "gpu", "time-slicing": "gpu", "store": "base", "local-objects": "base"}
+_UPON = {
+    "mig": "gpu",
+    "mps": "gpu",
+    "time-slicing": "gpu",
+    "store": "base",
+    "local-objects": "base",
+    "istio/next": "istio",
+}
 # As on a cluster of a platform team.
 _WHOLE = Mix("gpu", ("store", "keda", "monitoring", "tls", "tracing"))
 
 
 def mixes() -> list[Mix]:
     """Every overlay, every component, and many of them at once."""
-    single = [Mix(_UPON.get(component, "cpu"), (component,)) for component in components()]
+    single = [
+        Mix(_UPON.get(component, "cpu"), (component,)) for component in components() if component not in overlays()
+    ]
     return [Mix("base"), *map(Mix, overlays()), *single, _WHOLE]
 
 
