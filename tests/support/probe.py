@@ -19,6 +19,7 @@ from services.mesh.channel import open_stub
 from services.mesh.interceptors import NO_GATES, server_chain
 from services.mesh.local import LocalStub
 from services.mesh.methods import Servicer
+from services.mesh.security.guard import Guard
 from services.mesh.security.identity import open_identity
 from services.mesh.server import MeshServer
 from services.mesh.settings import ServiceSettings
@@ -103,13 +104,14 @@ async def server(
     tracing: Tracing | None = None,
     max_in_flight: int = 100,
     gates: Mapping[str, Gate] = NO_GATES,
+    guard: Guard | None = None,
     **settings: Any,
 ) -> AsyncIterator[MeshServer]:
     """Serve the probe on a free port for the time of the context."""
     made = Settings(**settings)
     async with open_identity(made.tls) as identity:
-        serving = MeshServer(made, gates, identity)
-        chain = server_chain(tracing or untraced(), max_in_flight=max_in_flight, gates=gates)
+        serving = MeshServer(made, gates, identity, guard)
+        chain = server_chain(tracing or untraced(), max_in_flight=max_in_flight, gates=gates, guard=guard)
         serving.add(servicers(probe), chain)
         await serving.start()
         try:

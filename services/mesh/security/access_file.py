@@ -133,7 +133,8 @@ def read_access_file(path: Path) -> AccessFile:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise AccessFileError(f"{path}: no YAML{where}: {error.problem}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise AccessFileError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise AccessFileError(f"{path}: cannot be read: {why}") from None
 
 
 def _is_loopback(host: str) -> bool:
