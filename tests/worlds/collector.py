@@ -19,6 +19,16 @@ _SERVICE = re.compile(r"-> service\.name: Str\((.*)\)")
 _FIELD = re.compile(r"^    (Trace ID|Parent ID|ID|Name|Kind|Status code) *: (.*)$")
 _LINK = re.compile(r"^     -> (Trace ID|ID): (\w+)$")
 _ATTRIBUTE = re.compile(r"^     -> ([\w.]+): \w+\((.*)\)$")
+_EVENT = re.compile(r"^     -> Name: (.*)$")
+_OF_EVENT = re.compile(r"^          -> ([\w.]+): \w+\((.*)\)$")
+
+
+@dataclass
+class Event:
+    """An event of a span."""
+
+    name: str
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -34,6 +44,7 @@ class Span:
     status: str = ""
     links: list[tuple[str, str]] = field(default_factory=list)
     attributes: dict[str, str] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
 
 
 _NAMES = {
@@ -48,9 +59,10 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Collector:
-    """A running collector; `endpoint` is where it takes OTLP over gRPC."""
+    """A running collector; `endpoint` is where it takes OTLP over gRPC, `traces_url` where it takes traces over HTTP."""
 
     endpoint: str
+    traces_url: str
     output: Path
 
     def spans(self) -> list[Span]:
@@ -65,22 +77,31 @@ class Collector:
 def parsed(text: str) -> list[Span]:
     """Read the collector's debug output."""
     spans: list[Span] = []
-    service, linked = "", ""
+    service = ""
     for line in text.splitlines():
         if found := _SERVICE.search(line):
             service = found[1]
         elif line.startswith("Span #"):
             spans.append(Span(service))
-        elif found := _FIELD.match(line):
-            setattr(spans[-1], _NAMES[found[1]], found[2])
-        elif found := _LINK.match(line):
-            if found[1] == "Trace ID":
-                linked = found[2]
-            else:
-                spans[-1].links.append((linked, found[2]))
-        elif spans and (found := _ATTRIBUTE.match(line)):
-            spans[-1].attributes[found[1]] = found[2]
+        elif spans:
+            _read(spans[-1], line)
     return spans
+
+
+def _read(span: Span, line: str) -> None:
+    if found := _FIELD.match(line):
+        setattr(span, _NAMES[found[1]], found[2])
+    elif found := _LINK.match(line):
+        if found[1] == "Trace ID":
+            span.links.append((found[2], ""))
+        else:
+            span.links[-1] = (span.links[-1][0], found[2])
+    elif found := _EVENT.match(line):
+        span.events.append(Event(found[1]))
+    elif found := _ATTRIBUTE.match(line):
+        span.attributes[found[1]] = found[2]
+    elif span.events and (found := _OF_EVENT.match(line)):
+        span.events[-1].attributes[found[1]] = found[2]
 
 
 @contextmanager
@@ -100,7 +121,7 @@ def collector(directory: Path) -> Iterator[Collector]:
     with output.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        yield Collector(f"http://127.0.0.1:{port}", output)
+        yield Collector(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}/v1/traces", output)
     finally:
         process.terminate()
         process.wait(STOP_LIMIT_S)

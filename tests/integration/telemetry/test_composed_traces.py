@@ -9,7 +9,7 @@ import numpy as np
 import pytest_asyncio
 
 from predictmesh.registry.v1.endpoint_pb2 import Fallback
-from tests.integration.topology.conftest import arrived
+from tests.integration.telemetry.conftest import arrived
 from tests.worlds.collector import Collector, Span
 from tests.worlds.graphs import cascade, graph, node
 from tests.worlds.mesh import connect
