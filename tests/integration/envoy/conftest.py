@@ -1,0 +1,185 @@
+"""Five processes behind two Envoys: one that users run before the gateways, and one that is a mesh of Istio."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import jwt
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.integration.envoy.requests import message
+from tests.support.certificates import Authority
+from tests.support.envoy import Proxy, envoy
+from tests.support.istio.mesh import PEERS, Istio
+from tests.support.manifests import SERVICES, Mix, rendered
+from tests.support.onnx_models import linear
+from tests.support.rest import Rest
+from tests.support.valkey import valkey
+from tests.worlds.loop import share_loop
+from tests.worlds.mesh import Addresses, connect
+from tests.worlds.parts import Part
+from tests.worlds.resources import field, view
+from tests.worlds.sandbox import Sandbox, eventually
+
+HOST = "predict.example.com"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of this folder in the loop of the mesh."""
+    share_loop(items, __file__)
+
+
+@dataclass
+class Issuer:
+    """Whoever issues tokens to callers."""
+
+    key: ec.EllipticCurvePrivateKey
+    name: str = "https://issuer.example.com"
+
+    @property
+    def jwks(self) -> str:
+        """The key to check them by."""
+        found = jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
+        return json.dumps({"keys": [{**found, "kid": "1", "alg": "ES256", "use": "sig"}]})
+
+    def token(self, **claims: object) -> str:
+        """A token that holds, but for what `claims` say otherwise."""
+        said = {"iss": self.name, "aud": "predictmesh", "sub": "somebody", "exp": 4_102_444_800, **claims}
+        return jwt.encode(said, self.key, algorithm="ES256", headers={"kid": "1"})
+
+
+@dataclass
+class World:
+    """The processes, each of which a test may kill, and the proxy that is a mesh."""
+
+    store: str
+    parts: dict[str, list[Part]]
+    istio: Istio
+    issuer: Issuer
+    mesh: Proxy
+
+    @property
+    def gateways(self) -> list[Part]:
+        """Two gateways."""
+        return self.parts["gateway"]
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where to call the services themselves, past all proxies."""
+        return Addresses(*(self.parts[service][0].address for service in SERVICES))
+
+    def outside(self, token: str | None = "", *, next_release: bool = False) -> Rest:
+        """A caller from outside; with a token that holds unless another one, or None, is given."""
+        said = self.issuer.token() if token == "" else token
+        headers = {"authorization": f"Bearer {said}"} if said else {}
+        context = ssl.create_default_context(cadata=self.istio.authority.cert.decode())
+        return Rest(self._ingress(next_release), headers, context, HOST)
+
+    def grpc_outside(self, *, next_release: bool = False) -> grpc.aio.Channel:
+        """The same by gRPC, without a token."""
+        credentials = grpc.ssl_channel_credentials(self.istio.authority.cert)
+        name = (("grpc.ssl_target_name_override", HOST), ("grpc.default_authority", HOST))
+        return grpc.aio.secure_channel(f"127.0.0.1:{self._ingress(next_release)}", credentials, options=name)
+
+    def _ingress(self, next_release: bool) -> int:
+        return self.istio.ingress_next if next_release else self.istio.ingress
+
+    async def up(self) -> None:
+        """Start what does not run, and wait until all is ready.
+
+        The gateways come last. Their sidecars are there at once, so that to them a service that has not started yet is one
+        that fails: they would look after it again and again, after longer and longer.
+        """
+        behind = [part for service, parts in self.parts.items() if service != "gateway" for part in parts]
+        for parts in (behind, self.gateways):
+            for part in parts:
+                part.start()
+            for part in parts:
+                await part.until_ready()
+
+
+def _laid_out(directory: Path) -> dict[str, list[Part]]:
+    objects = {"objects": f"file://{directory / 'objects'}"}
+    return {
+        service: [Part(service, directory / f"{service}-{number}", dict(objects)) for number in range(count)]
+        for service, count in {"registry": 1, "features": 1, "model": 1, "gateway": 2}.items()
+    }
+
+
+@contextmanager
+def _ended(parts: dict[str, list[Part]]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for service in ("gateway", "model", "features", "registry"):
+            for part in parts[service]:
+                part.stop()
+
+
+def _through_proxies(parts: dict[str, list[Part]], istio: Istio, store: str) -> None:
+    """Have each service call its peers by the sidecar that it would have."""
+    for caller, peers in PEERS.items():
+        for part in parts[caller]:
+            targets = {peer: f"127.0.0.1:{istio.outbound[caller, peer]}" for peer in peers}
+            part.settings = {**part.settings, **targets, **({"redis_url": store} if caller == "features" else {})}
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """The processes, and the mesh between them."""
+    directory = tmp_path_factory.mktemp("envoy")
+    issuer = Issuer(ec.generate_private_key(ec.SECP256R1()))
+    parts = _laid_out(directory)
+    pods = {service: [part.address for part in found] for service, found in parts.items()}
+    resources = rendered(Mix("istio")), rendered(Mix("istio", ("istio/next",)))
+    istio = Istio(*resources, pods, Authority("cluster.local"), issuer.jwks, directory)
+    with ExitStack() as stack:
+        store = stack.enter_context(valkey())
+        _through_proxies(parts, istio, store.url)
+        mesh = stack.enter_context(envoy(istio.bootstrap(), directory / "mesh"))
+        stack.enter_context(_ended(parts))
+        world = World(store.url, parts, istio, issuer, mesh)
+        await world.up()
+        yield world
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(processes: World) -> World:
+    """The processes, all of them running."""
+    await processes.up()
+    return processes
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def own(processes: World) -> AsyncIterator[Sandbox]:
+    """Endpoint `ride`, which both gateways answer: ten times the rider's number, as stored."""
+    async with connect(processes.addresses) as mesh:
+        made = Sandbox(mesh)
+        await made.view(view("rider", field("tens"), entity="rider", keys={"rider_id": "STRING"}))
+        await made.serve("ride", linear(1.0, width=1), {"x": ["rider:tens"]})
+        keys = {"rider_id": [f"r{number}" for number in range(10)]}
+        await made.write("rider", keys, {"tens": [10.0 * number for number in range(10)]})
+        for gateway in processes.gateways:
+            await _answered(gateway, made)
+        yield made
+
+
+async def _answered(gateway: Part, own: Sandbox) -> None:
+    async with connect(Addresses(gateway.address, *[gateway.address] * 3)) as mesh:
+
+        async def answered() -> bool:
+            try:
+                await mesh.gateway.Predict(message(own), timeout=10)
+            except grpc.aio.AioRpcError:
+                return False  # it does not know the endpoint yet, or whom it calls is not there for it
+            return True
+
+        await eventually(answered, f"an answer of {gateway.address}", within_s=60)
