@@ -182,7 +182,9 @@ async def _peers(
     else:
         feature_replicas = only(features)
     if inference is None:
-        model_replicas = await stack.enter_async_context(connect(settings.model, GRPCInferenceServiceStub))
+        model_replicas = await stack.enter_async_context(
+            connect(settings.model, GRPCInferenceServiceStub, standing=not settings.model_on_demand)
+        )
     else:
         model_replicas = only(inference)
     return _Peers(registry, releases, quality, feature_replicas, model_replicas)

@@ -26,6 +26,9 @@ class Settings(CallingSettings):
     or one gRPC target, such as dns:///NAME:PORT of a headless service, whose pods are called in turn."""
     model: Targets = "127.0.0.1:50053"
     """Where the model service is, as for `features`."""
+    model_on_demand: bool = False
+    """Whether `model` is a proxy that starts the service when it is called, and ends it when nothing is under way (Knative):
+    no stream to it stays open then, and its health is not watched. A call costs more, and the first ones come too late."""
     max_predictions: int = Field(512, ge=1)
     """Predictions under way at most. While more come than can be answered the limit is lower, as low as it takes for those
     that are let in to be answered soon; the others are refused at once with OVERLOADED, by their x-priority."""

@@ -29,17 +29,21 @@ async def open_connections(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     identity: Identity | None = None,
     token: OwnToken | None = None,
+    standing: bool = True,
 ) -> AsyncIterator[tuple[Connection[S], ...]]:
     """Connect to the replicas at `target`: a channel each where their addresses are listed, else one for all.
 
     Calls go over streams that stay open; none goes to a replica whose health service says that it is not ready. The
-    failed calls of the stubs raise MeshErrors. `identity` and `token` as for `open_stub`.
+    failed calls of the stubs raise MeshErrors. `identity` and `token` as for `open_stub`. Without `standing` each call goes
+    by itself and no health is watched, so that nothing is under way between calls.
     """
     async with AsyncExitStack() as stack:
         yield tuple(
             [
                 await stack.enter_async_context(
-                    _connection(address, partial(_line, address, stub, max_message_bytes, identity, token), identity)
+                    _connection(
+                        address, partial(_line, address, stub, max_message_bytes, identity, token, standing), identity
+                    )
                 )
                 for address in addresses(target)
             ]
@@ -63,9 +67,10 @@ async def _line(
     max_message_bytes: int,
     identity: Identity | None,
     token: OwnToken | None,
+    standing: bool,
 ) -> Line[S]:
     # Else a new channel would take the connection that another one of this process has.
-    options = [*channel_options(max_message_bytes, only_serving=True), ("grpc.use_local_subchannel_pool", 1)]
+    options = [*channel_options(max_message_bytes, only_serving=standing), ("grpc.use_local_subchannel_pool", 1)]
     # Only where the channel finds several replicas are more streams more than one.
-    streams = STREAMS if is_name(address) else 1
+    streams = 0 if not standing else STREAMS if is_name(address) else 1
     return await open_line(address, stub, options, max_message_bytes, streams=streams, identity=identity, token=token)

@@ -70,6 +70,20 @@ async def test_replica_that_is_gone_is_not_reachable_until_it_is_back() -> None:
         await opened.__aexit__(None, None, None)
 
 
+async def test_nothing_is_under_way_between_calls_on_demand() -> None:
+    """A proxy that counts what is under way finds nothing, so that it may end the service; a server's end waits for nobody."""
+    gate = Gate(new_probe())
+    async with (
+        ready(gate) as serving,
+        open_connections(serving.address, RegistryServiceStub, standing=False) as (connection,),
+    ):
+        assert 5 == await apply(connection.stub)
+        assert serving._exchange is not None
+        assert (1, 0) == (gate.calls, serving._exchange.calls)
+        async with asyncio.timeout(LIMIT_S):
+            await serving.stop(10 * LIMIT_S)
+
+
 async def test_draining_replica_is_not_reachable() -> None:
     """A replica that says that it is not ready any more is known for it before it refuses a call."""
     async with (
