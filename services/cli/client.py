@@ -93,6 +93,9 @@ def failure(error: grpc.RpcError, target: Target) -> Failure:
     return from_mesh_error(from_rpc_error(call))
 
 
+_HUNG_UP = ("Socket closed", "reset by peer", "Broken pipe", "End of TCP stream")
+
+
 def _remedy(details: str, target: Target) -> str:
     """Return what may help against what gRPC says of a connection."""
     if "WRONG_VERSION_NUMBER" in details:
@@ -101,7 +104,7 @@ def _remedy(details: str, target: Target) -> str:
         return "its certificate is for another host: call it by a name that the certificate has"
     if "handshake failed" in details:
         return "its certificate does not hold, or is of no authority in --ca"
-    if "Socket closed" in details or "reset by peer" in details:
+    if any(hung_up in details for hung_up in _HUNG_UP):
         if target.tls is None:
             return "it hangs up: if it is TLS, --ca says whom to trust"
         return "it hangs up: it may want a certificate, --cert and --key, or another one"

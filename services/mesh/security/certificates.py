@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,7 +30,7 @@ class Material:
     """What TLS is made of, as PEM. It holds from `not_before` to `not_after`, when the first of its chain ends."""
 
     cert: bytes
-    key: bytes
+    key: bytes = field(repr=False)
     ca: bytes | None
     not_before: datetime
     not_after: datetime

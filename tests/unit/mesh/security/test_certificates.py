@@ -28,6 +28,7 @@ def test_certificate_is_read(files: TlsFiles) -> None:
     assert material.not_before < datetime.now(UTC)
     assert files.ca is not None
     assert [file.read_bytes() for file in files if file] == [material.cert, material.key, material.ca]
+    assert "PRIVATE KEY" not in repr(material)
 
 
 def test_chain_ends_with_the_first_of_it(tmp_path: Path) -> None:
