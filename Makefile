@@ -90,7 +90,8 @@ test: setup ## Run all tests, and those of predictions once more on processes
 	  tests/contract/wire
 
 soak: setup ## Hold all trials of tests/chaos, longer ones, and soak a fleet for ten minutes (SEED=n: the traffic of a run before)
-	@$(BIN)/python -m pytest tests/chaos --soak --seed=$(or $(SEED),$(shell echo $$RANDOM))
+	@# The soak itself is longer than any test that hangs.
+	@$(BIN)/python -m pytest tests/chaos --soak --seed=$(or $(SEED),$(shell echo $$RANDOM)) -o faulthandler_timeout=1800
 
 check: setup ## Run every check that is not a test, all of them even when one fails
 	@$(MAKE) --no-print-directory --keep-going lint types boundaries contract stubs
