@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.mesh.errors import StoreUnavailable
 from services.registry.catalog import Catalog
@@ -193,3 +194,22 @@ async def test_processes_that_have_ended_are_forgotten_though_nobody_changes_any
         made.now += SHADOWS_KEPT + timedelta(days=1)
         await made.controller.look()
         assert () == await made.traffic.shadows("first")
+
+
+async def test_metrics_tell_where_releases_are(tmp_path: Path) -> None:
+    """Share and time by the state that a release is in now, and nothing of the one that it was in."""
+    async with world(tmp_path, {"first": BAD}, endpoint("first", route=TO_1_0_0)) as made:
+        await made.start("first")
+        await made.controller._follow()
+
+        def told(name: str, state: str) -> float | None:
+            labels = {"endpoint": "first", "model_version": "1.1.0", "state": state}
+            return REGISTRY.get_sample_value(f"predictmesh_release_{name}", labels)
+
+        assert (50, NOW.timestamp()) == (told("percent", "running"), told("moved_timestamp_seconds", "running"))
+        await made.controller.look()
+        assert (0, LATER.timestamp()) == (
+            told("percent", "rolled_back"),
+            told("moved_timestamp_seconds", "rolled_back"),
+        )
+        assert {None} == {told(name, "running") for name in ("percent", "moved_timestamp_seconds")}
