@@ -57,15 +57,19 @@ class Mesh:
 
 
 @asynccontextmanager
-async def connect(addresses: Addresses) -> AsyncIterator[Mesh]:
-    """Open a channel to each service."""
+async def connect(addresses: Addresses, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Mesh]:
+    """Open a channel to each service, over TLS with `credentials`."""
     async with AsyncExitStack() as stack:
 
         async def channel(address: str) -> grpc.aio.Channel:
             several = "," in address and not address.startswith("ipv4:")
             target = f"ipv4:{address}" if several else address
             options = (*_OPTIONS, ("grpc.service_config", SEVERAL)) if several else _OPTIONS
-            return await stack.enter_async_context(grpc.aio.insecure_channel(target, options=options))
+            if credentials is None:
+                return await stack.enter_async_context(grpc.aio.insecure_channel(target, options=options))
+            # All of them are of this machine.
+            named = (*options, ("grpc.ssl_target_name_override", "127.0.0.1"))
+            return await stack.enter_async_context(grpc.aio.secure_channel(target, credentials, options=named))
 
         model, registry = await channel(addresses.model), await channel(addresses.registry)
         yield Mesh(
