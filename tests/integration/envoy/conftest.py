@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,10 +27,13 @@ from tests.support.valkey import valkey
 from tests.worlds.loop import share_loop
 from tests.worlds.mesh import Addresses, connect
 from tests.worlds.parts import Part
+from tests.worlds.ports import port_row
 from tests.worlds.resources import field, view
 from tests.worlds.sandbox import Sandbox, eventually
+from tests.worlds.up import STOP_LIMIT_S, command
 
 HOST = "predict.example.com"
+PORTS = 50
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,7 +64,7 @@ class Issuer:
 class World:
     """The processes, each of which a test may kill, and the proxy that is a mesh."""
 
-    store: str
+    ports: Iterator[int]
     parts: dict[str, list[Part]]
     istio: Istio
     issuer: Issuer
@@ -106,10 +110,13 @@ class World:
                 await part.until_ready()
 
 
-def _laid_out(directory: Path) -> dict[str, list[Part]]:
+def _laid_out(directory: Path, ports: Iterator[int]) -> dict[str, list[Part]]:
     objects = {"objects": f"file://{directory / 'objects'}"}
     return {
-        service: [Part(service, directory / f"{service}-{number}", dict(objects)) for number in range(count)]
+        service: [
+            Part(service, directory / f"{service}-{number}", objects, grpc_port=next(ports), http_port=next(ports))
+            for number in range(count)
+        ]
         for service, count in {"registry": 1, "features": 1, "model": 1, "gateway": 2}.items()
     }
 
@@ -137,16 +144,19 @@ async def processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[W
     """The processes, and the mesh between them."""
     directory = tmp_path_factory.mktemp("envoy")
     issuer = Issuer(ec.generate_private_key(ec.SECP256R1()))
-    parts = _laid_out(directory)
+    # All of one row, so that none is taken twice.
+    first = port_row(PORTS)
+    ports = iter(range(first, first + PORTS))
+    parts = _laid_out(directory, ports)
     pods = {service: [part.address for part in found] for service, found in parts.items()}
     resources = rendered(Mix("istio")), rendered(Mix("istio", ("istio/next",)))
-    istio = Istio(*resources, pods, Authority("cluster.local"), issuer.jwks, directory)
+    istio = Istio(*resources, pods, Authority("cluster.local"), issuer.jwks, directory, ports)
     with ExitStack() as stack:
         store = stack.enter_context(valkey())
         _through_proxies(parts, istio, store.url)
         mesh = stack.enter_context(envoy(istio.bootstrap(), directory / "mesh"))
         stack.enter_context(_ended(parts))
-        world = World(store.url, parts, istio, issuer, mesh)
+        world = World(ports, parts, istio, issuer, mesh)
         await world.up()
         yield world
 
@@ -183,3 +193,36 @@ async def _answered(gateway: Part, own: Sandbox) -> None:
             return True
 
         await eventually(answered, f"an answer of {gateway.address}", within_s=60)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """`predictmesh envoy` as a process."""
+
+    process: subprocess.Popen[str]
+    address: str
+    proxy: Proxy
+
+    @property
+    def rest(self) -> Rest:
+        """A caller."""
+        return Rest(int(self.address.rpartition(":")[2]))
+
+
+@pytest.fixture(scope="package")
+def edge(processes: World, own: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    """One before both gateways."""
+    directory, address = tmp_path_factory.mktemp("edge"), f"127.0.0.1:{next(processes.ports)}"
+    gateways = ",".join(part.address for part in processes.gateways)
+    line = command("envoy", "--listen", address, "--gateway", gateways, "--data", str(directory))
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        ready = json.loads(process.stdout.readline())
+        assert {"rest": f"http://{address}/v1", "grpc": address, "gateway": gateways} == ready
+        yield Edge(process, address, Proxy(directory / "envoy"))
+    finally:
+        process.terminate()
+        status = process.wait(STOP_LIMIT_S)
+        process.stdout.close()
+    assert 0 == status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
@@ -33,7 +34,8 @@ async def test_without_a_token_nobody_is_let_in(world: World, own: Sandbox) -> N
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await PredictionServiceStub(channel).Predict(message(own), timeout=10)
         assert grpc.StatusCode.PERMISSION_DENIED == failed.value.code()
-        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        health = await stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert health_pb2.HealthCheckResponse.SERVING == health.status
 
 

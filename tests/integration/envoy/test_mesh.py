@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import grpc
 
 from predictmesh.features.v1 import features_service_pb2 as features_pb
@@ -17,6 +19,7 @@ from tests.worlds.sandbox import Sandbox
 
 TIMEOUT_S = 10.0
 DENIED = "PERMISSION_DENIED"
+Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 def sidecar(world: World, account: str, peer: str) -> grpc.aio.Channel:
@@ -48,7 +51,7 @@ async def test_stranger_is_refused_everywhere(world: World, own: Sandbox) -> Non
         assert DENIED == (await failure(PredictionServiceStub(channel).Predict(message(own), timeout=TIMEOUT_S))).code
     for peer in ("features", "model", "registry"):
         async with sidecar(world, "stranger", peer) as channel:
-            call = channel.unary_unary("/predictmesh.mesh.v1.ExchangeService/Exchange")
+            call: Method = channel.unary_unary("/predictmesh.mesh.v1.ExchangeService/Exchange")
             assert DENIED == (await failure(call(b"", timeout=TIMEOUT_S))).code
 
 
@@ -72,7 +75,7 @@ async def test_without_an_identity_of_the_mesh_nobody_gets_in(world: World, own:
     """Neither in the clear, nor with the right name from another authority: there is no connection at all."""
     for port in (world.istio.outbound[FOREIGNER, "model"], world.istio.inbound["model"][0]):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            call: Method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
             assert "UNAVAILABLE" == (await failure(call(b"", timeout=TIMEOUT_S))).code
     assert world.mesh.stat(rf"listener\.127\.0\.0\.1_{world.istio.inbound['model'][0]}\.ssl\.fail_verify_error") > 0
 

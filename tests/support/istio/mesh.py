@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from tests.support.istio.access import access_filter, inserted_filters, token_fi
 from tests.support.istio.listeners import cors, ingress_tls, listener, mutual_tls, strict_tls
 from tests.support.istio.routing import cluster, plain_cluster, routes
 from tests.support.manifests import SERVICES, Labels, Resource, Resources, selects
-from tests.worlds.ports import port_row
 
 # Whom a service calls.
 PEERS = {"gateway": ("features", "model", "registry"), "features": ("registry",), "model": ("registry",)}
@@ -31,29 +30,31 @@ DOMAIN = ".predictmesh.svc.cluster.local"
 
 @dataclass
 class Istio:
-    """The proxies of `pods`, which are the addresses of each service's processes. `present` and `next` are resources.
+    """The proxies of `pods`, which are the addresses of each service's processes. `present` and `following` are resources.
 
-    The ingress by `next` tells one gateway from the other; that by `present` takes turns.
+    The ingress by `following` tells one gateway from the other; that by `present` takes turns.
     """
 
     present: Resources
-    next: Resources
+    following: Resources
     pods: Mapping[str, Sequence[str]]
     authority: Authority
     jwks: str
     directory: Path
-    ingress: int = field(default_factory=port_row)
-    ingress_next: int = field(default_factory=port_row)
-    unproxied: int = field(default_factory=port_row)
-    """An ingress to gateways without sidecars, whose failures it sees itself."""
+    ports: Iterator[int]
     inbound: dict[str, list[int]] = field(init=False)
+    """Ports of the sidecars before a service, one a pod."""
     outbound: dict[tuple[str, str], int] = field(init=False)
+    """Ports of the sidecars behind which a caller finds a service, by both."""
 
     def __post_init__(self) -> None:
-        """Choose the ports."""
-        self.inbound = {service: [port_row() for _ in pods] for service, pods in self.pods.items()}
+        """Give out the ports, and identities to all."""
+        self.ingress, self.ingress_next = next(self.ports), next(self.ports)
+        # An ingress to gateways without sidecars, whose failures it sees itself.
+        self.unproxied = next(self.ports)
+        self.inbound = {service: [next(self.ports) for _ in pods] for service, pods in self.pods.items()}
         callers = [*PEERS.items(), *OTHERS.items(), (FOREIGNER, ("model",))]
-        self.outbound = {(caller, peer): port_row() for caller, peers in callers for peer in peers}
+        self.outbound = {(caller, peer): next(self.ports) for caller, peers in callers for peer in peers}
         accounts = {*SERVICES, "ingress", *OTHERS}
         self._identities = {name: self.authority.files(self.directory / name, spiffe(name)) for name in accounts}
         foreign = Authority("elsewhere").issue(spiffe("gateway"))
@@ -70,7 +71,7 @@ class Istio:
             self._out(caller, peer, port)
         everyone = self.inbound["gateway"]
         self._ingress("ingress", self.present, self.ingress, {"": everyone})
-        self._ingress("next", self.next, self.ingress_next, {"present": everyone[:1], "next": everyone[1:]})
+        self._ingress("next", self.following, self.ingress_next, {"present": everyone[:1], "next": everyone[1:]})
         self._unproxied()
         admin = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}
         return {"admin": admin, "static_resources": {"listeners": self._listeners, "clusters": self._clusters}}

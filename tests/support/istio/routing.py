@@ -81,9 +81,11 @@ def _cors(**policy: Any) -> dict[str, Any]:
 
 def cluster(name: str, rule: Resource, addresses: Sequence[str], tls: Any = None) -> dict[str, Any]:
     """The cluster of a DestinationRule and of the pods at `addresses`; `tls` is who calls, and who must be there."""
-    policy = only(rule["spec"]["trafficPolicy"], "tls", "loadBalancer", "connectionPool", "outlierDetection")
+    policy = only(
+        rule["spec"]["trafficPolicy"], "tls", "loadBalancer", "connectionPool", "retryBudget", "outlierDetection"
+    )
     assert {"mode": "ISTIO_MUTUAL"} == policy["tls"]
-    made = plain_cluster(name, addresses) | _pool(**policy["connectionPool"])
+    made = plain_cluster(name, addresses) | _pool(**policy["connectionPool"], budget=policy.get("retryBudget"))
     # Zones are given to pods by the nodes that they are on: there are none here.
     balancing = only(policy.get("loadBalancer", {}), "simple", "localityLbSetting")
     made["lb_policy"] = balancing.get("simple", "ROUND_ROBIN")
@@ -105,12 +107,14 @@ def plain_cluster(name: str, addresses: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _pool(tcp: Resource, http: Resource) -> dict[str, Any]:
+def _pool(tcp: Resource, http: Resource, budget: Resource | None) -> dict[str, Any]:
     only(tcp, "connectTimeout", "tcpKeepalive")
     names = {"http1MaxPendingRequests": "max_pending_requests", "http2MaxRequests": "max_requests"}
-    names |= {"maxRetries": "max_retries"}
     only(http, *names, "maxConcurrentStreams")
-    limits = {names[key]: value for key, value in http.items() if key in names}
+    limits: dict[str, Any] = {names[key]: value for key, value in http.items() if key in names}
+    if budget is not None:
+        percent = {"value": budget["percent"]}
+        limits["retry_budget"] = {"budget_percent": percent, "min_retry_concurrency": budget["minRetryConcurrency"]}
     return {"connect_timeout": tcp["connectTimeout"], "circuit_breakers": {"thresholds": [limits]}}
 
 
