@@ -86,6 +86,7 @@ def promtool(*arguments: str | Path) -> None:
 def test_prometheus_takes_them() -> None:
     """Configuration and rules are right to Prometheus itself."""
     promtool("check", "config", TELEMETRY / "prometheus.yaml")
+    promtool("check", "config", TELEMETRY / "local.yaml")
     promtool("check", "rules", *RULES)
 
 
