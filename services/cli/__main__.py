@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "Show every model input of a prediction and where it came from.",
     "features": "List feature views, read and write their values.",
     "graph": "Draw what answers an endpoint, and what goes along each edge.",
+    "keys": "Make API keys, and check who may do what.",
     "models": "List, register and delete models and their versions.",
     "outcomes": "Say what came true of predictions, and take both out as training data.",
     "predict": "Ask ENDPOINT for a prediction.",

@@ -12,6 +12,7 @@ import grpc
 
 from services.cli.errors import Failure, Mistake, from_mesh_error
 from services.cli.targets import Target
+from services.cli.tokens import showing
 from services.mesh.status import from_rpc_error
 
 Stub = TypeVar("Stub")
@@ -48,8 +49,10 @@ def open_channel(target: Target) -> grpc.Channel:
         address = f"{_scheme(target)}:{','.join(target.addresses)}"
         options.append(("grpc.service_config", _OF_SEVERAL))
     if target.tls is None:
-        return grpc.insecure_channel(address, options=options)
-    return grpc.secure_channel(address, target.tls.credentials(), options=[*options, *_verified_name(target)])
+        return showing(grpc.insecure_channel(address, options=options), target.token)
+    credentials = target.tls.credentials()
+    channel = grpc.secure_channel(address, credentials, options=[*options, *_verified_name(target)])
+    return showing(channel, target.token)
 
 
 def _verified_name(target: Target) -> Sequence[tuple[str, str]]:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from services.mesh.errors import FieldViolation, MeshError
 
 REMEDIES = {
+    "EXPIRED_CREDENTIALS": "--token-file names another key or token",
+    "INVALID_CREDENTIALS": "--token-file names another key or token",
+    "MISSING_CREDENTIALS": "--token-file or PREDICTMESH_TOKEN says who calls",
     "DEADLINE_EXCEEDED": "--timeout allows more",
     "GATE_FAILED": "`predictmesh release gates` shows them all; --force with --reason overrides",
     "IN_USE": "delete or change what names it first",

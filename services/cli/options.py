@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +13,7 @@ from services.cli import durations
 from services.cli.targets import Target, find_grpc
 from services.cli.tls import OPTIONS as TLS_OPTIONS
 from services.cli.tls import Tls, chosen, tls_options
+from services.cli.tokens import chosen_token, token_option
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -79,10 +80,11 @@ class Services:
     given: dict[str, str | None]
     data: Path
     tls: Tls | None = None
+    token: str = field(default="", repr=False)
 
     def grpc(self, service: str) -> Target:
         """Return the gRPC target of `service`."""
-        return find_grpc(service, self.given.get(service), self.data, self.tls)
+        return replace(find_grpc(service, self.given.get(service), self.data, self.tls), token=self.token)
 
 
 def data_option(command: Command) -> Command:
@@ -142,10 +144,11 @@ def gather(
 
 
 def connects(*names: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds --data, those of TLS and an address for each of `names`, given together as `services`."""
+    """Return a decorator that adds --data, --token-file, those of TLS and an address for each of `names`, as `services`."""
 
     def decorate(command: Command) -> Command:
-        run = tls_options(gather(command, "services", _services, [*names, *TLS_OPTIONS, "data"]))
+        gathered = gather(command, "services", _services, [*names, *TLS_OPTIONS, "token_file", "data"])
+        run = token_option(tls_options(gathered))
         for name in reversed(names):
             run = click.option(
                 f"--{name}",
@@ -159,5 +162,7 @@ def connects(*names: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def _services(data: Path, ca: Path | None, cert: Path | None, key: Path | None, **given: str | None) -> Services:
-    return Services(given, data, chosen(ca, cert, key))
+def _services(
+    data: Path, ca: Path | None, cert: Path | None, key: Path | None, token_file: Path | None, **given: str | None
+) -> Services:
+    return Services(given, data, chosen(ca, cert, key), chosen_token(token_file))

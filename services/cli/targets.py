@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ SERVICES = tuple(GRPC_PORTS)
 class Target:
     """Address of a service's port, HOST:PORT, and who said so. There are commas between those of several replicas.
 
-    With `tls` calls to it are TLS.
+    With `tls` calls to it are TLS. With `token` they show it.
     """
 
     service: str
     address: str
     source: str
     tls: Tls | None = None
+    token: str = field(default="", repr=False)
 
     @property
     def addresses(self) -> Sequence[str]:

@@ -13,6 +13,7 @@ import click
 from services.cli.errors import Failure, Mistake
 from services.cli.options import data_option, triton_option
 from services.cli.output import print_line
+from services.cli.supervision.access import Access, access_options, chosen_access
 from services.cli.supervision.options import Options, TopologyName
 from services.cli.supervision.ports import COUNT, STRIDE, Ports, at, check_free, choose
 from services.cli.supervision.replicas import SCALED, Replicas, check_replicas
@@ -56,6 +57,7 @@ from services.mesh.telemetry import logs
     help="Fraction of calls traced, of those whose caller has not decided.",
 )  # fmt: skip
 @triton_option
+@access_options
 @tls_options
 @data_option
 def command(
@@ -67,7 +69,7 @@ def command(
     trace_sample_ratio: float,
     triton_mode: TritonMode,
     data: Path,
-    **tls: Path | None,
+    **files: Path | None,
 ) -> None:
     """Run all services on this machine, in the foreground.
 
@@ -89,7 +91,8 @@ def command(
         triton_required=triton_mode == "required",
         triton_otlp_url=os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""),
         replicas=replicas,
-        tls=_tls(**tls),
+        tls=_tls(files),
+        access=_access(files, topology),
     )
     layout = lay_out(options)
     with owned(data):
@@ -100,11 +103,17 @@ def command(
         asyncio.run(_run(options, layout))
 
 
-def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> Tls | None:
-    tls = chosen(ca, cert, key)
+def _tls(files: Mapping[str, Path | None]) -> Tls | None:
+    tls = chosen(files["ca"], files["cert"], files["key"])
     if tls is not None and tls.cert is None:
         raise Mistake("--ca is given with --cert and --key, which every service shows to the others")
     return tls
+
+
+def _access(files: Mapping[str, Path | None], topology: TopologyName) -> Access | None:
+    # A certificate may do instead of a key, if the access file says so.
+    needs_token = topology == "mesh" and files["cert"] is None
+    return chosen_access(files["access_file"], files["services_token_file"], needs_token=needs_token)
 
 
 async def _run(options: Options, layout: Topology) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from services.cli.supervision.access import Access
 from services.cli.supervision.ports import Ports, at
 from services.cli.tls import Tls
 from services.cli.triton.installation import Installation
@@ -21,7 +22,7 @@ class Options:
     `triton` is the one to start; if it is `triton_required`, `up` is not ready without it.
     `triton_otlp_url` is where its spans go unless to the embedded receiver, as OTLP over HTTP; empty for nowhere.
     `replicas` says how many processes a service has, by its name; a service that is not in it has one.
-    `tls` is what every service shows and trusts; without it they are plain.
+    `tls` is what every service shows and trusts; without it they are plain. `access` says who may call them.
     """
 
     topology: TopologyName
@@ -36,6 +37,7 @@ class Options:
     triton_otlp_url: str = ""
     replicas: Mapping[str, int] = field(default_factory=dict)
     tls: Tls | None = None
+    access: Access | None = None
 
     def instances(self, service: str) -> Sequence[Instance]:
         """Return the processes of a service, in the order of their numbers."""

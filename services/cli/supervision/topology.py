@@ -14,6 +14,7 @@ from services.cli.supervision.ports import at
 from services.cli.supervision.probes import http_probe
 from services.cli.supervision.servers import redis_url, servers
 from services.cli.targets import SERVICES
+from services.cli.tokens import FILE_VARIABLE, VARIABLE
 from services.cli.triton.launch import repository
 
 GRPC = {
@@ -90,7 +91,7 @@ def _program(
         "trace_sample_ratio": str(options.trace_sample_ratio),
     }
     several = options.replicas.get(instance.service, 1) > 1
-    chosen = _tls(options) | ({"drain_delay_s": str(DRAIN_DELAY_S)} if several else {})
+    chosen = _tls(options) | _access(options, kind) | ({"drain_delay_s": str(DRAIN_DELAY_S)} if several else {})
     endpoint = options.otlp_endpoint or f"http://{at(options.ports.traces_grpc)}"
     return Program(
         name=instance.name if kind == instance.service else kind,
@@ -126,11 +127,15 @@ def _tls(options: Options) -> dict[str, str]:
     return {f"tls_{name}_file": path for name, path in files.items()}
 
 
+def _access(options: Options, kind: str) -> dict[str, str]:
+    return {} if options.access is None else options.access.settings(calls=bool(PEERS.get(kind)))
+
+
 def _variables(service: str, settings: Mapping[str, str]) -> dict[str, str]:
     return {f"PREDICTMESH_{service}_{name}".upper(): value for name, value in settings.items()}
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment without the addresses that are for this command; a service refuses what it does not know."""
-    own = {f"PREDICTMESH_{service.upper()}_ADDRESS" for service in SERVICES}
+    """Return the environment without what is for this command alone; a service refuses what it does not know."""
+    own = {f"PREDICTMESH_{service.upper()}_ADDRESS" for service in SERVICES} | {VARIABLE, FILE_VARIABLE}
     return GRPC | {name: value for name, value in os.environ.items() if name not in own}
