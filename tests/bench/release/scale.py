@@ -123,12 +123,12 @@ async def _effect(directory: Path, changes: int) -> Effect:
 def _size() -> Size:
     large = catalog(ENDPOINTS)
     profiled = len(encode(profile(), TrainingProfile()).SerializeToString())
-    snapshot_bytes = len(_data(large))
+    snapshot_bytes = len(snapshot_of(large))
     return Size(ENDPOINTS, VERSIONS, snapshot_bytes, snapshot_bytes + ENDPOINTS * VERSIONS * profiled)
 
 
 def _routing(endpoints: int, repeats: int) -> Routing:
-    table = TableBuilder().build(Snapshot.FromString(_data(_split(catalog(endpoints, versions=2)))))
+    table = TableBuilder().build(Snapshot.FromString(snapshot_of(_split(catalog(endpoints, versions=2)))))
     return Routing(endpoints, [_time_of_one(table, endpoints) for _ in range(repeats)])
 
 
@@ -155,6 +155,7 @@ def _requests(endpoints: int) -> Iterator[tuple[str, str, list[Column]]]:
         yield endpoint_name(number * 7919 % endpoints), f"prediction-{number}", entities
 
 
-def _data(definitions: Catalog) -> bytes:
+def snapshot_of(definitions: Catalog) -> bytes:
+    """Return what readers of these definitions are sent."""
     snapshots = Snapshots(2**62, lambda: datetime.now(UTC))
     return snapshots.data(Revision("bench", 1, definitions))

@@ -1,0 +1,1 @@
+"""How much of everything a load takes, by what the other benchmarks have measured."""
