@@ -45,6 +45,11 @@ async def own(running: Up) -> AsyncIterator[Sandbox]:
         yield made
 
 
+def traced(trace_id: str, *, sampled: bool = True) -> tuple[str, str]:
+    """Return the metadata that makes a call part of a trace."""
+    return "traceparent", f"00-{trace_id}-{CALLER}-{'01' if sampled else '00'}"
+
+
 async def call(
     own: Sandbox,
     trace_id: str,
@@ -55,9 +60,8 @@ async def call(
     expected: float = 1.0,
 ) -> None:
     """Predict as part of a trace."""
-    header = ("traceparent", f"00-{trace_id}-{CALLER}-{'01' if sampled else '00'}")
     request = own.request(endpoint, {"rider_id": [rider]})
-    answer = await own.mesh.gateway.Predict(request, metadata=(header,), timeout=TIMEOUT_S)
+    answer = await own.mesh.gateway.Predict(request, metadata=(traced(trace_id, sampled=sampled),), timeout=TIMEOUT_S)
     assert ([expected], trace_id) == (values(answer.outputs[0]), answer.provenance.trace_id)
 
 
@@ -88,8 +92,7 @@ async def test_one_trace_down_to_triton(own: Sandbox, receiver: Collector) -> No
     await own.endpoint("sum", "sum", version="1.0.0")
     trace_id = uuid.uuid4().hex
     request = own.request("sum", {"rider_id": ["a"]}, {"b": [2.0]})
-    header = ("traceparent", f"00-{trace_id}-{CALLER}-01")
-    answer = await own.mesh.gateway.Predict(request, metadata=(header,), timeout=TIMEOUT_S)
+    answer = await own.mesh.gateway.Predict(request, metadata=(traced(trace_id),), timeout=TIMEOUT_S)
     assert ("triton", [3.0]) == (answer.provenance.runtime, values(answer.outputs[0]))
     await whole(receiver, trace_id)
     found = paths(await arrived(receiver, trace_id, TRITON))
@@ -180,9 +183,8 @@ async def test_logs_tell_the_trace(own: Sandbox, receiver: Collector, log: Path)
     await own.serve("listed", tables(y=np.array([0.5])), {"x": ["request:x"]})
     trace_id = uuid.uuid4().hex
     request = own.request("listed", {}, {"x": [7]})
-    metadata = (("traceparent", f"00-{trace_id}-{CALLER}-01"),)
     with pytest.raises(grpc.aio.AioRpcError):
-        await own.mesh.gateway.Predict(request, metadata=metadata, timeout=TIMEOUT_S)
+        await own.mesh.gateway.Predict(request, metadata=(traced(trace_id),), timeout=TIMEOUT_S)
     await arrived(receiver, trace_id, MODEL)
 
     def told() -> list[tuple[str, str]]:
@@ -193,13 +195,18 @@ async def test_logs_tell_the_trace(own: Sandbox, receiver: Collector, log: Path)
 
 
 async def test_spans_are_sent_when_a_process_stops(tmp_path: Path, receiver: Collector) -> None:
-    """What has not been sent yet is not lost; a monolith's spans tell which of the services in it they are of."""
-    trace_id = uuid.uuid4().hex
-    with up(tmp_path, "--topology", "monolith", env={"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}) as started:
+    """What has not been sent yet is not lost; a monolith's spans tell which of the services in it they are of.
+
+    Calls that bring no trace are sampled by the ratio, here all, under the id that their callers are told.
+    """
+    trace_id, env = uuid.uuid4().hex, {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+    with up(tmp_path, "--topology", "monolith", "--trace-sample-ratio", "1", env=env) as started:
         async with connect(started.addresses) as mesh:
             made = Sandbox(mesh)
             await made.serve("ride", echo(x=("FP32", (1,))), {"x": ["request:x"]})
-            header = ("traceparent", f"00-{trace_id}-{CALLER}-01")
-            await mesh.gateway.Predict(made.request("ride", {}, {"x": [1.0]}), metadata=(header,), timeout=TIMEOUT_S)
+            request = made.request("ride", {}, {"x": [1.0]})
+            await mesh.gateway.Predict(request, metadata=(traced(trace_id),), timeout=TIMEOUT_S)
+            told = (await mesh.gateway.Predict(request, timeout=TIMEOUT_S)).provenance.trace_id
         assert 0 == started.stop()
     assert {"predictmesh-monolith", MODEL} == {span.service for span in receiver.trace(trace_id)}
+    assert [(PREDICT, "")] == [(span.name, span.parent_id) for span in receiver.trace(told) if not span.parent_id]
