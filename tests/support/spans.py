@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.cli.traces.spans import Span
+from services.cli.traces.spans import Event, Span
 
 MS = 1_000_000
 
@@ -19,8 +19,9 @@ def span(
     error: str = "",
     links: tuple[tuple[str, str], ...] = (),
     attributes: dict[str, str] | None = None,
+    events: tuple[Event, ...] = (),
 ) -> Span:
     """Return a span that runs from and to `at`, named by its id."""
     start, end = (1_000 * MS + moment * MS for moment in at)
     name = name or span_id
-    return Span(trace_id, span_id, parent_id, service, name, kind, start, end, error, attributes or {}, links)
+    return Span(trace_id, span_id, parent_id, service, name, kind, start, end, error, attributes or {}, links, events)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened during a span, at `at_ns` nanoseconds since the epoch."""
+
+    name: str
+    at_ns: int
+    attributes: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Span:
     error: str
     attributes: dict[str, str]
     links: tuple[tuple[str, str], ...]
+    events: tuple[Event, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Return the span as JSON can hold it."""
@@ -37,13 +47,15 @@ class Span:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Span:
         """Return the span that `plain` was made of."""
-        return cls(**(plain | {"links": tuple((trace, span) for trace, span in plain["links"])}))
+        links = tuple((trace, span) for trace, span in plain["links"])
+        events = tuple(Event(**event) for event in plain["events"])
+        return cls(**(plain | {"links": links, "events": events}))
 
 
 def read_export(request: ExportTraceServiceRequest) -> Iterator[Span]:
     """Yield the spans of an OTLP export."""
     for resource in request.resource_spans:
-        names = {attribute.key: _text(attribute.value) for attribute in resource.resource.attributes}
+        names = _texts(resource.resource.attributes)
         for scope in resource.scope_spans:
             for span in scope.spans:
                 yield _read(span, names.get("service.name", "?"))
@@ -61,9 +73,14 @@ def _read(span: trace_pb2.Span, service: str) -> Span:
         start_ns=span.start_time_unix_nano,
         end_ns=span.end_time_unix_nano,
         error=(span.status.message or "error") if failed else "",
-        attributes={attribute.key: _text(attribute.value) for attribute in span.attributes},
+        attributes=_texts(span.attributes),
         links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
+        events=tuple(Event(event.name, event.time_unix_nano, _texts(event.attributes)) for event in span.events),
     )
+
+
+def _texts(attributes: Iterable[KeyValue]) -> dict[str, str]:
+    return {attribute.key: _text(attribute.value) for attribute in attributes}
 
 
 def _text(value: AnyValue) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import click
 
 from services.cli import durations
-from services.cli.traces.spans import Span
+from services.cli.traces.spans import Event, Span
 
 _COLORS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green")
 _SHORTEST_BAR = 20
@@ -36,7 +36,7 @@ class Line:
         remarks = [f"✗ {self.span.error}"] if self.span.error else []
         if len(self.span.links) > 1:
             remarks.append(f"batch of {len(self.span.links)}")
-        return "  ".join([*remarks, *_path(self.span.attributes)])
+        return "  ".join([*remarks, *_path(self.span.attributes), *_happened(self.span.events)])
 
 
 def _short(name: str) -> str:
@@ -52,6 +52,24 @@ def _path(attributes: Mapping[str, str]) -> Iterator[str]:
     if "answered_rows" in attributes:
         reason = attributes.get("error.type")
         yield f"{attributes['answered_rows']} of {attributes.get('rows', '?')} rows" + (f", {reason}" if reason else "")
+
+
+def _happened(events: Sequence[Event]) -> Iterator[str]:
+    """Yield what happened during a span, but for its error: each kind once, with all that is told of it."""
+    told: dict[str, list[str]] = {}
+    for event in events:
+        if event.name != "exception":
+            told.setdefault(event.name, []).append(_detail(event.attributes))
+    for name, details in told.items():
+        yield f"{name}: {', '.join(details)}" if any(details) else name
+
+
+def _detail(attributes: Mapping[str, str]) -> str:
+    """Return how long a hop took, or why something happened, and with what."""
+    if "duration_us" in attributes:
+        return durations.rounded(float(attributes["duration_us"]))
+    subject = next((attributes[key] for key in ("subject", "runtime", "replica") if key in attributes), "")
+    return f"{attributes.get('reason', '')} {subject}".strip()
 
 
 def arrange(spans: Sequence[Span], trace_id: str) -> list[Line]:

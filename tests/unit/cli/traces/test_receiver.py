@@ -21,6 +21,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, set_span_in_
 
 from services.cli.fetch import fetch_json
 from services.cli.traces.receiver import receiving
+from services.cli.traces.spans import Span
 from tests.support.commands import run
 from tests.support.valkey import free_port
 
@@ -67,6 +68,7 @@ def send(receiver: Receiver, exporter: Callable[[Receiver], SpanExporter] = grpc
     root = tracer.start_span("Predict", kind=SpanKind.SERVER, attributes={"rows": 3, "views": ["a", "b"]})
     hop = tracer.start_span("GetFeatures", context=set_span_in_context(root), links=[Link(root.get_span_context())])
     hop.set_status(Status(StatusCode.ERROR, "no store"))
+    hop.add_event("retry", {"replica": "10.0.0.1:50052"}, 7)
     hop.end()
     root.end()
     provider.shutdown()
@@ -92,6 +94,8 @@ def test_spans_come_back(receiver: Receiver, exporter: Callable[[Receiver], Span
         hop["parent_id"],
         hop["links"],
     )
+    assert [{"name": "retry", "at_ns": 7, "attributes": {"replica": "10.0.0.1:50052"}}] == hop["events"]
+    assert hop == Span.from_plain(hop).plain() | {"links": hop["links"], "events": hop["events"]}
     assert root["start_ns"] <= hop["start_ns"] <= hop["end_ns"] <= root["end_ns"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli.traces.spans import Span
+from services.cli.traces.spans import Event, Span
 from services.cli.traces.waterfall import arrange, draw
 from tests.support.spans import span
 
@@ -109,3 +109,27 @@ def test_every_span_once(parts: list[tuple[int, int, int]]) -> None:
     spans = [span(str(index), str(parent), at=(min(a, b), max(a, b))) for index, (parent, a, b) in enumerate(parts)]
     assert sorted(str(index) for index in range(len(parts))) == sorted(span_id for _, span_id in shape(spans))
     assert 120 >= max(len(click.unstyle(line)) for line in draw(spans, "t1", 120))
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        (
+            (
+                Event("degraded", 0, {"reason": "FEATURE_ABSENT", "subject": "plane"}),
+                Event("degraded", 0, {"reason": "STORE_UNREACHABLE", "subject": "tail"}),
+            ),
+            "degraded: FEATURE_ABSENT plane, STORE_UNREACHABLE tail",
+        ),
+        ((Event("retry", 0, {"hop": "model", "replica": "10.0.0.1:50053"}),), "retry: 10.0.0.1:50053"),
+        (
+            (Event("queue", 0, {"duration_us": "131"}), Event("model", 0, {"duration_us": "2069"})),
+            "queue: 131 us  model: 2.07 ms",
+        ),
+        ((Event("exception", 0, {"exception.type": "OVERLOADED"}),), "10 ms"),
+    ],
+)
+def test_events_are_told(events: tuple[Event, ...], told: str) -> None:
+    """What an answer lacks, second attempts and the times of hops stand beside the span; its error does already."""
+    (line,) = draw([span("a", events=events)], "t1", 80)
+    assert click.unstyle(line).endswith(f" {told}")
