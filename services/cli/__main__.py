@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -69,6 +70,8 @@ def root() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run and exit: 0, or 2 for a mistake of the caller, or 1 for another failure. An error takes one line."""
+    # What gRPC's core has to say of a connection, the error says better.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         code = root.main(args, prog_name="predictmesh", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
