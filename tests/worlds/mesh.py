@@ -17,6 +17,7 @@ from predictmesh.model.v1.model_service_pb2_grpc import ModelServiceStub
 from predictmesh.registry.v1.quality_service_pb2_grpc import QualityServiceStub
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from predictmesh.registry.v1.release_service_pb2_grpc import ReleaseServiceStub
+from tests.support.access import showing
 
 if TYPE_CHECKING:
     from predictmesh.features.v1.features_service_pb2_grpc import FeatureServiceAsyncStub
@@ -57,8 +58,11 @@ class Mesh:
 
 
 @asynccontextmanager
-async def connect(addresses: Addresses, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Mesh]:
-    """Open a channel to each service, over TLS with `credentials`."""
+async def connect(
+    addresses: Addresses, credentials: grpc.ChannelCredentials | None = None, *, token: str = ""
+) -> AsyncIterator[Mesh]:
+    """Open a channel to each service, over TLS with `credentials`; calls show the token if there is one."""
+    shown = showing(token) if token else ()
     async with AsyncExitStack() as stack:
 
         async def channel(address: str) -> grpc.aio.Channel:
@@ -66,10 +70,14 @@ async def connect(addresses: Addresses, credentials: grpc.ChannelCredentials | N
             target = f"ipv4:{address}" if several else address
             options = (*_OPTIONS, ("grpc.service_config", SEVERAL)) if several else _OPTIONS
             if credentials is None:
-                return await stack.enter_async_context(grpc.aio.insecure_channel(target, options=options))
+                return await stack.enter_async_context(
+                    grpc.aio.insecure_channel(target, options=options, interceptors=shown)
+                )
             # All of them are of this machine.
             named = (*options, ("grpc.ssl_target_name_override", "127.0.0.1"))
-            return await stack.enter_async_context(grpc.aio.secure_channel(target, credentials, options=named))
+            return await stack.enter_async_context(
+                grpc.aio.secure_channel(target, credentials, options=named, interceptors=shown)
+            )
 
         model, registry = await channel(addresses.model), await channel(addresses.registry)
         yield Mesh(

@@ -53,7 +53,8 @@ def address(shown: Shown) -> Iterator[str]:
 
 def call_all(address: str, token: str) -> None:
     """Make a call of each kind."""
-    with open_channel(Target("gateway", address, "--gateway", token=token)) as channel:
+    with open_channel(Target("gateway", address, "--gateway", token=token)) as opened:
+        channel: Any = opened
         channel.unary_unary("/test.Echo/unary_unary")(b"", metadata=(("x-request-id", "r"),))
         list(channel.unary_stream("/test.Echo/unary_stream")(b""))
         channel.stream_unary("/test.Echo/stream_unary")(iter([b""]))
