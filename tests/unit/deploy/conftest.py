@@ -14,6 +14,7 @@ _UPON = {
     "store": "base",
     "local-objects": "base",
     "istio/next": "istio",
+    "linkerd/envoy": "linkerd",
 }
 # As on a cluster of a platform team.
 _WHOLE = Mix("gpu", ("store", "keda", "monitoring", "tls", "tracing"))

@@ -25,7 +25,7 @@ from tests.support.manifests import (
 )
 
 MESHES = [Mix(name) for name in overlays() if name in ("istio", "linkerd")]
-MESHES += [Mix("istio", (name,)) for name in components() if name.startswith("istio/")]
+MESHES += [Mix(name.partition("/")[0], (name,)) for name in components() if name.startswith(("istio/", "linkerd/"))]
 SERVICES: dict[str, Any] = {
     service.full_name: service
     for service in (
