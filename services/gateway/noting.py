@@ -1,6 +1,6 @@
 """What is told of requests that failed, or were answered with less than they could be: by metrics, and in their traces.
 
-One that is not sampled leaves a span all the same, made of what its way through the gateway has noted.
+One that is not sampled leaves a span all the same, made of what its way through the gateway has noted, unless very many do.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import SpanKind
 
 from services.mesh import context as calls
+from services.mesh.admission.allowance import Allowance
 from services.mesh.telemetry import names
 from services.mesh.telemetry.tracing import Event, note, record_span
 
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
     from services.mesh.context import CallContext
     from services.mesh.errors import MeshError
 
+# A span after the fact costs a third of what a prediction does. In an outage all are alike, and where every answer lacks
+# something that is how things are: so many a second are enough to look at.
+SPANS_PER_S = 100
+_spans = Allowance(SPANS_PER_S, saved_s=1.0)
+
 
 def note_failed(label: str, call: PredictCall, error: MeshError, start: float) -> None:
     """Tell of a request that has failed, begun at `start` of `time.perf_counter()`; `label` is its endpoint in metrics."""
     names.PREDICTION_ERRORS.labels(label, error.reason).inc()
     running = calls.current()
-    if running is not None and not running.sampled:
+    if running is not None and not running.sampled and _may_leave(running):
         hops = () if call.member is None else _hops_so_far(call.member)
         _leave(running, call, start, {}, _on_the_way(hops, start), error)
 
@@ -42,17 +48,31 @@ def note_degraded(call: PredictCall, outcome: Outcome, start: float) -> None:
     if outcome.row_errors:
         names.ROW_ERRORS.labels(call.endpoint).inc(len(outcome.row_errors))
     running = calls.current()
-    if running is None:
-        return
+    if running is not None:
+        _trace_degraded(running, call, outcome, start)
+
+
+def _trace_degraded(running: CallContext, call: PredictCall, outcome: Outcome, start: float) -> None:
     if running.sampled:
         if running.span is not None:
             running.span.set_attribute("degraded", value=True)
         for name, told in _told(outcome):
             note(running, name, told)
-        return
-    now_ns = time.time_ns()
-    events = [Event(name, now_ns, told) for name, told in _told(outcome)]
-    _leave(running, call, start, {"degraded": True}, [*_on_the_way(outcome.hops, start), *events])
+    elif _may_leave(running):
+        now_ns = time.time_ns()
+        events = [Event(name, now_ns, told) for name, told in _told(outcome)]
+        _leave(running, call, start, {"degraded": True}, [*_on_the_way(outcome.hops, start), *events])
+
+
+def _may_leave(running: CallContext) -> bool:
+    """Whether the running call may leave a span though it is not sampled; if so, it is counted."""
+    if running.tracer is None:
+        return False
+    if not _spans.left():
+        names.SPANS_LEFT_OUT.inc()
+        return False
+    _spans.use()
+    return True
 
 
 def _told(outcome: Outcome) -> Iterator[tuple[str, dict[str, AttributeValue]]]:

@@ -10,11 +10,16 @@ SAVED_S = 0.1
 
 
 class Allowance:
-    """Counts what is used of `per_second`. `clock` is in seconds."""
+    """Counts what is used of `per_second`; what was not may be used later, but no more than that of `saved_s` seconds.
 
-    def __init__(self, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    `clock` is in seconds.
+    """
+
+    def __init__(
+        self, per_second: float, *, saved_s: float = SAVED_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._per_second = per_second
-        self._most = per_second * SAVED_S
+        self._most = per_second * saved_s
         self._clock = clock
         self._tokens = self._most
         self._filled = clock()

@@ -31,6 +31,10 @@ ROW_ERRORS = Counter("predictmesh_prediction_row_errors", "Rows that failed in a
 DEGRADATIONS = Counter(
     "predictmesh_degradations", "Predict calls answered with less than they could be.", ("endpoint", "reason")
 )
+SPANS_LEFT_OUT = Counter(
+    "predictmesh_spans_left_out",
+    "Requests that were not sampled, failed or were degraded, and left no span either: too many did at once.",
+)
 HOP_DURATION = Histogram("predictmesh_hop_duration_seconds", "Time of a batch in one hop.", ("hop",), buckets=DURATIONS)
 BATCH_ROWS = Histogram("predictmesh_batch_rows", "Rows that travelled together.", ("hop",), buckets=ROWS)
 ADMISSION_LIMIT = Gauge(

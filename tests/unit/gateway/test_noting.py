@@ -8,9 +8,12 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client import REGISTRY
 
+from services.gateway import noting
 from services.gateway.errors import VersionNotLoaded
 from services.mesh import context as calls
+from services.mesh.admission.allowance import Allowance
 from services.mesh.context import CallContext, new_span_id, new_trace_id
 from services.mesh.deadline import Deadline
 from services.mesh.errors import MeshError, Reason, StoreUnavailable
@@ -138,3 +141,16 @@ async def test_rows_that_fail(world: World, traced: Traced) -> None:
     (left,) = traced.left()
     told = left.events[-1].attributes or {}
     assert ("rows failed", (0,)) == (left.events[-1].name, told["rows"])
+
+
+async def test_very_many_leave_no_more_spans_than_can_be_looked_at(
+    world: World, traced: Traced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an outage tracing must not take what is left of the processor; how many left none is counted."""
+    monkeypatch.setattr(noting, "_spans", Allowance(2, saved_s=1.0, clock=lambda: 0.0))
+    before = REGISTRY.get_sample_value("predictmesh_spans_left_out_total") or 0
+    for _ in range(5):
+        with pytest.raises(MeshError):
+            await world.flow.run(call())
+    assert 2 == len(traced.left())
+    assert 3 == (REGISTRY.get_sample_value("predictmesh_spans_left_out_total") or 0) - before
