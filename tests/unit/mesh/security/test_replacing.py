@@ -25,7 +25,7 @@ from services.mesh.security.peer import peer_identity
 from services.mesh.security.validity import certificate_status, open_told_identity
 from services.mesh.server import MeshServer
 from tests.support.certificates import DAY, LOOPBACK, Authority, settings
-from tests.support.exchanging import LIMIT_S, apply
+from tests.support.exchanging import LIMIT_S, apply, tasks_of
 from tests.support.probe import Probe, new_probe, server
 from tests.support.waiting import eventually, eventually_answers
 
@@ -35,7 +35,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at files, try again and close sooner than a service has to."""
     monkeypatch.setattr(identities, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(succession, "AGAIN_S", 0.02)
-    monkeypatch.setattr(line, "LINGER_S", 0.05)
+    monkeypatch.setattr(line, "LINGER_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +146,16 @@ async def test_calls_move_to_the_new_certificate(opened: Open, authority: Author
         authority.files(tmp_path / "client", "new.local")
         await until_named(calls, callers, "new.local")
 
+        # As many turns as the old connection would need to end.
+        for _ in range(50):
+            assert 5 == await apply(calls())
+        assert tasks_of("Line.retire")
         callers.open.set()
         assert 5 == await slow
         callers.numbers.put_nowait(2)
         assert 2 == (await anext(watching)).revision
         await watching.aclose()
+        await eventually(lambda: not tasks_of("Line.retire"))
 
 
 @both
