@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, PositiveInt, SecretStr, field_serializer
 
 from services.features.stores import Durability
+from services.mesh.security.masking import masked
 from services.mesh.settings import CallingSettings
 from services.mesh.target import Target
-
-_PASSWORD = re.compile(r"(://[^/?#:]*:)[^/?#]*@")
-_PASSWORD_IN_QUERY = re.compile(r"(password=)[^&]*")
 
 
 class Settings(CallingSettings):
@@ -53,5 +50,4 @@ class Settings(CallingSettings):
 
     @field_serializer("redis_url", when_used="json")
     def _without_password(self, url: SecretStr) -> str:
-        shown = _PASSWORD.sub(r"\1******@", url.get_secret_value())
-        return _PASSWORD_IN_QUERY.sub(r"\1******", shown)
+        return masked(url.get_secret_value())

@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from services.mesh.channel import MAX_MESSAGE_BYTES
 from services.mesh.security.certificates import TlsFiles
+from services.mesh.security.masking import masked
 from services.mesh.security.own_token import OwnToken
 
 
@@ -141,7 +142,9 @@ class ServiceSettings(BaseSettings):
 
     def masked(self) -> dict[str, Any]:
         """Return every setting, secrets as asterisks."""
-        return self.model_dump(mode="json")
+        shown = self.model_dump(mode="json")
+        # A URL may have a password in it wherever there is one.
+        return {name: masked(value) if isinstance(value, str) else value for name, value in shown.items()}
 
 
 class CallingSettings(ServiceSettings):

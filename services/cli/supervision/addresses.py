@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from services.cli.supervision.options import Options
 from services.cli.supervision.ports import at
 from services.cli.supervision.servers import redis_url
 from services.cli.targets import SERVICES
+from services.mesh.security.masking import masked
 
 
 def ports(options: Options) -> dict[str, int]:
@@ -37,7 +37,7 @@ def addresses(options: Options) -> dict[str, object]:
     }
     if options.tls is not None:
         found["tls"] = options.tls.line()
-    found["redis"] = _without_password(redis_url(options))
+    found["redis"] = masked(redis_url(options))
     if not options.otlp_endpoint:
         found["traces"] = {"otlp": at(options.ports.traces_grpc), "http": at(options.ports.traces_http)}
     if options.tritons:
@@ -52,8 +52,3 @@ def addresses(options: Options) -> dict[str, object]:
 
 def _listed(numbers: Iterable[int]) -> str:
     return ",".join(map(at, numbers))
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":***@") if parts.password else url

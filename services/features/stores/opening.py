@@ -103,7 +103,9 @@ def _standalone(stack: AsyncExitStack, url: str, options: StoreOptions) -> Redis
     try:
         client = packed_by_hiredis(Redis.from_url(url, **options.of_client(), retry=_retry()))
     except (ValueError, TypeError) as error:
-        raise InvalidArgument(f"The URL of the store cannot be used: {error}", field="redis_url") from error
+        # What is wrong with it may be a part of its password.
+        why = " (what stands in a password is percent-encoded)" if "@" in url else f": {error}"
+        raise InvalidArgument(f"The URL of the store cannot be used{why}", field="redis_url") from None
     stack.push_async_callback(client.aclose)
     return client
 

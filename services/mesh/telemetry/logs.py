@@ -1,4 +1,4 @@
-"""JSON logs, one object a line, each with the trace and request id of the call it was written in."""
+"""JSON logs, one object a line, each with the trace and request id of the call it was written in, and no secrets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 
 from services.mesh.context import current
+from services.mesh.security.masking import masked
 
 # What every record has; the rest was given with `extra`.
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -27,14 +28,18 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "service": self._service,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": masked(record.getMessage()),
         }
         call = current()
         if call is not None:
             entry |= {"trace_id": call.trace_id, "request_id": call.request_id}
-        entry |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        entry |= {
+            key: masked(value) if isinstance(value, str) else value
+            for key, value in vars(record).items()
+            if key not in _STANDARD
+        }
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = masked(self.formatException(record.exc_info))
         return json.dumps(entry, default=str)
 
 

@@ -187,7 +187,7 @@ async def test_stream_goes_on_after_a_request_that_is_refused(app: As) -> None:
 async def test_stranger_gets_nothing_of_any_service(nobody: As) -> None:
     """But whether they are well."""
     mesh = nobody.mesh
-    calls = {
+    calls: dict[str, Any] = {
         "gateway": mesh.gateway.Predict(nobody.request("ride"), timeout=10),
         "features": mesh.features.GetFeatures(features_pb.GetFeaturesRequest(), timeout=10),
         "model": mesh.runtimes.DescribeRuntimes(model_pb.DescribeRuntimesRequest(), timeout=10),

@@ -15,6 +15,8 @@ from services.features.settings import Settings
         ("rediss://mesh:s3cret@h:1?ssl_ca_certs=ca.pem", "rediss://mesh:******@h:1?ssl_ca_certs=ca.pem"),
         ("redis+sentinel://:s3cret@a:1,b:2/primary", "redis+sentinel://:******@a:1,b:2/primary"),
         ("redis://:p@s3cret@h", "redis://:******@h"),
+        ("redis://u:s3/cret@h", "redis://u:******@h"),
+        ("redis://u:s3?c#ret@h/1", "redis://u:******@h/1"),
         ("redis://h?password=s3cret&db=1", "redis://h?password=******&db=1"),
         ("redis+sentinel://h/p?sentinel_password=s3cret", "redis+sentinel://h/p?sentinel_password=******"),
         ("unix:///run/valkey.sock", "unix:///run/valkey.sock"),

@@ -123,7 +123,7 @@ def test_own_store_and_collector() -> None:
     assert "valkey" not in layout.programs
     assert url == layout.programs["features"].env["PREDICTMESH_FEATURES_REDIS_URL"]
     assert collector == layout.programs["model"].env["OTEL_EXPORTER_OTLP_ENDPOINT"]
-    assert "redis://user:***@store:6379/0" == layout.addresses["redis"]
+    assert "redis://user:******@store:6379/0" == layout.addresses["redis"]
     assert "traces" not in layout.addresses
     assert {"valkey", "traces gRPC"}.isdisjoint(layout.ports)
 
