@@ -17,7 +17,7 @@ _UPON = {
     "linkerd/envoy": "linkerd",
 }
 # As on a cluster of a platform team.
-_WHOLE = Mix("gpu", ("store", "keda", "monitoring", "tls", "tracing"))
+_WHOLE = Mix("gpu", ("store", "keda", "monitoring", "tls", "access", "tracing"))
 
 
 def mixes() -> list[Mix]:

@@ -53,8 +53,8 @@ def test_containers_find_what_they_name(resources: Resources) -> None:
 
 
 def test_pods_find_what_they_name(resources: Resources) -> None:
-    """Accounts, and what their volumes are made of; Secrets are those that cert-manager makes."""
-    issued = {each["spec"]["secretName"] for each in resources.of("Certificate")}
+    """Accounts, and what their volumes are made of; Secrets are those that cert-manager makes, and one made by hand."""
+    issued = {each["spec"]["secretName"] for each in resources.of("Certificate")} | {"access"}
     for pod in resources.templates():
         assert pod.spec.get("serviceAccountName", "default") in resources.names("ServiceAccount") | {"default"}
         for volume in pod.volumes:
