@@ -1,0 +1,51 @@
+"""Images of the services as `deploy/images/build.sh` makes them, in a podman that all tests of this folder share."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.base_images import import_bases
+from tests.support.manifests import SERVICES
+from tests.support.podman import Podman, podman
+from tests.support.wheelhouse import closure, listed, write_wheels
+from tests.worlds.loop import share_loop
+
+ROOT = Path(__file__).parents[3]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of this folder in the loop of the mesh."""
+    share_loop(items, __file__)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Podman]:
+    """An engine that has the images that ours are built on."""
+    with podman() as opened:
+        import_bases(opened)
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def images(engine: Podman) -> Mapping[str, str]:
+    """The image of each service, built offline of the packages that are installed here."""
+    wheels = engine.directory / "wheels"
+    wheels.mkdir()
+    needed = (closure(listed(ROOT / f"deploy/images/requirements/{service}.txt")) for service in SERVICES)
+    write_wheels(wheels, {name: package for packages in needed for name, package in packages.items()}.values())
+    settings = wheels / "pip.conf"
+    settings.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+    offline = ["--pull=never", "--network=none", "--layers=false", f"--volume={wheels}:/wheels:ro"]
+    offline.append(f"--secret=id=pip.conf,src={settings}")
+    env = engine.env | {"ENGINE": shlex.join(engine.command), "SYFT": ""}
+    command = [str(ROOT / "deploy/images/build.sh"), *SERVICES, "--", *offline]
+    built = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    return {service: f"predictmesh/{service}:{version}" for service in SERVICES}
