@@ -170,3 +170,12 @@ async def test_nothing_is_left_when_it_stops() -> None:
         await asyncio.gather(asked, return_exceptions=True)
         service.drain()
     await eventually(lambda: asyncio.all_tasks() <= before)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_access_file_of_one_service(service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would keep nobody out, as all are behind one port, and is refused."""
+    monkeypatch.setenv(f"PREDICTMESH_{service.upper()}_ACCESS_FILE", str(tmp_path / "access.yaml"))
+    with pytest.raises(SettingsError, match="PREDICTMESH_MONOLITH_ACCESS_FILE"):
+        async with build(Settings(grpc_port=0, http_port=0)):
+            pass

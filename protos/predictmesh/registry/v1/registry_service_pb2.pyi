@@ -113,7 +113,7 @@ class ApplyRequest(_message.Message):
     expected_revision: _builtins.int
     """The revision that the caller has seen; if the log has moved on, ABORTED. Absent: whatever it is."""
     actor: _builtins.str
-    """Who asks, for the log. Empty: the caller's address."""
+    """Who asks, for the log; where the registry knows who calls, that name is taken instead. Empty: the caller's address."""
     reason: _builtins.str
     """Why, for the log. May be empty."""
     allow_unready: _builtins.bool
@@ -259,7 +259,7 @@ class RegisterVersionRequest(_message.Message):
     dry_run: _builtins.bool
     """Check without registering."""
     actor: _builtins.str
-    """Who asks, for the log. Empty: the caller's address."""
+    """Who asks, for the log; where the registry knows who calls, that name is taken instead. Empty: the caller's address."""
     reason: _builtins.str
     """Why, for the log. May be empty."""
     @_builtins.property
@@ -477,7 +477,7 @@ class DeleteRequest(_message.Message):
     artifact: _builtins.str
     """An artifact, by SHA-256 (hex), that no version names."""
     actor: _builtins.str
-    """Who asks, for the log. Empty: the caller's address."""
+    """Who asks, for the log; where the registry knows who calls, that name is taken instead. Empty: the caller's address."""
     reason: _builtins.str
     """Why, for the log. May be empty."""
     @_builtins.property

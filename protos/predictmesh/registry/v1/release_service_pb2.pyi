@@ -45,7 +45,7 @@ class StartReleaseRequest(_message.Message):
     expected_revision: _builtins.int
     """The revision that the caller has seen; if the log has moved on, ABORTED. Absent: whatever it is."""
     actor: _builtins.str
-    """Who asks, for the log. Empty: the caller's address."""
+    """Who asks, for the log; where the registry knows who calls, that name is taken instead. Empty: the caller's address."""
     reason: _builtins.str
     """Why, for the log. May be empty, but not with force."""
     @_builtins.property
@@ -117,7 +117,7 @@ class HoldReleaseRequest(_message.Message):
     expected_revision: _builtins.int
     """The revision that the caller has seen; if the log has moved on, ABORTED. Absent: whatever it is."""
     actor: _builtins.str
-    """Who asks, for the log. Empty: the caller's address."""
+    """Who asks, for the log; where the registry knows who calls, that name is taken instead. Empty: the caller's address."""
     reason: _builtins.str
     """Why, for the log. May be empty."""
     def __init__(
@@ -181,7 +181,7 @@ class ResumeReleaseRequest(_message.Message):
     expected_revision: _builtins.int
     """The revision that the caller has seen; if the log has moved on, ABORTED. Absent: whatever it is."""
     actor: _builtins.str
-    """Who asks, for the log. Empty: the caller's address."""
+    """Who asks, for the log; where the registry knows who calls, that name is taken instead. Empty: the caller's address."""
     reason: _builtins.str
     """Why, for the log. May be empty."""
     def __init__(
@@ -251,7 +251,7 @@ class PromoteRequest(_message.Message):
     expected_revision: _builtins.int
     """The revision that the caller has seen; if the log has moved on, ABORTED. Absent: whatever it is."""
     actor: _builtins.str
-    """Who asks, for the log. Empty: the caller's address."""
+    """Who asks, for the log; where the registry knows who calls, that name is taken instead. Empty: the caller's address."""
     reason: _builtins.str
     """Why, for the log. May be empty, but not with force."""
     def __init__(
@@ -317,7 +317,7 @@ class RollbackRequest(_message.Message):
     expected_revision: _builtins.int
     """The revision that the caller has seen; if the log has moved on, ABORTED. Absent: whatever it is."""
     actor: _builtins.str
-    """Who asks, for the log. Empty: the caller's address."""
+    """Who asks, for the log; where the registry knows who calls, that name is taken instead. Empty: the caller's address."""
     reason: _builtins.str
     """Why, for the log. May be empty."""
     def __init__(

@@ -8,6 +8,8 @@ from typing import Literal
 
 import pytest
 
+from services.cli.errors import Mistake
+from services.cli.supervision.access import Access, chosen_access
 from services.cli.supervision.options import Options
 from services.cli.supervision.ports import choose
 from services.cli.supervision.topology import lay_out
@@ -198,3 +200,34 @@ def test_service_may_have_its_own_certificate(monkeypatch: pytest.MonkeyPatch) -
     layout = lay_out(replace(OPTIONS, tls=Tls(Path("/ca.pem"), Path("/cert.pem"), Path("/key.pem"))))
     assert "/own.pem" == layout.programs["gateway"].env["PREDICTMESH_GATEWAY_TLS_CERT_FILE"]
     assert "/cert.pem" == layout.programs["model"].env["PREDICTMESH_MODEL_TLS_CERT_FILE"]
+
+
+def test_access(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every service reads the access file, those that call others show the key; what the command line shows stays its own."""
+    monkeypatch.setenv("PREDICTMESH_TOKEN", "pmk_of-a-person")
+    access = Access(tmp_path / "access.yaml", tmp_path / "key")
+    layout = lay_out(replace(OPTIONS, access=access))
+    for service in SERVICES:
+        env = layout.programs[service].env
+        assert str(access.file) == env[f"PREDICTMESH_{service.upper()}_ACCESS_FILE"]
+        assert (None if service == "registry" else str(access.token)) == env.get(
+            f"PREDICTMESH_{service.upper()}_TOKEN_FILE"
+        )
+        assert "pmk_of-a-person" not in env.values()
+    monolith = lay_out(replace(OPTIONS, access=access, topology="monolith")).programs["monolith"].env
+    assert str(access.file) == monolith["PREDICTMESH_MONOLITH_ACCESS_FILE"]
+    assert [] == [name for name in monolith if name.endswith("TOKEN_FILE") or name == "PREDICTMESH_GATEWAY_ACCESS_FILE"]
+
+
+@pytest.mark.parametrize(
+    ("file", "token", "needs_token", "message"),
+    [(None, Path("key"), True, "with --access-file"), (Path("access.yaml"), None, True, "--services-token-file")],
+)
+def test_access_that_would_shut_out_the_services(
+    file: Path | None, token: Path | None, needs_token: bool, message: str
+) -> None:
+    """The options go together, unless certificates do instead of the key."""
+    with pytest.raises(Mistake, match=message):
+        chosen_access(file, token, needs_token=needs_token)
+    assert None is chosen_access(None, None, needs_token=True)
+    assert Access(Path("a"), None) == chosen_access(Path("a"), None, needs_token=False)
