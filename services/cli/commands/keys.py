@@ -75,7 +75,7 @@ def create(
     if output is None:
         note("The key, which is not shown again:")
         click.echo(key)
-    note("Its entry, to be added to the `keys` of the access file:")
+    note("Entry for the `keys` of the access file:")
     print_yaml([entry])
 
 
