@@ -137,6 +137,8 @@ def test_replicas(resources: Resources) -> None:
             assert ("StatefulSet", 1) == (pod.workload["kind"], spec["replicas"])
         else:
             assert spec.get("replicas", 2) >= 2
+            # Names of pods are cached for 5 s.
+            assert spec["minReadySeconds"] >= 10
             assert 1 >= spec["strategy"]["rollingUpdate"]["maxUnavailable"]
             assert {each["topologyKey"] for each in pod.spec["topologySpreadConstraints"]} == {
                 "topology.kubernetes.io/zone",
