@@ -347,7 +347,7 @@ async def test_audit_is_bounded_and_counts_what_it_leaves_out(
 def issued(issuer: Issuer, file: Path, **settings: Any) -> Path:
     """Write an access file that trusts an issuer."""
     jwks = issuer.publish(file.with_name("jwks.json"))
-    return write(file, *KEYS, jwt={"issuer": ISSUER, "audience": AUDIENCE, "jwks": jwks, **settings})
+    return write(file, *KEYS, jwt={"issuer": ISSUER, "audience": AUDIENCE, "jwks": jwks} | settings)
 
 
 async def test_token(stub: Any, probe: Any, file: Path, guard: Guard) -> None:
@@ -376,6 +376,19 @@ async def test_issuer_that_is_not_trusted_any_more(stub: Any, file: Path, guard:
     token = issuer.token(roles=["releaser"])
     await stub.Apply(apply(), metadata=shows(token))
     write(file, *KEYS)
+    guard.reload()
+    assert Reason.INVALID_CREDENTIALS is (await refused(stub.Apply(apply(), metadata=shows(token))))[1]
+
+
+async def test_issuer_whose_tokens_are_read_otherwise(stub: Any, file: Path, guard: Guard) -> None:
+    """What the file says of an issuer now holds for its tokens, also for those that were known."""
+    issuer = Issuer()
+    issuer.add("one")
+    issued(issuer, file)
+    guard.reload()
+    token = issuer.token(roles=["releaser"])
+    await stub.Apply(apply(), metadata=shows(token))
+    issued(issuer, file, audience="another")
     guard.reload()
     assert Reason.INVALID_CREDENTIALS is (await refused(stub.Apply(apply(), metadata=shows(token))))[1]
 
