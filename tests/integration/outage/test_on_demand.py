@@ -13,6 +13,8 @@ from tests.worlds.parts import Part, Parts
 from tests.worlds.resources import values
 from tests.worlds.sandbox import Sandbox, eventually
 
+LIMIT_S = 60.0
+
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def lazy(whole: Parts) -> AsyncIterator[Part]:
@@ -45,8 +47,9 @@ async def test_calls_start_it_again(own: Sandbox, whole: Parts, lazy: Part) -> N
     async def answered() -> bool:
         return await _answers(own, lazy)
 
-    await eventually(answered, "an answer by the model service")
+    await eventually(answered, "an answer by the model service", LIMIT_S)
     model.stop()
     assert not await answered()
     model.start()
-    await eventually(answered, "an answer by the model service that is back")
+    await model.until_ready()
+    await eventually(answered, "an answer by the model service that is back", LIMIT_S)
