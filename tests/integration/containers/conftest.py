@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.support.wheelhouse import closure, listed, write_wheels
 from tests.worlds.loop import share_loop
 
 ROOT = Path(__file__).parents[3]
+Build: TypeAlias = Callable[[str], str]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,8 +36,11 @@ def engine() -> Iterator[Podman]:
 
 
 @pytest.fixture(scope="session")
-def images(engine: Podman) -> Mapping[str, str]:
-    """The image of each service, built offline of the packages that are installed here."""
+def build(engine: Podman) -> Build:
+    """Builds the image of a service, offline of the packages that are installed here, unless it has; its name.
+
+    The registry's has a bill of materials, too.
+    """
     wheels = engine.directory / "wheels"
     wheels.mkdir()
     needed = (closure(listed(ROOT / f"deploy/images/requirements/{service}.txt")) for service in SERVICES)
@@ -43,9 +49,20 @@ def images(engine: Podman) -> Mapping[str, str]:
     settings.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
     offline = ["--pull=never", "--network=none", "--layers=false", f"--volume={wheels}:/wheels:ro"]
     offline.append(f"--secret=id=pip.conf,src={settings}")
-    env = engine.env | {"ENGINE": shlex.join(engine.command), "SYFT": ""}
-    command = [str(ROOT / "deploy/images/build.sh"), *SERVICES, "--", *offline]
-    built = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    return {service: f"predictmesh/{service}:{version}" for service in SERVICES}
+
+    @cache
+    def built(service: str) -> str:
+        env = engine.env | {"ENGINE": shlex.join(engine.command)} | ({} if service == "registry" else {"SYFT": ""})
+        command = [str(ROOT / "deploy/images/build.sh"), service, "--", *offline]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return f"predictmesh/{service}:{version}"
+
+    return built
+
+
+@pytest.fixture(scope="session")
+def images(build: Build) -> Mapping[str, str]:
+    """The names of all images."""
+    return {service: build(service) for service in SERVICES}
