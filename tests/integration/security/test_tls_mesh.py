@@ -16,13 +16,16 @@ import pytest_asyncio
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from deploy.envoy.bootstrap import bootstrap
 from services.cli.fetch import fetch, fetch_json
-from services.cli.targets import SERVICES
+from services.cli.targets import SERVICES, find_grpc
 from services.mesh.security.certificates import TlsFiles, read
 from tests.support.certificates import LOOPBACK, Authority, Leaf, spiffe
 from tests.support.commands import run, succeed
+from tests.support.envoy import envoy
 from tests.support.onnx_models import linear
 from tests.worlds.mesh import connect
+from tests.worlds.ports import port_row
 from tests.worlds.resources import field, view
 from tests.worlds.sandbox import Sandbox, eventually
 from tests.worlds.traffic import traffic
@@ -143,6 +146,20 @@ async def health(address: str, shown: grpc.ChannelCredentials | None) -> str:
         except grpc.aio.AioRpcError as error:
             return error.code().name
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+async def test_envoy_stands_before_gateways_on_tls(secured: Secured, own: Sandbox, tmp_path: Path) -> None:
+    """REST is answered: Envoy shows the certificate of the `up`, and takes the gateway for what its own one says."""
+    target = find_grpc("gateway", None, secured.data)
+    assert target.tls is not None
+    listen = f"127.0.0.1:{port_row(1)}"
+    with envoy(bootstrap(listen, "127.0.0.1:0", target.addresses, target.tls.line()), tmp_path):
+
+        async def listed() -> bool:
+            status, body = await asyncio.to_thread(fetch, listen, "/v1/endpoints", 5)
+            return status == 200 and own.full("ride") in body
+
+        await eventually(listed, "the endpoints")
 
 
 async def test_certificates_are_replaced_under_load(secured: Secured, own: Sandbox) -> None:

@@ -83,6 +83,21 @@ async def test_caller_is_known_by_his_certificate(
     assert seen.peers[0].startswith("ipv4:127.0.0.1:")
 
 
+@pytest.mark.parametrize("target", ["dns:///localhost:{}", "ipv4:127.0.0.1:{}", "127.0.0.1:{}"])
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+async def test_server_is_verified_by_the_host_of_the_target(
+    authority: Authority, tmp_path: Path, target: str, name: str
+) -> None:
+    """A name is looked for in the certificate, not what it stands for; of an address, the address."""
+    async with server(new_probe(), **settings(authority.files(tmp_path, name))) as serving:
+        address, own = target.format(serving.address.rpartition(":")[2]), authority.files(tmp_path / "own", "a.local")
+        if name in target:
+            async with stub(address, own) as calls:
+                assert 5 == await apply(calls)
+        else:
+            assert "Hostname Verification" in await refused(address, own)
+
+
 @pytest.mark.parametrize("world", ["local", "grpc", "exchange"])
 async def test_caller_without_a_certificate_is_nobody(world: Any) -> None:
     """Neither who calls without TLS has a name, nor a call of the process itself."""
