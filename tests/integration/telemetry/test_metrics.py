@@ -22,7 +22,7 @@ from tests.worlds.sandbox import TIMEOUT_S, Sandbox
 from tests.worlds.up import Up
 
 JOBS = ("gateway", "features", "model", "registry")
-CALLS = 20
+CALLS, MISTAKES = 20, 100
 
 
 @pytest_asyncio.fixture
@@ -41,13 +41,17 @@ async def own(running: Up) -> AsyncIterator[Sandbox]:
 
 
 async def ask(own: Sandbox, metrics: Prometheus) -> None:
-    """Ask well, for nobody, and badly, each so often; twice, as a rate needs two looks at a counter."""
-    asked = f'sum(predictmesh_prediction_duration_seconds_count{{endpoint="{own.full("ride")}"}})'
+    """Ask well, for nobody, and mostly badly; twice, as a rate needs two looks at every counter."""
+    endpoint, view = own.full("ride"), own.full("rider")
     for done in (1, 2):
-        for riders in ({"rider_id": ["a"]}, {"rider_id": ["nobody"]}, {}):
-            calls = (own.predict("ride", riders) for _ in range(CALLS))
+        for riders, times in (({"rider_id": ["a"]}, CALLS), ({"rider_id": ["nobody"]}, CALLS), ({}, MISTAKES)):
+            calls = (own.predict("ride", riders) for _ in range(times))
             await asyncio.gather(*calls, return_exceptions=True)
-        metrics.until_all_are(asked, 2 * CALLS * done)
+        # Each process is looked at in its own time.
+        answered = f'sum(predictmesh_prediction_duration_seconds_count{{endpoint="{endpoint}"}})'
+        metrics.until_all_are(answered, 2 * CALLS * done)
+        metrics.until_all_are(f'sum(predictmesh_prediction_errors_total{{endpoint="{endpoint}"}})', MISTAKES * done)
+        metrics.until_all_are(f'sum(predictmesh_feature_values_not_fresh_total{{view="{view}"}})', CALLS * done)
 
 
 def test_every_service_is_scraped(running: Up, metrics: Prometheus) -> None:
@@ -70,21 +74,21 @@ async def test_predictions(own: Sandbox, metrics: Prometheus) -> None:
     await ask(own, metrics)
     endpoint = f'endpoint="{own.full("ride")}"'
     found = metrics.query(f"predictmesh_prediction_errors_total{{{endpoint}}}")
-    assert [("MISSING_KEY", 2 * CALLS)] == [(dict(labels)["reason"], value) for labels, value in found.items()]
+    assert [("MISSING_KEY", 2 * MISTAKES)] == [(dict(labels)["reason"], value) for labels, value in found.items()]
 
     def recorded(name: str, **labels: str) -> float:
         chosen = ",".join([endpoint, *(f'{label}="{text}"' for label, text in labels.items())])
         return metrics.until_positive(f"{name}{{{chosen}}}")
 
+    # Such a ratio is of two counters that were looked at in the midst of it; promtool has exact ones.
     assert recorded("endpoint:predictmesh_predictions:rate5m") > 0
-    assert pytest.approx(1 / 3) == recorded("endpoint:predictmesh_prediction_mistakes:ratio_rate5m")
-    assert pytest.approx(1 / 3) == recorded(
-        "endpoint_reason:predictmesh_degradations:per_prediction_rate5m", reason="FEATURE_ABSENT"
-    )
+    assert 0 < recorded("endpoint:predictmesh_prediction_mistakes:ratio_rate5m") < 1
+    degraded = recorded("endpoint_reason:predictmesh_degradations:per_prediction_rate5m", reason="FEATURE_ABSENT")
+    assert 0 < degraded < 1
     assert 0 < recorded("endpoint:predictmesh_prediction_duration_seconds:p99_5m") < 10
-    of_view = f'view="{own.full("rider")}",state="absent"'
-    absent = f"view_state:predictmesh_feature_values_not_fresh:ratio_rate5m{{{of_view}}}"
-    assert pytest.approx(0.5) == metrics.until_positive(absent)
+    chosen = f'{{view="{own.full("rider")}",state="absent"}}'
+    absent = metrics.until_positive(f"view_state:predictmesh_feature_values_not_fresh:ratio_rate5m{chosen}")
+    assert 0 < absent < 2
 
 
 async def test_rules_can_be_evaluated(own: Sandbox, metrics: Prometheus) -> None:
