@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 
@@ -13,6 +15,7 @@ from tests.integration.envoy.conftest import Edge
 from tests.integration.envoy.requests import PREDICT, RIDER, framed, frames, message, path, predicted
 from tests.worlds.failures import failure
 from tests.worlds.sandbox import Sandbox
+from tests.worlds.up import command
 
 WEB = {"content_type": "application/grpc-web+proto", "x_grpc_web": "1"}
 
@@ -111,3 +114,12 @@ async def test_grpc_passes_with_all_that_it_says(edge: Edge, own: Sandbox) -> No
         answers = {each.id async for each in stub.PredictStream(two(), timeout=10)}
         assert {"a", "b"} == answers
         assert "UNKNOWN_ENDPOINT" == (await failure(stub.Predict(own.request("nobody"), timeout=10))).reason
+
+
+async def test_taken_port_is_an_error(edge: Edge, tmp_path: Path) -> None:
+    """A second one on the port says so, instead of taking a part of the calls."""
+    line = command("envoy", "--listen", edge.address, "--data", str(tmp_path))
+    done = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, timeout=60, check=False)
+    assert 1 == done.returncode
+    assert "Address already in use" in done.stderr
+    assert "" == done.stdout
