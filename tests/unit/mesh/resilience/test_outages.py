@@ -23,7 +23,7 @@ from services.mesh.replicas import Connection, only
 from services.mesh.resilience import CircuitOpen, Hop
 from services.mesh.resilience.recovery import PAUSE_S, PROBE_S
 from tests.support.replicas import ScriptedReplica, connections, gone
-from tests.support.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually, virtually
 from tests.support.waiting import eventually, eventually_answers
 
 
@@ -194,6 +194,7 @@ def test_what_a_replica_says_is_no_reason_not_to_ask_it(error: MeshError) -> Non
     run_virtually(story())
 
 
+@virtually
 async def test_callers_who_leave_say_nothing() -> None:
     """However many of them do, before anything is answered."""
     replica = ScriptedReplica()
@@ -209,6 +210,7 @@ async def test_callers_who_leave_say_nothing() -> None:
     assert [0] == [each.outstanding for each in hop.replicas]
 
 
+@virtually
 async def test_what_is_in_this_process_is_always_asked() -> None:
     """It cannot be out of reach, whatever it says of those behind it."""
     replica = ScriptedReplica()
@@ -220,6 +222,7 @@ async def test_what_is_in_this_process_is_always_asked() -> None:
 
 
 @pytest.mark.parametrize(("address", "state"), [("dns:///features:50052", "closed"), ("10.0.0.1:50052", "open")])
+@virtually
 async def test_replicas_behind_a_name(address: str, state: str) -> None:
     """They share a breaker, which stays closed while every other call is answered: some of them are well."""
     replica = ScriptedReplica()
@@ -232,6 +235,7 @@ async def test_replicas_behind_a_name(address: str, state: str) -> None:
     await hop.stop()
 
 
+@virtually
 async def test_one_of_two_replicas_fails() -> None:
     """It opens its own breaker only, all are answered by the other, and answers and metrics tell of it."""
     bad, good = ScriptedReplica("10.0.0.1:1"), ScriptedReplica("10.0.0.2:1")
@@ -255,6 +259,7 @@ def metric(name: str, replica: ScriptedReplica) -> float:
     return REGISTRY.get_sample_value(name, {"hop": "one_of_two", "replica": replica.address}) or 0
 
 
+@virtually
 async def test_what_fails_for_one_hop() -> None:
     """Another one of the same service goes on: its calls are of another kind."""
     replica = ScriptedReplica()
