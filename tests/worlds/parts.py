@@ -88,7 +88,8 @@ class Part:
         async def called() -> bool:
             return await self.calls(method) > 0
 
-        await eventually(called, f"{self.directory.name} called")
+        # It may still be starting.
+        await eventually(called, f"{self.directory.name} called", START_LIMIT_S)
 
     def metrics(self) -> str:
         """Return its metrics, as Prometheus reads them."""

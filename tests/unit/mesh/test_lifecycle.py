@@ -79,8 +79,10 @@ async def running(**settings: object) -> AsyncIterator[Running]:
     try:
         assert process.stderr is not None
         async with asyncio.timeout(LIMIT_S):
-            while (entry := json.loads(await process.stderr.readline()))["message"] != "listening":
-                pass
+            # What gRPC itself says there is no JSON.
+            while b'"listening"' not in (line := await process.stderr.readline()):
+                assert line, "ended before it listened"
+        entry = json.loads(line)
         yield Running(process, entry["grpc"], entry["http"])
     finally:
         if process.returncode is None:

@@ -268,5 +268,7 @@ async def test_what_fails_for_one_hop() -> None:
     for _ in range(10):
         await ask(hop)
     replica.error = None
-    assert [{replica.address: "open"}, {replica.address: "closed"}] == [hop.states(), other.states()]
+    # It is open, or a probe is just under way.
+    assert {replica.address: "closed"} != hop.states()
+    assert {replica.address: "closed"} == other.states()
     await hop.stop()
