@@ -29,8 +29,11 @@ def sidecar(world: World, account: str, peer: str) -> grpc.aio.Channel:
 
 async def test_prediction_goes_over_mutual_tls_all_the_way(world: World, own: Sandbox) -> None:
     """From the ingress to a gateway, and on to features and model, each behind a sidecar; nobody of ours is refused."""
+    refused = world.mesh.stats(r"http\.in-.*\.rbac\.denied$")
+    assert refused
     answer = await world.outside().post(path(own), RIDER)
     assert (200, [30]) == (answer.status, predicted(answer))
+    assert refused == world.mesh.stats(r"http\.in-.*\.rbac\.denied$")
     for service, ports in world.istio.inbound.items():
         for port in ports:
             found = world.mesh.stat(rf"listener\.127\.0\.0\.1_{port}\.ssl\.handshake")
