@@ -34,11 +34,6 @@ class Line(Generic[S]):
         self._resources = resources
         self._calls = calls
 
-    @property
-    def stands(self) -> bool:
-        """Whether there is a connection, as far as the channel knows."""
-        return self.channel.get_state() is grpc.ChannelConnectivity.READY
-
     async def close(self) -> None:
         """End it, and what is under way over it."""
         await self._resources.aclose()

@@ -76,14 +76,18 @@ class Renewing(Generic[S]):
             standing = asyncio.ensure_future(self._line.probe(timeout_s))
             try:
                 await asyncio.wait({standing}, timeout=min(ALONE_S, timeout_s))
-                if standing.done() or not self._line.stands:
-                    return await standing
+                if standing.done():
+                    return standing.result()
                 return await self._either(standing, timeout_s - ALONE_S)
             finally:
                 standing.cancel()
 
     async def _either(self, standing: asyncio.Future[bool], timeout_s: float) -> bool:
-        """Ask over a new line, beside the one that stands and is silent; the first to say that all is well stays."""
+        """Ask over a new line, beside the one that is silent; the first to say that all is well stays.
+
+        The silent one may be without a connection, too: behind the proxy of a service mesh gRPC takes a replica that was away
+        for one whose health service fails, and looks again after seconds at first, after two minutes in the end.
+        """
         new = await self._opening()
         trying = asyncio.ensure_future(new.probe(timeout_s))
         try:
@@ -100,7 +104,7 @@ class Renewing(Generic[S]):
 
     async def _take(self, new: Line[S]) -> None:
         old = self._use(new)
-        logger.warning("a connection that led nowhere was replaced", extra={"replica": self.connection.address})
+        logger.info("a connection that led nowhere was replaced", extra={"replica": self.connection.address})
         # Who waits there is told to ask again.
         await old.close()
 

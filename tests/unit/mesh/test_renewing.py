@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.mesh.connecting import open_connections
 from services.mesh.deadline import Deadline
@@ -79,3 +83,44 @@ async def test_replica_that_hangs_keeps_its_connection() -> None:
             made.join()
             assert await connection.probe(LIMIT_S)
             assert stub is connection.stub
+
+
+class Sidecar(HealthServicer):
+    """Stands before a replica as the proxy of a service mesh does: it takes connections while the replica is away, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = True
+        self.refused = 0
+
+    async def Watch(self, request: Any, context: Any) -> Any:
+        """Say that the replica is well, unless it is away."""
+        if self.away:
+            self.refused += 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "upstream connect error")
+        return await super().Watch(request, context)
+
+    async def Check(self, request: Any, context: Any) -> Any:
+        """Say that the replica is well, unless it is away."""
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "upstream connect error")
+        return await super().Check(request, context)
+
+
+async def test_replica_that_was_away_behind_a_proxy_is_found_by_the_next_probe() -> None:
+    """We do not wait for gRPC, which asks a health service that has failed after ever longer, two minutes in the end."""
+    proxy, sidecar = grpc.aio.server(), Sidecar()
+    add_HealthServicer_to_server(sidecar, proxy)
+    port = proxy.add_insecure_port("127.0.0.1:0")
+    await proxy.start()
+    try:
+        async with open_connections(f"127.0.0.1:{port}", RegistryServiceStub) as (connection,):
+            assert connection.probe is not None
+            # gRPC's next look is four seconds away, then.
+            await eventually(lambda: sidecar.refused == 3)
+            assert not await connection.probe(PROBE_S)
+            sidecar.away = False
+            assert await connection.probe(PROBE_S)
+            await eventually(lambda: connection.reachable)
+    finally:
+        await proxy.stop(None)
