@@ -96,9 +96,9 @@ class Podman:
 
     def remove_all(self) -> None:
         """End and remove whatever is there; nothing remains of it, mounts included."""
-        for what in ("pod", "container", "volume", "network", "image"):
-            arguments = ["prune", "--force"] if what == "network" else ["rm", "--all", "--force"]
-            self.attempt(what, *arguments)
+        for what in ("pod", "container"):
+            self.attempt(what, "rm", "--all", "--force", "--time=0")
+        self.attempt("network", "prune", "--force")
         # Podman mounts its storage on itself, and leaves that to the end of the machine.
         with contextlib.suppress(OSError):
             subprocess.run(["umount", str(self.directory / "storage/overlay")], capture_output=True, check=False)

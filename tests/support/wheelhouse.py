@@ -14,14 +14,16 @@ from packaging.utils import canonicalize_name
 _NOT_OF_THE_WHEEL = {"INSTALLER", "REQUESTED", "direct_url.json"}
 
 
-def listed(requirements: Path) -> Iterator[Requirement]:
-    """Return what a requirements file asks for, and those that it includes."""
-    for line in requirements.read_text().splitlines():
-        text = line.partition("#")[0].strip()
-        if text.startswith("-r "):
-            yield from listed(requirements.parent / text.removeprefix("-r ").strip())
-        elif text:
-            yield Requirement(text)
+def needed(requirements: Path, service: str) -> dict[str, Distribution]:
+    """Return the packages of a service's image, by canonical name: what all need with what that needs, and its own list."""
+    shared = closure(listed(requirements / "every.txt"))
+    return shared | {name: distribution(name) for name in map(_name, listed(requirements / f"{service}.txt"))}
+
+
+def listed(requirements: Path) -> list[Requirement]:
+    """Return what a requirements file asks for."""
+    lines = (line.partition("#")[0].strip() for line in requirements.read_text().splitlines())
+    return [Requirement(line) for line in lines if line]
 
 
 def closure(requirements: Iterable[Requirement]) -> dict[str, Distribution]:
@@ -31,13 +33,17 @@ def closure(requirements: Iterable[Requirement]) -> dict[str, Distribution]:
     waiting = list(requirements)
     while waiting:
         requirement = waiting.pop()
-        name = canonicalize_name(requirement.name)
+        name = _name(requirement)
         found.setdefault(name, distribution(name))
         for extra in ("", *requirement.extras):
             if (name, extra) not in seen:
                 seen.add((name, extra))
                 waiting.extend(_needed(found[name], extra))
     return found
+
+
+def _name(requirement: Requirement) -> str:
+    return canonicalize_name(requirement.name)
 
 
 def _needed(package: Distribution, extra: str) -> Iterator[Requirement]:

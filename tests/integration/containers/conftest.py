@@ -15,7 +15,7 @@ import pytest
 from tests.support.base_images import import_bases
 from tests.support.manifests import SERVICES
 from tests.support.podman import Podman, podman
-from tests.support.wheelhouse import closure, listed, write_wheels
+from tests.support.wheelhouse import needed, write_wheels
 from tests.worlds.loop import share_loop
 
 ROOT = Path(__file__).parents[3]
@@ -43,11 +43,11 @@ def build(engine: Podman) -> Build:
     """
     wheels = engine.directory / "wheels"
     wheels.mkdir()
-    needed = (closure(listed(ROOT / f"deploy/images/requirements/{service}.txt")) for service in SERVICES)
-    write_wheels(wheels, {name: package for packages in needed for name, package in packages.items()}.values())
+    packages = [needed(ROOT / "deploy/images/requirements", service) for service in SERVICES]
+    write_wheels(wheels, {name: package for each in packages for name, package in each.items()}.values())
     settings = wheels / "pip.conf"
     settings.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
-    offline = ["--pull=never", "--network=none", "--layers=false", f"--volume={wheels}:/wheels:ro"]
+    offline = ["--pull=never", "--network=none", f"--volume={wheels}:/wheels:ro"]
     offline.append(f"--secret=id=pip.conf,src={settings}")
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 

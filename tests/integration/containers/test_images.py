@@ -18,7 +18,7 @@ from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStu
 from tests.support.manifests import SERVICES
 from tests.support.podman import Podman
 from tests.support.waiting import until
-from tests.support.wheelhouse import closure, listed
+from tests.support.wheelhouse import needed
 
 if TYPE_CHECKING:
     from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
@@ -52,8 +52,8 @@ def test_bill_of_materials_lists_what_the_image_needs(build: Callable[[str], str
     image = build("registry")
     bill = json.loads((ROOT / ".build/images/registry.spdx.json").read_text())
     found = {package["name"].lower().replace("_", "-"): package.get("versionInfo") for package in bill["packages"]}
-    needed = closure(listed(ROOT / "deploy/images/requirements/registry.txt"))
-    assert {name: package.version for name, package in needed.items()}.items() <= found.items()
+    packages = needed(ROOT / "deploy/images/requirements", "registry")
+    assert {name: package.version for name, package in packages.items()}.items() <= found.items()
     assert image.partition(":")[2] == found["predictmesh"]
     assert "python" in found
 

@@ -18,15 +18,16 @@ from services.gateway.settings import Settings as GatewaySettings
 from services.mesh.settings import ServiceSettings
 from services.model.settings import Settings as ModelSettings
 from services.registry.settings import Settings as RegistrySettings
-from tests.support.wheelhouse import closure, listed
+from tests.support.wheelhouse import closure, listed, needed
 
 ROOT = Path(__file__).parents[3]
 IMAGES = ROOT / "deploy/images"
+REQUIREMENTS = IMAGES / "requirements"
 SETTINGS: tuple[type[ServiceSettings], ...] = (GatewaySettings, FeaturesSettings, ModelSettings, RegistrySettings)
 SERVICES = [settings.service for settings in SETTINGS]
 OURS = {"services", "predictmesh"}
-# Asked for by other packages, but not on the Python of these tests.
-OF_DEPENDENCIES = {"async-timeout"}
+# Needed by redis, on the Python of the images only; and by tritonclient, for gRPC only.
+OF_DEPENDENCIES = {"async-timeout", "packaging"}
 # Who brings the modules under roots that several packages share.
 SHARED_ROOTS = {
     "google.protobuf": "protobuf",
@@ -43,29 +44,35 @@ SHARED_ROOTS = {
 @pytest.mark.parametrize("service", SERVICES)
 def test_image_has_the_packages_that_its_code_imports(service: str) -> None:
     """A module that some function imports late is in none of the quick tests of an image, and would be missed in use."""
-    present = closure(listed(IMAGES / f"requirements/{service}.txt"))
-    lacking = {
-        module
-        for directory in ("mesh", service)
-        for module in _imported(ROOT / "services" / directory)
-        if _package(module) not in present
-    }
-    assert not lacking
+    assert not _used(service) - set(needed(REQUIREMENTS, service))
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_image_asks_for_nothing_that_its_code_does_not_import(service: str) -> None:
-    """What an image holds for nothing is carried to every node, and answers for flaws that nobody needed."""
-    used = {_package(module) for directory in ("mesh", service) for module in _imported(ROOT / "services" / directory)}
-    asked = {canonicalize_name(requirement.name) for requirement in listed(IMAGES / f"requirements/{service}.txt")}
-    assert not asked - used - OF_DEPENDENCIES
+def test_image_has_what_its_packages_need(service: str) -> None:
+    """The list of a service is installed as it stands."""
+    own = listed(REQUIREMENTS / f"{service}.txt")
+    assert not set(closure(own)) - set(needed(REQUIREMENTS, service))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_image_holds_nothing_in_vain(service: str) -> None:
+    """What nobody needs is carried to every node, and answers for flaws."""
+    own = {canonicalize_name(requirement.name) for requirement in listed(REQUIREMENTS / f"{service}.txt")}
+    assert not own - set(closure(map(Requirement, _used(service)))) - OF_DEPENDENCIES
+
+
+def test_what_all_images_hold_is_used_by_all() -> None:
+    """A package of one service would be in the images of all."""
+    shared = {canonicalize_name(requirement.name) for requirement in listed(REQUIREMENTS / "every.txt")}
+    for service in SERVICES:
+        assert not shared - _used(service)
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_image_has_the_versions_that_the_tests_ran_with(service: str) -> None:
     """Whatever a package needs in turn is in the lock: pip would take the newest of what is not."""
     locked = {canonicalize_name(Requirement(line).name) for line in (ROOT / "requirements.lock").read_text().split()}
-    assert not set(closure(listed(IMAGES / f"requirements/{service}.txt"))) - locked
+    assert not set(needed(REQUIREMENTS, service)) - locked
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=SERVICES)
@@ -76,6 +83,11 @@ def test_image_states_the_ports_that_the_service_listens_on(settings: type[Servi
     stage = (IMAGES / "Dockerfile").read_text().split(f"FROM runtime AS {service}\n")[1].split("\n\n")[0]
     assert f"EXPOSE {' '.join(ports)}\n" in stage
     assert ", ".join(f'"{word}"' for word in ("services.mesh.healthcheck", service, *ports)) in stage
+
+
+def _used(service: str) -> set[str]:
+    """Return the packages that the code of an image imports."""
+    return {_package(module) for directory in ("mesh", service) for module in _imported(ROOT / "services" / directory)}
 
 
 def _package(module: str) -> str:
