@@ -76,19 +76,17 @@ async def test_predictions(own: Sandbox, metrics: Prometheus) -> None:
     found = metrics.query(f"predictmesh_prediction_errors_total{{{endpoint}}}")
     assert [("MISSING_KEY", 2 * MISTAKES)] == [(dict(labels)["reason"], value) for labels, value in found.items()]
 
-    def recorded(name: str, **labels: str) -> float:
+    def recorded(name: str, **labels: str) -> None:
         chosen = ",".join([endpoint, *(f'{label}="{text}"' for label, text in labels.items())])
-        return metrics.until_positive(f"{name}{{{chosen}}}")
+        metrics.until_positive(f"{name}{{{chosen}}}")
 
-    # Such a ratio is of two counters that were looked at in the midst of it; promtool has exact ones.
-    assert recorded("endpoint:predictmesh_predictions:rate5m") > 0
-    assert 0 < recorded("endpoint:predictmesh_prediction_mistakes:ratio_rate5m") < 1
-    degraded = recorded("endpoint_reason:predictmesh_degradations:per_prediction_rate5m", reason="FEATURE_ABSENT")
-    assert 0 < degraded < 1
-    assert 0 < recorded("endpoint:predictmesh_prediction_duration_seconds:p99_5m") < 10
-    chosen = f'{{view="{own.full("rider")}",state="absent"}}'
-    absent = metrics.until_positive(f"view_state:predictmesh_feature_values_not_fresh:ratio_rate5m{chosen}")
-    assert 0 < absent < 2
+    # How much exactly promtool has been asked: here counters are looked at in the midst of it.
+    recorded("endpoint:predictmesh_predictions:rate5m")
+    recorded("endpoint:predictmesh_prediction_mistakes:ratio_rate5m")
+    recorded("endpoint:predictmesh_prediction_duration_seconds:p99_5m")
+    recorded("endpoint_reason:predictmesh_degradations:per_prediction_rate5m", reason="FEATURE_ABSENT")
+    of_view = f'{{view="{own.full("rider")}",state="absent"}}'
+    metrics.until_positive(f"view_state:predictmesh_feature_values_not_fresh:ratio_rate5m{of_view}")
 
 
 async def test_rules_can_be_evaluated(own: Sandbox, metrics: Prometheus) -> None:
