@@ -14,7 +14,7 @@ RELEASED := protos/released.binpb
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up mlserver rivals perf-analyzer kubectl manifests test check lint types boundaries contract stubs bench bench-model bench-release bench-composition images protos release-protos lock clean
+.PHONY: help setup demo up mlserver rivals perf-analyzer kubectl manifests test tests chaos tests-on-processes check lint types boundaries contract stubs bench bench-model bench-release bench-composition images protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,9 +85,22 @@ test: setup ## Run all tests, and those of predictions once more on processes
 	@command -v kubectl >/dev/null || $(MAKE) --no-print-directory kubectl || echo "The tests of manifests are skipped, or fail with CI=true." >&2
 	@$(MAKE) --no-print-directory perf-analyzer || echo "The tests with perf_analyzer are skipped, or fail with CI=true." >&2
 	@$(MAKE) --no-print-directory mlserver || echo "The tests of MLServer are skipped, or fail with CI=true." >&2
-	@$(BIN)/python -m pytest
-	@$(BIN)/python -m pytest --mesh=processes tests/integration/predict tests/integration/composition tests/integration/release \
-	  tests/contract/wire
+	@$(MAKE) --no-print-directory --keep-going --jobs=1 tests chaos tests-on-processes
+
+# As many processes at once as CI has processors; each has servers of its own, on ports of their own.
+AT_ONCE := 2
+
+tests:
+	@# Integration first: what is left for one of them at the end is short then.
+	$(BIN)/python -m pytest --numprocesses=$(AT_ONCE) tests/integration tests/contract tests/unit
+
+# Alone: its verdicts are about time.
+chaos:
+	$(BIN)/python -m pytest tests/chaos
+
+tests-on-processes:
+	$(BIN)/python -m pytest --numprocesses=$(AT_ONCE) --mesh=processes \
+	  tests/integration/predict tests/integration/composition tests/integration/release tests/contract/wire
 
 soak: setup ## Hold all trials of tests/chaos, longer ones, and soak a fleet for ten minutes (SEED=n: the traffic of a run before)
 	@# The soak itself is longer than any test that hangs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ import pytest_asyncio
 from tests.support.scratch import write_to_memory
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
+
     from tests.worlds.mesh import Mesh
     from tests.worlds.sandbox import Sandbox
 
@@ -41,8 +45,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Choose where tests write."""
+    """Choose where tests write; and what they print is as wide as where there is no screen."""
     write_to_memory()
+    os.environ.pop("COLUMNS", None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Say which tests stay together where several processes run them."""
+    from tests.support.halves import Together  # noqa: PLC0415 - only there
+
+    config.option.loadscopereorder = False
+    return Together(config, log)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
