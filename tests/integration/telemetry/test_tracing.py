@@ -66,9 +66,13 @@ async def call(
 
 
 async def whole(receiver: Collector, trace_id: str) -> list[Span]:
-    """Wait until every service has sent its spans of a trace."""
-    for service in (GATEWAY, FEATURES, MODEL):
-        await arrived(receiver, trace_id, service)
+    """Wait until every service has sent its spans of a trace, of which that of the call that it has answered is the last."""
+
+    async def there() -> bool:
+        ended = {span.service for span in receiver.trace(trace_id) if span.kind == "SPAN_KIND_SERVER"}
+        return {GATEWAY, FEATURES, MODEL} <= ended
+
+    await eventually(there, "the spans of every service")
     return receiver.trace(trace_id)
 
 
