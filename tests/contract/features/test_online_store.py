@@ -98,9 +98,9 @@ def nodes() -> Iterator[list[Valkey]]:
         yield opened
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def durable_nodes() -> Iterator[list[Valkey]]:
-    """A cluster whose nodes have append-only files."""
+    """A cluster of the test's own, whose nodes have append-only files."""
     with valkey_cluster(3, "--appendonly", "yes", "--appendfsync", "always") as opened:
         yield opened
 
@@ -258,7 +258,7 @@ async def test_a_slot_that_moves_is_followed(durable_nodes: list[Valkey], durabi
     """After a slot has moved to another primary, reads and writes find it; a durable write may have to be repeated."""
     options = StoreOptions(durability=durability, timeout_s=5)
     async with open_store(durable_nodes[0].url, options) as opened:
-        keys = [key(number, durability) for number in range(50)]
+        keys = [key(number) for number in range(50)]
         await opened.put_many(keys, [row(1)] * 50, 0)
         for number in (0, 1, 2):
             move_slot(durable_nodes, key(number))
