@@ -55,7 +55,9 @@ def played(engine: Podman, resources: Resources) -> Iterator[Pods]:
                 engine.run("play", "kube", "--network", network, "-", stdin=manifest.encode())
         yield pods
     finally:
-        engine.run("pod", "rm", "--all", "--force", "--time=0")
+        # Removed while they run, they would be stopped one after another.
+        engine.attempt("pod", "kill", "--all")
+        engine.run("pod", "rm", "--all", "--force")
         engine.run("network", "rm", "--force", NAMESPACE)
 
 
