@@ -1,4 +1,4 @@
-"""Where tests write: in memory where there is room, as most of them would wait for a disk and none is about one."""
+"""Where tests write: in memory where there is room, as many would wait for a busy disk and none is about one."""
 
 from __future__ import annotations
 
