@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from services.cli.supervision.topology import GRPC
 from tests.bench.rivals import Rival, process
+from tests.bench.sink import ENDPOINT
 from tests.worlds.ports import port_row
 
 
@@ -29,7 +30,7 @@ def gateway(name: str, module: str, mesh: Rival, data: Path, *, model: str = "")
     up = json.loads((data / "up.json").read_text())
     directory = data.parent / module.rpartition(".")[2]
     behind = {"REGISTRY": up["registry"], "FEATURES": up["features"], "MODEL": model or up["model"]}
-    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{up['traces']['otlp']}"}
+    environment = {} if ENDPOINT in os.environ else {ENDPOINT: f"http://{up['traces']['otlp']}"}
     with _service("gateway", [module], directory, data / "objects", behind, environment) as (target, http, pid):
         yield Rival(name, target, http, mesh.pids | {"gateway": [pid]})
 
@@ -45,7 +46,7 @@ def bare(data: Path) -> Iterator[Rival]:
             command = ["tests.bench.bare_service", service]
             directory = data.parent / "bare" / service
             target, http, pid = stack.enter_context(
-                _service(service, command, directory, data / "objects", behind.get(service, targets))
+                _service(service, command, directory, data / "objects", behind.get(service, targets), {ENDPOINT: ""})
             )
             targets[service.upper()], pids[service] = target, [pid]
         yield Rival("mesh, telemetry off", targets["GATEWAY"], "", pids)

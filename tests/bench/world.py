@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.bench import beside, rivals, workload
 from tests.bench.rivals import Rival
+from tests.bench.sink import sink
 from tests.bench.stacks import running
 from tests.bench.workload import Workload
 
@@ -40,6 +41,7 @@ def open_world(directory: Path, *, alone: bool) -> Iterator[World]:
     work = workload.make(made)
     request = work.requests(1)[0][0]
     with ExitStack() as stack:
+        stack.enter_context(sink(directory))
         mesh = stack.enter_context(rivals.running_up("mesh", data, "--triton", "off"))
         rivals.define(data, made)
         options = ("--triton", "off", "--topology", "monolith")
