@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 from kubernetes_validate import utils
 from referencing import Registry
 from referencing import Resource as Schema
@@ -24,6 +28,10 @@ from tests.support.manifests import Resource
 # The oldest release whose sidecars the GPU pods need, and the newest whose schemas there are.
 RELEASES = ("1.29.0", utils.latest_version())
 CRDS = Path(os.environ.get("PREDICTMESH_CRDS") or Path(__file__).parents[3] / "shared" / "crds")
+# The one rule of CEL that is understood here, of the many that definitions have.
+_LONG_ENOUGH = "duration(self) >= duration('1ms')"
+_UNITS = {"h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds", "us": "microseconds"}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|m|s)")
 _CORE = ("v1", "apps/", "autoscaling/", "batch/", "networking.k8s.io/", "policy/", "rbac.authorization.k8s.io/")
 
 
@@ -50,7 +58,7 @@ def _core_faults(resource: str, release: str) -> list[str]:
     return _faults(_core(release, read["apiVersion"], read["kind"]), read)
 
 
-def _faults(validator: Draft202012Validator, resource: Resource) -> list[str]:
+def _faults(validator: Validator, resource: Resource) -> list[str]:
     return [f"{'/'.join(map(str, fault.absolute_path))}: {fault.message}" for fault in validator.iter_errors(resource)]
 
 
@@ -71,17 +79,31 @@ def _definitions(folder: str, release: str) -> Registry[Any]:
 
 
 @cache
-def _custom() -> Mapping[tuple[str, str], Draft202012Validator]:
+def _custom() -> Mapping[tuple[str, str], Validator]:
     return dict(_read(CRDS)) if CRDS.is_dir() else {}
 
 
-def _read(directory: Path) -> Iterator[tuple[tuple[str, str], Draft202012Validator]]:
+def _read(directory: Path) -> Iterator[tuple[tuple[str, str], Validator]]:
+    definition = extend(Draft202012Validator, {"x-kubernetes-validations": _broken})
     for path in directory.glob("*.yaml"):
         spec = yaml.load(path.read_text(), yaml.CSafeLoader)["spec"]
         for version in spec["versions"]:
             schema = _strict(version["schema"]["openAPIV3Schema"])
             schema["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {"type": "object"}}
-            yield (f"{spec['group']}/{version['name']}", spec["names"]["kind"]), Draft202012Validator(schema)
+            yield (f"{spec['group']}/{version['name']}", spec["names"]["kind"]), definition(schema)
+
+
+def _broken(_: Validator, rules: list[Any], value: Any, __: Any) -> Iterator[ValidationError]:
+    """Find the rules that a value breaks."""
+    for each in rules:
+        if each["rule"] == _LONG_ENOUGH and _duration(value) < timedelta(milliseconds=1):
+            yield ValidationError(f"{value}: {each['message']}")
+
+
+def _duration(text: str) -> timedelta:
+    """Read a duration as Go writes it: 1m30s."""
+    assert re.fullmatch(f"({_PART.pattern})+", text), text
+    return sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in _PART.findall(text)), timedelta())
 
 
 def _strict(schema: Any) -> Any:

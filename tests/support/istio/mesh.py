@@ -102,7 +102,7 @@ class Istio:
         [gateway], [edge] = resources.of("Gateway"), resources.of("VirtualService", name="edge")
         [rule], [token] = resources.of("DestinationRule", name="gateway"), resources.of("RequestAuthentication")
         [rest] = resources.of("EnvoyFilter")
-        server = next(each for each in gateway["spec"]["servers"] if each["port"]["protocol"] == "HTTPS")
+        [server] = gateway["spec"]["servers"]
         labels = resources.template("ingress").labels
         assert selects({"matchLabels": gateway["spec"]["selector"]}, labels)
         assert selects({"matchLabels": rest["spec"]["workloadSelector"]["labels"]}, labels)

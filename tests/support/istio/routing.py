@@ -38,7 +38,8 @@ def routes(service: Resource, name: Name) -> list[Any]:
 def _route(rule: Resource, match: Resource, name: Name) -> dict[str, Any]:
     only(rule, "name", "match", "route", "timeout", "retries", "corsPolicy", "mirror", "mirrorPercentage")
     [target] = rule["route"]
-    action = {"cluster": name(only(target, "destination")["destination"]), "timeout": rule["timeout"]}
+    # Without a timeout Istio has none, and Envoy 15 s.
+    action = {"cluster": name(only(target, "destination")["destination"]), "timeout": rule.get("timeout", "0s")}
     action |= _retries(**rule["retries"])
     if "mirror" in rule:
         share = {"numerator": int(rule["mirrorPercentage"]["value"] * 10_000), "denominator": "MILLION"}

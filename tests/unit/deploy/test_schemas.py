@@ -47,5 +47,17 @@ def test_faults_are_found() -> None:
     assert 3 == len(found)
 
 
+@pytest.mark.skipif(not CRDS.is_dir(), reason=f"no definitions of custom resources in {CRDS}")
+@pytest.mark.parametrize(("timeout", "number"), [("0s", 1), ("1ms", 0), ("1m0.5s", 0)])
+def test_durations_are_long_enough(timeout: str, number: int) -> None:
+    """Istio takes none of less than a millisecond, which is a rule beside the structure."""
+    route = {"route": [{"destination": {"host": "a"}}], "timeout": timeout}
+    spec = {"hosts": ["a"], "http": [route]}
+    api = "networking.istio.io/v1"
+    found = custom_faults({"apiVersion": api, "kind": "VirtualService", "metadata": {"name": "a"}, "spec": spec})
+    assert found is not None
+    assert number == len(found)
+
+
 def _name(resource: dict[str, dict[str, str]]) -> str:
     return f"{resource['kind']}/{resource['metadata']['name']}"
