@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.manifests import NAMESPACE, Labels, Resources, Template, selects
@@ -16,6 +16,8 @@ class Peer:
     labels: Labels
     namespace: str = NAMESPACE
     address: str = ""
+    namespace_labels: Labels = field(default_factory=dict)
+    """Those that its namespace has beside its name."""
 
 
 def pod(template: Template) -> Peer:
@@ -55,5 +57,5 @@ def _is(meant: Any, peer: Peer) -> bool:
     if peer.address:
         return False
     spaces = meant.get("namespaceSelector", {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}})
-    in_space = selects(spaces, {"kubernetes.io/metadata.name": peer.namespace})
+    in_space = selects(spaces, {"kubernetes.io/metadata.name": peer.namespace, **peer.namespace_labels})
     return in_space and selects(meant.get("podSelector", {}), peer.labels)

@@ -42,7 +42,7 @@ async def test_prediction_goes_over_mutual_tls_all_the_way(world: World, own: Sa
 
 
 async def test_application_in_the_mesh_may_ask_for_predictions(world: World, own: Sandbox) -> None:
-    """As the account predictmesh-caller, in whatever namespace."""
+    """As the account predictmesh-caller."""
     async with sidecar(world, "predictmesh-caller", "gateway") as channel:
         answer = await PredictionServiceStub(channel).Predict(message(own), timeout=TIMEOUT_S)
     assert [30] == list(answer.outputs[0].floats)

@@ -52,8 +52,8 @@ def _source(source: Resource) -> dict[str, Any]:
 
 
 def _identity(principal: str) -> dict[str, Any]:
-    wanted = {"suffix": principal[1:]} if principal.startswith("*") else {"exact": SPIFFE + principal}
-    return {"authenticated": {"principal_name": wanted}}
+    assert "*" not in principal
+    return {"authenticated": {"principal_name": {"exact": SPIFFE + principal}}}
 
 
 def _token(principal: str) -> dict[str, Any]:

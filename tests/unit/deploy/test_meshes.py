@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2 as oip_pb
 
@@ -13,6 +14,7 @@ from predictmesh.mesh.v1 import exchange_service_pb2
 from tests.contract.wire.samples import SERVICES as PUBLIC
 from tests.support.manifests import (
     NAMESPACE,
+    ROOT,
     Mix,
     Resource,
     Resources,
@@ -142,7 +144,8 @@ def test_identities_are_accounts(mesh: Resources) -> None:
     """Of pods that there are, or of guests."""
     accounts = mesh.names("ServiceAccount") | GUESTS
     principals = [name for each in mesh for part in parts(each.get("spec", {})) for name in part.get("principals", [])]
-    assert {name.rpartition("/sa/")[2] for name in principals} <= accounts
+    # Named in full: an account of the same name in somebody else's namespace is somebody else.
+    assert set(principals) <= {f"cluster.local/ns/{NAMESPACE}/sa/{name}" for name in accounts}
     for each in mesh.of("MeshTLSAuthentication"):
         for reference in each["spec"].get("identityRefs", []):
             assert NAMESPACE == reference["namespace"]
@@ -166,6 +169,17 @@ def test_references_of_linkerd_are_there(mesh: Resources) -> None:
 
 def _of_target(policy: Resource) -> tuple[str, str]:
     return policy["spec"]["targetRef"]["kind"], policy["spec"]["targetRef"]["name"]
+
+
+def test_providers_of_telemetry_are_there(mesh: Resources) -> None:
+    """Istio knows them by itself, or is told; proxies' spans go where the services' go."""
+    [told] = yaml.safe_load((ROOT / "cluster" / "istio.yaml").read_text())["spec"]["meshConfig"]["extensionProviders"]
+    for each in mesh.of("Telemetry"):
+        names = {provider["name"] for part in parts(each["spec"]) for provider in part.get("providers", [])}
+        assert {told["name"], "envoy"} == names
+    collector = rendered(Mix("cpu", ("tracing",))).settings("gateway")["PREDICTMESH_GATEWAY_OTLP_ENDPOINT"]
+    service = told["opentelemetry"]["service"].removesuffix(".cluster.local")
+    assert f"http://{service}:{told['opentelemetry']['port']}" == collector
 
 
 def test_nobody_else_repeats_calls(mesh: Resources) -> None:

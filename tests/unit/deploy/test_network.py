@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from tests.support.manifests import SERVICES, Mix, Resources, rendered
+from tests.support.manifests import NAMESPACE, SERVICES, Mix, Resources, rendered
 from tests.support.network_policies import Peer, connects, pod
 
 GRPC = {"gateway": 50051, "features": 50052, "model": 50053, "registry": 50054}
@@ -22,7 +22,10 @@ CALLS = {
 STRANGER = Peer({"app": "stranger"}, namespace="default")
 PROMETHEUS = Peer({"app.kubernetes.io/name": "prometheus"}, namespace="monitoring")
 COLLECTOR = Peer({"app": "jaeger"}, namespace="observability")
+WRITER = {"predictmesh/writes-features": "true"}
+RELEASER = {"predictmesh/changes-definitions": "true"}
 DNS = Peer({"k8s-app": "kube-dns"}, namespace="kube-system")
+CLOUD_DNS = Peer({}, address="169.254.169.254")
 BUCKET = Peer({}, address="52.216.0.1")
 
 
@@ -34,20 +37,27 @@ def test_services_get_to_those_whom_they_call(resources: Resources) -> None:
     assert {pair for pair in CALLS if set(pair) <= templates.keys()} == allowed
 
 
-def test_a_stranger_gets_to_the_gateway_only(resources: Resources) -> None:
-    """Whoever writes features or changes definitions says so by a label."""
-    writer = Peer({"predictmesh/writes-features": "true"}, namespace="pipelines")
-    releaser = Peer({"predictmesh/changes-definitions": "true"}, namespace="ci")
+@pytest.mark.parametrize(
+    ("namespace", "namespace_labels", "known"),
+    [("pipelines", {"predictmesh/callers": "true"}, True), ("pipelines", {}, False), (NAMESPACE, {}, True)],
+)
+def test_a_stranger_gets_to_the_gateway_only(
+    resources: Resources, namespace: str, namespace_labels: dict[str, str], known: bool
+) -> None:
+    """Whoever writes features or changes definitions says so by a label, in a namespace that may say so."""
+    stranger, writer, releaser = (
+        Peer(labels, namespace, namespace_labels=namespace_labels) for labels in ({"app": "stranger"}, WRITER, RELEASER)
+    )
     for each in resources.templates():
         reached = {
             name
-            for name, peer in (("stranger", STRANGER), ("writer", writer), ("releaser", releaser))
+            for name, peer in (("stranger", stranger), ("writer", writer), ("releaser", releaser))
             for port in each.ports.values()
             if connects(resources, peer, pod(each), port)
         }
         everybody = {"stranger", "writer", "releaser"}
         expected = dict.fromkeys(("gateway", "ingress", "envoy"), everybody)
-        expected |= {"features": {"writer"}, "registry": {"releaser"}}
+        expected |= {"features": {"writer"}, "registry": {"releaser"}} if known else {}
         assert expected.get(each.name.removesuffix("-next"), set()) == reached, each.name
 
 
@@ -56,6 +66,7 @@ def test_pods_get_at_what_they_need(resources: Resources) -> None:
     for each in (template for template in resources.templates() if template.name in SERVICES):
         own = pod(each)
         assert connects(resources, own, DNS, 53, "UDP")
+        assert connects(resources, own, CLOUD_DNS, 53, "UDP")
         assert connects(resources, own, COLLECTOR, 4317)
         assert connects(resources, own, BUCKET, 443)
         assert not connects(resources, own, BUCKET, 80)
