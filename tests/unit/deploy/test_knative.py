@@ -33,6 +33,8 @@ CONTAINER = {
     "securityContext",
     "volumeMounts",
 }
+# Where Knative lets nothing be mounted.
+RESERVED = {"/", "/dev", "/dev/log", "/tmp", "/var", "/var/log"}
 
 
 @pytest.fixture
@@ -67,13 +69,16 @@ def test_knative_takes_the_pod(model: Template) -> None:
     assert {"h2c"} == model.ports.keys()
     assert all("valueFrom" not in variable for variable in container.get("env", []))
     assert {"emptyDir"} == {kind for volume in model.volumes for kind in volume if kind != "name"}
+    assert not RESERVED & {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
 def test_pod_is_the_one_of_base(model: Template, settings: Settings) -> None:
     """The image, the needs, the account, and what it may do."""
     base = rendered(Mix("base")).template("model")
-    for key in ("image", "resources", "volumeMounts"):
+    for key in ("image", "resources"):
         assert base.main[key] == model.main[key]
+    allowed_mounts = [each for each in base.main["volumeMounts"] if each["mountPath"] not in RESERVED]
+    assert allowed_mounts == model.main["volumeMounts"]
     assert base.labels == model.labels
     assert base.spec["serviceAccountName"] == model.spec["serviceAccountName"]
     assert settings.grpc_port == model.ports["h2c"] == model.main["readinessProbe"]["grpc"]["port"]
