@@ -38,7 +38,7 @@ def command() -> None:
     "endpoints",
     multiple=True,
     metavar="PATTERN",
-    help="Name that it is good for, in which * stands for any text. Repeat for more. Default: all.",
+    help="Name that it is good for, in which * stands for text without / (alone: all). Repeat for more. Default: all.",
 )
 @click.option(
     "--expires-in", "expires_in_s", type=Duration(), help="How long it is good for, e.g. 90d. Default: for ever."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
@@ -15,7 +17,7 @@ from services.mesh.security.caller import PATTERN, Role
 
 def _pattern(text: str) -> str:
     if not PATTERN.fullmatch(text):
-        raise ValueError("is no [namespace/]name of a-z, 0-9, _ and -, in which * stands for any text")
+        raise ValueError("is no [namespace/]name of a-z, 0-9, _ and -, in which * stands for text without /")
     return text
 
 
@@ -88,8 +90,12 @@ class Issuer(_Entry):
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
         url = urlsplit(self.jwks)
-        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
-            raise ValueError("jwks: whoever can change what http:// brings can make tokens; https:// is needed")
+        host = url.hostname or ""
+        safe = (
+            "://" not in self.jwks or (url.scheme == "https" and host) or (url.scheme == "http" and _is_loopback(host))
+        )
+        if not safe:
+            raise ValueError("jwks: whoever can change what is fetched otherwise can make tokens; https:// is needed")
         return self
 
 
@@ -106,14 +112,20 @@ class AccessFile(_Entry):
     @model_validator(mode="after")
     def _is_unambiguous(self) -> Self:
         for what, names in (
-            ("key name", [key.name for key in self.keys]),
-            ("sha256", [key.sha256 for key in self.keys]),
-            ("identity", [peer.identity for peer in self.peers]),
+            ("key name", (key.name for key in self.keys)),
+            ("sha256", (key.sha256 for key in self.keys)),
+            ("identity", (peer.identity for peer in self.peers)),
         ):
-            twice = sorted({name for name in names if names.count(name) > 1})
+            twice = _repeated(names)
             if twice:
                 raise ValueError(f"{what} {', '.join(twice)} is there twice")
         return self
+
+
+# Levels of a file that makes sense, and more.
+MAX_DEPTH = 16
+# Ten times as fast, where PyYAML was built with it.
+_Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class AccessFileError(Exception):
@@ -123,7 +135,7 @@ class AccessFileError(Exception):
 def read_access_file(path: Path) -> AccessFile:
     """Read the file; raises AccessFileError in one line."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = _loaded(path.read_text(encoding="utf-8"))
         return AccessFile.model_validate({} if found is None else found)
     except ValidationError as error:
         # Without the input: a key may have been put where its SHA-256 belongs.
@@ -135,6 +147,20 @@ def read_access_file(path: Path) -> AccessFile:
     except (OSError, ValueError, yaml.YAMLError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise AccessFileError(f"{path}: cannot be read: {why}") from None
+
+
+def _loaded(text: str) -> object:
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            # The loader in C would take the process with it.
+            raise ValueError(f"more than {MAX_DEPTH} levels")
+    return yaml.load(text, _Loader)  # noqa: S506 - a safe one, either way
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 AUTHORIZATION = "authorization"
 """The metadata that shows a key or a token: `Bearer KEY-OR-TOKEN`."""
-PATTERN = re.compile(r"[a-z0-9_*/-]{1,127}")
+MAX_NAME = 127
+"""Characters of the longest `[namespace/]name`."""
+PATTERN = re.compile(rf"[a-z0-9_*/-]{{1,{MAX_NAME}}}")
 
 
 class Role(enum.StrEnum):
@@ -29,14 +31,26 @@ class Role(enum.StrEnum):
 
 
 class Names:
-    """The names, `[namespace/]name`, that some patterns match, in which `*` stands for any text."""
+    """The names, `[namespace/]name`, that some patterns match: `*` stands for any text without `/`, and alone for all names."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        parts = (".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
-        self._expression = re.compile("|".join(f"(?:{part})" for part in parts))
+        self._expression = re.compile("|".join(map(_expression, patterns)) or "(?!)")
 
     def __contains__(self, name: str) -> bool:
-        return self._expression.fullmatch(name) is not None
+        # Requests bring texts of any length.
+        return len(name) <= MAX_NAME and self._expression.fullmatch(name) is not None
+
+
+def _expression(pattern: str) -> str:
+    if pattern == "*":
+        return ".*"
+    first, *others = map(re.escape, pattern.split("*"))
+    if not others:
+        return first
+    *middle, last = others
+    # What is between two * is taken where it comes first, for good: no name makes this try all ways to part it.
+    found = "".join(f"(?>[^/]*?{part})" for part in middle)
+    return f"{first}{found}[^/]*{last}"
 
 
 @dataclass(frozen=True, slots=True)

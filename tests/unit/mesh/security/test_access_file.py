@@ -64,7 +64,10 @@ def test_missing_file(file: Path) -> None:
         ({"keys": [key("a", "caller"), key("a", "caller")]}, "key name a is there twice"),
         ({"keys": [key("a", "caller"), {**key("a", "caller"), "name": "b"}]}, "sha256 .* is there twice"),
         ({"keys": [{**key("a", "caller"), "name": "a\nb"}]}, "keys.0.name"),
-        ({"jwt": {**ISSUER, "jwks": "http://a.test/jwks"}}, "https:// is needed"),
+        *[
+            ({"jwt": {**ISSUER, "jwks": jwks}}, "https:// is needed")
+            for jwks in ("http://a.test/jwks", "ftp://a.test/jwks", "file:///etc/jwks", "data://,x", "https://", "://a")
+        ],
         ({"jwt": {"issuer": "a", "jwks": "b"}}, "jwt.audience"),
         ({"jwt": {**ISSUER, "role_names": {"ml": "admin"}}}, "jwt.role_names.ml"),
         ({"peers": [{"identity": "a", "roles": []}]}, "peers.0.roles"),
@@ -80,7 +83,7 @@ def test_fault(file: Path, document: object, message: str) -> None:
     assert str(error.value).startswith(str(file))
 
 
-@pytest.mark.parametrize("text", ["keys: [", "'open", "a: : b", "keys: \x00"])
+@pytest.mark.parametrize("text", ["keys: [", "'open", "a: : b", "keys: \x00", "[" * 100_000])
 def test_no_yaml(file: Path, text: str) -> None:
     """The line names where it ends to be YAML."""
     file.write_text(text)
@@ -120,11 +123,36 @@ def test_keys_of_this_machine_need_no_https(file: Path, jwks: str) -> None:
         (["*"], "", True),
         (["a", "b*c"], "bxxc", True),
         (["a", "b*c"], "bxx", False),
+        (["a*b*c"], "axbxbxc", True),
+        (["a*b*c"], "axcxb", False),
+        (["ab*ba"], "aba", False),
+        (["a.c"], "abc", False),
+        (["*"], "team/a", True),
+        (["a*"], "ab/c", False),
+        (["*-a"], "team/x-a", False),
+        (["team/*"], "team/a/b", False),
+        (["*/a"], "team/a", True),
+        (["t*m/a*c/d"], "team/abc/d", True),
         (["a"], "a\n", False),
         (["flight-*"], "x/flight-delay", False),
         ([], "a", False),
+        ([], "", False),
     ],
 )
 def test_patterns(patterns: list[str], name: str, expected: bool) -> None:
-    """A pattern matches all of a name, and only * stands for other text."""
+    """A pattern matches all of a name, and only * stands for other text, of one namespace unless it stands alone."""
     assert expected is (name in Names(patterns))
+
+
+@pytest.mark.parametrize("name", ["a" * 127, "a" * 126 + "b", "ab" * 63])
+def test_pattern_of_many_stars(name: str) -> None:
+    """It takes no longer to match, whatever name is made to have it tried in all ways."""
+    assert name in Names(["*a" * 40 + "*"])
+    assert name not in Names(["*a" * 40 + "*c"])
+
+
+def test_names_that_are_too_long() -> None:
+    """There are none such: nobody looks at a text of a megabyte."""
+    assert "a" * 127 in Names(["*"])
+    assert "a" * 128 not in Names(["*"])
+    assert "a" * 1_000_000 not in Names(["a*a*a*a"])
