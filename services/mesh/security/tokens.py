@@ -11,7 +11,7 @@ import jwt
 from services.mesh.security.access_file import Issuer
 from services.mesh.security.caller import PATTERN, Caller, Names, Role
 from services.mesh.security.errors import ExpiredCredentials, InvalidCredentials
-from services.mesh.security.key_set import KeySet
+from services.mesh.security.key_set import KeySet, VerificationKey
 
 # A token is checked again after so long: its key may have been withdrawn.
 CHECKED_FOR_S = 60.0
@@ -29,17 +29,21 @@ class TokenChecker:
         """Return the bearer, as far as is known for a minute; raises InvalidCredentials, Expired..., or IssuerUnavailable."""
         try:
             kid = jwt.get_unverified_header(token).get("kid")
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, RecursionError):
             raise InvalidCredentials("the token is neither an API key nor a JWT") from None
-        key = await self.keys.find(kid)
-        return self._caller(self._claims(token, key.key, list(key.algorithms)))
+        for key in await self.keys.find(kid):
+            claims = self._claims(token, key)
+            if claims is not None:
+                return self._caller(claims)
+        raise InvalidCredentials("the token is not signed by its issuer")
 
-    def _claims(self, token: str, key: Any, algorithms: list[str]) -> Mapping[str, Any]:  # noqa: ANN401 - of several kinds
+    def _claims(self, token: str, key: VerificationKey) -> Mapping[str, Any] | None:
+        """Return what the token says; None if it is not signed by the key. Raises why what it says does not hold."""
         try:
             claims: Mapping[str, Any] = jwt.decode(
                 token,
-                key,
-                algorithms,
+                key.key,
+                list(key.algorithms),
                 audience=self._issuer.audience,
                 issuer=self._issuer.issuer,
                 leeway=self._issuer.leeway_s,
@@ -58,7 +62,7 @@ class TokenChecker:
         except jwt.MissingRequiredClaimError as error:
             raise InvalidCredentials(f"the token has no claim {error.claim}") from None
         except jwt.PyJWTError:
-            raise InvalidCredentials("the token is not signed by its issuer") from None
+            return None
         return claims
 
     def _caller(self, claims: Mapping[str, Any]) -> Caller:

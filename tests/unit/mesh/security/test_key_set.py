@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 
 from services.mesh.errors import MeshError, Reason
+from services.mesh.security import key_set
 from services.mesh.security.key_set import MAX_BYTES, REFETCH_S, KeySet
 from tests.support.issuers import Issuer
+from tests.support.waiting import eventually
 
 
 class Clock:
@@ -32,6 +35,13 @@ class Server(HTTPServer):
     answer: tuple[int, bytes] = (500, b"")
     location = ""
     asked = 0
+    nonsense = False
+    drips = False
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.go_on = threading.Event()
+        self.go_on.set()
 
     @property
     def url(self) -> str:
@@ -43,7 +53,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked += 1
+        with contextlib.suppress(OSError):  # who has asked does not wait any more
+            self._answer()
+
+    def _answer(self) -> None:
         code, body = self.server.answer
+        if self.server.nonsense:
+            self.wfile.write(b"nonsense\r\n\r\n")
+            return
+        if self.server.drips:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+            while not self.server.go_on.wait(0.01):
+                self.wfile.write(b" ")
+        assert self.server.go_on.wait(20)
         self.send_response(code)
         if self.server.location:
             self.send_header("Location", self.server.location)
@@ -64,6 +86,7 @@ def server() -> Iterator[Server]:
     try:
         yield made
     finally:
+        made.go_on.set()
         made.shutdown()
         thread.join()
         made.server_close()
@@ -129,6 +152,67 @@ async def test_those_who_come_together_ask_together(keys: KeySet, server: Server
     assert 1 == server.asked
 
 
+async def test_who_asks_first_and_leaves(keys: KeySet, server: Server) -> None:
+    """The keys come for the others all the same."""
+    server.go_on.clear()
+    first = asyncio.create_task(keys.find("one"))
+    await eventually(lambda: server.asked == 1)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    second = asyncio.create_task(keys.find("one"))
+    server.go_on.set()
+    assert await second
+    assert 1 == server.asked
+
+
+async def test_issuer_that_takes_its_time(server: Server) -> None:
+    """Nobody waits for long: not while it says nothing, nor while it says something all the time."""
+    for drips in (False, True):
+        server.drips = drips
+        server.go_on.clear()
+        keys = KeySet(server.url, timeout_s=0.1)
+        async with asyncio.timeout(20):
+            assert Reason.ISSUER_UNAVAILABLE is await reason(keys, "one")
+            await keys.refresh()
+        server.go_on.set()
+
+
+async def test_answer_that_comes_late(keys: KeySet, server: Server, issuer: Issuer) -> None:
+    """The time between questions is from the end of one: a key that is not known is not asked for at once again."""
+    keys = KeySet(server.url, refetch_s=1000, timeout_s=20)
+    server.go_on.clear()
+    refreshing = asyncio.create_task(keys.refresh())
+    await eventually(lambda: server.asked == 1)
+    found = asyncio.create_task(reason(keys, "made-up"))
+    server.go_on.set()
+    await refreshing
+    assert Reason.INVALID_CREDENTIALS is await found
+    assert 1 == server.asked
+
+
+async def test_those_who_wait_are_bounded(keys: KeySet, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is one too many is told at once to come back."""
+    monkeypatch.setattr(key_set, "MAX_WAITING", 2)
+    server.go_on.clear()
+    waiting = [asyncio.create_task(keys.find("one")) for _ in range(2)]
+    await eventually(lambda: keys._waiting == 2)
+    assert Reason.ISSUER_UNAVAILABLE is await reason(keys, "one")
+    server.go_on.set()
+    assert all(await asyncio.gather(*waiting))
+    assert await keys.find("one")
+
+
+async def test_proxy_is_not_asked_for_this_machine(
+    server: Server, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is fetched without TLS goes by nobody else."""
+    server.answer = (200, issuer.jwks())
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert await KeySet(server.url).find("one")
+
+
 async def test_withdrawn_key(keys: KeySet, server: Server, issuer: Issuer) -> None:
     """Once the keys have been looked at again, what is signed by one that is gone is not taken."""
     issuer.add("two")
@@ -147,6 +231,16 @@ async def test_failure_leaves_the_keys_that_are_known(keys: KeySet, server: Serv
     server.answer = answer
     await keys.refresh()
     assert await keys.find("one")
+
+
+async def test_looking_goes_on_after_nonsense(keys: KeySet, server: Server, issuer: Issuer) -> None:
+    """Whatever an issuer answers once, its new keys are found when it has come to its senses."""
+    server.nonsense = True
+    looking = asyncio.create_task(keys.keep_fresh(0.01))
+    await eventually(lambda: server.asked >= 2)
+    server.nonsense = False
+    await eventually(lambda: len(keys) == 1)
+    looking.cancel()
 
 
 async def test_issuer_that_was_never_reached(server: Server) -> None:
@@ -195,7 +289,12 @@ async def test_keys_that_sign_nothing_are_left_out(issuer: Issuer, tmp_path: Pat
         {**good, "kid": "shared-alg", "alg": "HS256"},
         {**good, "kid": "curve", "crv": "P-7"},
         {"kty": "PQ", "kid": "new"},
+        {"kty": ["EC"], "kid": "list"},
+        {**good, "kid": ["one"]},
+        {**good, "kid": "number", "x": 7},
+        {**good, "kid": "algs", "alg": ["ES256"]},
         "no key",
+        7,
     ]
     file = tmp_path / "jwks.json"
     file.write_text(json.dumps({"keys": [*others, good]}))

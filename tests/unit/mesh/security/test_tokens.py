@@ -133,7 +133,27 @@ async def test_algorithm_of_another_kind_of_key(issuer: Issuer, jwks: str) -> No
     assert Reason.INVALID_CREDENTIALS is (await refused(jwks, issuer.token("one", headers={"kid": "rsa"})))[0]
 
 
-@pytest.mark.parametrize("token", ["", "abc", "a.b.c", "....", "eyJhbGciOiJub25lIn0.e30.", "x" * 10_000, "\u2603.a.b"])
+async def test_keys_without_ids(tmp_path: Path) -> None:
+    """Where an issuer gives its keys no ids each of them may have signed, and nobody else."""
+    issuer, file = Issuer(), tmp_path / "jwks.json"
+    for kid, algorithm in (("one", "ES256"), ("two", "ES256"), ("rsa", "RS256")):
+        issuer.add(kid, algorithm)
+    entries = json.loads(issuer.jwks())["keys"]
+    file.write_text(json.dumps({"keys": [{k: v for k, v in each.items() if k != "kid"} for each in entries]}))
+    for kid in ("one", "two", "rsa"):
+        assert "ann" == (await checker(str(file)).check(issuer.token(kid, headers={}))).name
+    assert Reason.EXPIRED_CREDENTIALS is (await refused(str(file), issuer.token("two", headers={}, exp=1)))[0]
+    stranger = Issuer()
+    stranger.add("one")
+    assert Reason.INVALID_CREDENTIALS is (await refused(str(file), stranger.token(headers={})))[0]
+
+
+DEEP = base64.urlsafe_b64encode(b"[" * 100_000).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "token", [f"{DEEP}.e30.", "", "abc", "a.b.c", "....", "eyJhbGciOiJub25lIn0.e30.", "x" * 10_000, "\u2603.a.b"]
+)
 async def test_no_token_at_all(jwks: str, token: str) -> None:
     """What cannot be read is refused like anything else that is not known."""
     with pytest.raises(MeshError) as error:
