@@ -1,0 +1,1 @@
+"""Services of two processes each, which are restarted under load."""

@@ -1,0 +1,1 @@
+"""Traces and metrics as a collector and Prometheus receive them."""
