@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from services.cli.envoy import ADMIN, find, is_ready, start
 from services.cli.errors import Failure
 from services.cli.fetch import fetch
 from tests.parts import lacking
+from tests.support.ending import end
 from tests.support.waiting import until
 
 READY_LIMIT_S = 30.0
@@ -72,9 +72,4 @@ def envoy(configuration: Mapping[str, Any], directory: Path) -> Iterator[Proxy]:
         assert process.poll() is None, (directory / "log").read_text()
         yield Proxy(directory)
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, STOP_LIMIT_S)

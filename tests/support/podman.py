@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.parts import lacking, program
+from tests.support.ending import end
 from tests.support.waiting import until
 
 STOP_LIMIT_S = 30
@@ -91,8 +92,7 @@ class Podman:
             until(path.exists, bool)
             yield f"unix://{path}"
         finally:
-            service.terminate()
-            service.wait(STOP_LIMIT_S)
+            end(service, STOP_LIMIT_S)
 
     def remove_all(self) -> None:
         """End and remove whatever is there; nothing remains of it, mounts included."""

@@ -57,8 +57,9 @@ def played(engine: Podman, resources: Resources) -> Iterator[Pods]:
     finally:
         # Removed while they run, they would be stopped one after another.
         engine.attempt("pod", "kill", "--all")
-        engine.run("pod", "rm", "--all", "--force")
-        engine.run("network", "rm", "--force", NAMESPACE)
+        # What has failed before is what is told of.
+        engine.attempt("pod", "rm", "--all", "--force")
+        engine.attempt("network", "rm", "--force", NAMESPACE)
 
 
 def _adapted(workload: Resource, name: str) -> Resource:

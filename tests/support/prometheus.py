@@ -22,11 +22,13 @@ from urllib.request import urlopen
 import yaml
 
 from tests.parts import program
+from tests.support.ending import end
 from tests.support.waiting import until
 from tests.worlds.ports import port_row
 
 TELEMETRY = Path(__file__).parents[2] / "deploy" / "telemetry"
-INTERVAL = "500ms"
+# A look may take no longer, and that of the model service waits a second for a Triton that is slow to tell.
+INTERVAL = "1500ms"
 LIMIT_S = 30.0
 
 
@@ -80,7 +82,7 @@ class Prometheus:
 
 @contextmanager
 def prometheus(directory: Path, targets: Mapping[str, str]) -> Iterator[Prometheus]:
-    """Run a server for the time of the context that scrapes each job's target, HOST:PORT, twice a second."""
+    """Run a server for the time of the context that scrapes each job's target, HOST:PORT, every INTERVAL."""
     executable, address = program("prometheus"), f"127.0.0.1:{port_row()}"
     (directory / "prometheus.yaml").write_text(yaml.safe_dump(_configuration(targets)))
     command = [
@@ -96,8 +98,7 @@ def prometheus(directory: Path, targets: Mapping[str, str]) -> Iterator[Promethe
         until(server.is_ready, lambda ready: ready, within_s=LIMIT_S)
         yield server
     finally:
-        process.terminate()
-        process.wait(LIMIT_S)
+        end(process, LIMIT_S)
 
 
 def _configuration(targets: Mapping[str, str]) -> dict[str, Any]:

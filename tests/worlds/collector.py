@@ -11,6 +11,7 @@ from pathlib import Path
 
 import rotel
 
+from tests.support.ending import end
 from tests.worlds.ports import port_row
 
 STOP_LIMIT_S = 10.0
@@ -123,5 +124,4 @@ def collector(directory: Path) -> Iterator[Collector]:
     try:
         yield Collector(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}/v1/traces", output)
     finally:
-        process.terminate()
-        process.wait(STOP_LIMIT_S)
+        end(process, STOP_LIMIT_S)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,7 +108,7 @@ class Part:
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it as an operator does."""
+        """End it as an operator does; TimeoutExpired where it had to be killed."""
         self._end(signal.SIGTERM)
 
     def send(self, number: signal.Signals) -> None:
@@ -119,8 +119,14 @@ class Part:
 
     def _end(self, number: signal.Signals) -> None:
         self.send(number)
-        if self.process is not None:
+        if self.process is None:
+            return
+        try:
             self.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
 
 
 @dataclass
@@ -173,13 +179,14 @@ def _laid_out(directory: Path, store: Valkey) -> Parts:
 
 @contextmanager
 def _stopped(parts: Parts) -> Iterator[None]:
-    try:
-        yield
-    finally:
+    with ExitStack() as stack:
         for part in parts.all:
-            part.send(signal.SIGTERM)
-        for part in reversed(parts.all):
-            part.stop()
+            stack.callback(part.stop)
+        try:
+            yield
+        finally:
+            for part in parts.all:
+                part.send(signal.SIGTERM)
 
 
 @asynccontextmanager

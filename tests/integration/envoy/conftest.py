@@ -6,8 +6,9 @@ import json
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import grpc
@@ -121,16 +122,6 @@ def _laid_out(directory: Path, ports: Iterator[int]) -> dict[str, list[Part]]:
     }
 
 
-@contextmanager
-def _ended(parts: dict[str, list[Part]]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for service in ("gateway", "model", "features", "registry"):
-            for part in parts[service]:
-                part.stop()
-
-
 def _through_proxies(parts: dict[str, list[Part]], istio: Istio, store: str) -> None:
     """Have each service call its peers by the sidecar that it would have."""
     for caller, peers in PEERS.items():
@@ -155,7 +146,8 @@ async def processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[W
         store = stack.enter_context(valkey())
         _through_proxies(parts, istio, store.url)
         mesh = stack.enter_context(envoy(istio.bootstrap(), directory / "mesh"))
-        stack.enter_context(_ended(parts))
+        for part in chain.from_iterable(parts.values()):
+            stack.callback(part.stop)
         world = World(ports, parts, istio, issuer, mesh)
         await world.up()
         yield world

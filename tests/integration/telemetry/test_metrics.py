@@ -66,7 +66,7 @@ def test_triton_is_scraped_with_the_model_service(metrics: Prometheus) -> None:
     """Its own metrics are among those of the service in front of it."""
     installed_triton()
     metrics.until_all_are("predictmesh_triton_up", 1)
-    assert metrics.query('nv_cpu_memory_total_bytes{job="model"} > 0')
+    until(lambda: metrics.query('nv_cpu_memory_total_bytes{job="model"} > 0'), bool)
 
 
 async def test_predictions(own: Sandbox, metrics: Prometheus) -> None:
