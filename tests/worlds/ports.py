@@ -5,6 +5,7 @@ They are below those that the kernel gives to outgoing connections: one of them 
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 
@@ -12,14 +13,23 @@ RANGE = range(10_000, 30_000)
 
 
 def port_row(count: int = 1) -> int:
-    """Return the first of so many free ports in a row."""
+    """Return the first of so many free ports in a row, which no other process of the same test run is given."""
+    own = _own()
     # The same seed in two test runs at once would have them choose the same ports.
     choose = random.SystemRandom()
     for _ in range(200):
-        first = choose.randrange(RANGE.start, RANGE.stop - count)
+        first = choose.randrange(own.start, own.stop - count)
         if all(_free(port) for port in range(first, first + count)):
             return first
     raise AssertionError(f"no {count} free ports in a row")
+
+
+def _own() -> range:
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    # One that takes the place of a worker that has crashed has a number beyond their count.
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % workers
+    size = len(RANGE) // workers
+    return RANGE[number * size : (number + 1) * size]
 
 
 def _free(port: int) -> bool:
