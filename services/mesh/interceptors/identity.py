@@ -49,6 +49,9 @@ class Identification:
             await door.let_in(None if method.request_streaming else request, context)
             requests = door.each(request, context) if method.request_streaming else request
             async for response in call(requests, context):
+                if not method.request_streaming:
+                    # Whoever opened the stream may have lost the right to it; one that asks is looked at as it does.
+                    await door.let_in(request, context)
                 yield response
 
         return identified

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from services.mesh.errors import MeshError
 from services.mesh.security.access import Access, token_of
-from services.mesh.security.access_file import AccessFile, AccessFileError, read_access_file
+from services.mesh.security.access_file import AccessFileError, Issuer, read_access_file
 from services.mesh.security.audit import Attempt, Audit
 from services.mesh.security.caller import AUTHORIZATION, Caller, Role
 from services.mesh.security.errors import EndpointNotAllowed, MissingRole
@@ -22,6 +22,7 @@ from services.mesh.telemetry import names
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from services.mesh.security.key_set import KeySet
     from services.mesh.security.tokens import TokenChecker
 
 logger = logging.getLogger(__name__)
@@ -31,47 +32,76 @@ Identity = Callable[[], str | None]
 
 
 class Guard:
-    """Stands before the methods of one service."""
+    """Stands before the methods of one service. `asks_certificates` says whether callers are asked for theirs."""
 
-    def __init__(self, service: str, path: Path) -> None:
+    def __init__(self, service: str, path: Path, *, asks_certificates: bool = True) -> None:
         """Read the file at `path`; raises AccessFileError."""
         self._service = service
         self._path = path
+        self._asks_certificates = asks_certificates
         self._fetching: asyncio.Task[None] | None = None
-        self._access = _access(read_access_file(path), None)
+        self._reloading = asyncio.Lock()
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._access = _read(path, None)
         self._fault = ""
         self._audit = Audit(service)
         names.ACCESS_RELOAD_FAILURES.labels(service)
+        self._warn_of_peers()
 
     @asynccontextmanager
     async def running(self, *, look_every_s: float = LOOK_EVERY_S) -> AsyncIterator[None]:
         """Follow the file, and the keys of the issuer of tokens, for the time of the context."""
-        self._fetch(None)
+        self._follow_issuer(None)
         try:
-            async with watching([self._path], self.reload, every_s=look_every_s):
+            async with watching([self._path], self._changed, every_s=look_every_s):
                 yield
         finally:
-            if self._fetching is not None:
-                self._fetching.cancel()
+            for task in (self._fetching, *self._reloads):
+                if task is not None:
+                    task.cancel()
 
     @property
     def needs_certificates(self) -> bool:
         """Whether somebody is known by a certificate alone."""
         return self._access.knows_peers
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Read the file again; if it cannot be used, what was before holds."""
-        try:
-            file = read_access_file(self._path)
-        except AccessFileError as error:
-            self._fault = str(error)
-            names.ACCESS_RELOAD_FAILURES.labels(self._service).inc()
-            logger.error("the access file cannot be used; the one before holds", extra={"cause": self._fault})  # noqa: TRY400 - the cause is all there is to say
-            return
-        before, self._fault = self._access.checker, ""
-        self._access = _access(file, before if file.jwt == self._access.file.jwt else None)
-        self._fetch(before)
-        logger.info("access file read", extra=self.status())
+        async with self._reloading:
+            before, fault = self._access, self._fault
+            try:
+                # Hundreds of keys take longer than calls should wait.
+                self._access = await asyncio.to_thread(_read, self._path, before)
+            except AccessFileError as error:
+                self._failed(str(error))
+                return
+            except Exception as error:
+                logger.exception("the access file is one that nobody has thought of")
+                self._failed(repr(error))
+                return
+            self._fault = ""
+        if fault or self._access is not before:
+            self._follow_issuer(before)
+            self._warn_of_peers()
+            logger.info("access file read", extra=self.status())
+
+    def _changed(self) -> None:
+        task = asyncio.create_task(self.reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    def _failed(self, cause: str) -> None:
+        self._fault = cause
+        names.ACCESS_RELOAD_FAILURES.labels(self._service).inc()
+        logger.error("the access file cannot be used; the one before holds", extra={"cause": cause})
+
+    def _warn_of_peers(self) -> None:
+        # One file may be that of several services, of which this one is not told by certificates who calls.
+        if self._access.knows_peers and not self._asks_certificates:
+            logger.warning(
+                "nobody is known by the certificates in the access file: callers are not asked for theirs",
+                extra={"peers": len(self._access.file.peers)},
+            )
 
     def status(self) -> dict[str, object]:
         """Return what /statusz tells."""
@@ -98,16 +128,17 @@ class Guard:
         """Count and log a refusal."""
         self._audit.refused(attempt, error)
 
-    def _fetch(self, before: TokenChecker | None) -> None:
-        """Have the keys of the present issuer fetched, unless it is the one before."""
-        checker, issuer = self._access.checker, self._access.file.jwt
-        if checker is before and self._fetching is not None:
+    def _follow_issuer(self, before: Access | None) -> None:
+        """Have the keys of the present issuer fetched, as long as there are none, or others, than before."""
+        followed = _followed(self._access)
+        if before is not None and followed == _followed(before):
             return
         if self._fetching is not None:
             self._fetching.cancel()
             self._fetching = None
-        if checker is not None and issuer is not None:
-            self._fetching = asyncio.create_task(checker.keys.keep_fresh(issuer.refresh_s))
+        if followed is not None:
+            keys, every_s = followed
+            self._fetching = asyncio.create_task(keys.keep_fresh(every_s))
 
 
 def check_role(caller: Caller, rule: Rule, method: str) -> None:
@@ -118,9 +149,9 @@ def check_role(caller: Caller, rule: Rule, method: str) -> None:
             field=AUTHORIZATION,
             caller=caller.name,
         )
-    if rule.whole and caller.names is not None:
+    if caller.names is not None and rule.subjects is None and not rule.unlimited:
         raise EndpointNotAllowed(
-            f"{caller.name} may not call {method}: it is about all names, and {caller.name} is limited to some",
+            f"{caller.name} may not call {method}: it is about no name, and {caller.name} is limited to some",
             field=AUTHORIZATION,
             caller=caller.name,
         )
@@ -151,13 +182,29 @@ def _listed(roles: frozenset[Role]) -> str:
     return " or ".join(sorted(roles)) or "none"
 
 
-def _access(file: AccessFile, checker: TokenChecker | None) -> Access:
-    if file.jwt is None:
-        return Access(file, None)
-    if checker is None:
-        # Only where there are tokens to check: it takes a fifth of a second, and 13 MB.
-        from services.mesh.security.key_set import KeySet  # noqa: PLC0415
-        from services.mesh.security.tokens import TokenChecker  # noqa: PLC0415
+def _followed(access: Access) -> tuple[KeySet, float] | None:
+    """Return whose keys are fetched, and how often."""
+    if access.checker is None or access.file.jwt is None:
+        return None
+    return access.checker.keys, access.file.jwt.refresh_s
 
-        checker = TokenChecker(file.jwt, KeySet(file.jwt.jwks))
-    return Access(file, checker)
+
+def _read(path: Path, before: Access | None) -> Access:
+    """Read the file; raises AccessFileError. What was known `before` is kept as far as the file says the same."""
+    file = read_access_file(path)
+    if before is not None and file == before.file:
+        return before
+    return Access(file, None if file.jwt is None else _checker(file.jwt, before))
+
+
+def _checker(issuer: Issuer, before: Access | None) -> TokenChecker:
+    # Only where there are tokens to check: it takes a fifth of a second, and 13 MB.
+    from services.mesh.security.key_set import KeySet  # noqa: PLC0415
+    from services.mesh.security.tokens import TokenChecker  # noqa: PLC0415
+
+    if before is not None and before.checker is not None and before.file.jwt is not None:
+        if before.file.jwt == issuer:
+            return before.checker
+        if before.file.jwt.jwks == issuer.jwks:
+            return TokenChecker(issuer, before.checker.keys)
+    return TokenChecker(issuer, KeySet(issuer.jwks))

@@ -15,28 +15,29 @@ EXCHANGE = "/predictmesh.mesh.v1.ExchangeService/Exchange"
 class Rule:
     """Whose method it is. An operator may call every method.
 
-    `subjects` reads the names that a request is about; a caller who is limited to some names is not let in for others.
-    `whole`: it is about everything there is, so that such a caller is never let in. `one_by_one`: the service itself
-    refuses a request of the stream, and answers the others. `open`: anybody may call it.
+    `subjects` reads the names that a request is about; a caller who is limited to some names is not let in for others,
+    and without `subjects` not at all, but where the method is `unlimited`. `one_by_one`: the service itself refuses a
+    request of the stream, and answers the others. `open`: anybody may call it.
     """
 
     roles: frozenset[Role] = frozenset({Role.OPERATOR})
     subjects: Subjects | None = None
-    whole: bool = False
+    unlimited: bool = False
     one_by_one: bool = False
     open: bool = False
 
 
-def _for(*roles: Role, subjects: Subjects | None = None, whole: bool = False) -> Rule:
-    return Rule(frozenset({Role.OPERATOR, *roles}), subjects, whole)
+def _for(*roles: Role, subjects: Subjects | None = None, unlimited: bool = False) -> Rule:
+    return Rule(frozenset({Role.OPERATOR, *roles}), subjects, unlimited)
 
 
 _CALLER, _RELEASER, _SERVICE, _WRITER = Role.CALLER, Role.RELEASER, Role.SERVICE, Role.WRITER
 _HOP = _for(_SERVICE)
 _OPERATOR = _for()
 _OPEN = Rule(open=True)
-_READ = _for(_RELEASER)
+_READ = _for(_RELEASER, unlimited=True)  # tells of everything, as snapshots do
 _ENDPOINT = _for(_RELEASER, subjects=field("endpoint"))
+_MODEL = _for(_SERVICE, _RELEASER, subjects=field("name"))
 # What only Triton itself answers; to whom it fronts for, this service says that it has no such method.
 _UNANSWERED = (
     "RepositoryModelLoad", "RepositoryModelUnload", "TraceSetting", "LogSettings",
@@ -49,8 +50,8 @@ BY_SERVICE: Mapping[str, Mapping[str, Rule]] = {
         "Predict": _for(_CALLER, subjects=field("endpoint")),
         "PredictStream": Rule(frozenset({Role.OPERATOR, _CALLER}), subjects=field("request.endpoint"), one_by_one=True),
         "Explain": _for(_CALLER, subjects=field("request.endpoint")),
-        "RecordOutcome": _for(_CALLER),  # a prediction is known by its id alone
-        "ListEndpoints": _for(_CALLER, _RELEASER),  # answers those that the caller may use
+        "RecordOutcome": _for(_CALLER, unlimited=True),  # a prediction is known by its id alone
+        "ListEndpoints": _for(_CALLER, _RELEASER, unlimited=True),  # answers those that the caller may use
     },
     "predictmesh.features.v1.FeatureService": {
         "GetFeatures": _HOP,
@@ -62,12 +63,12 @@ BY_SERVICE: Mapping[str, Mapping[str, Rule]] = {
     "inference.GRPCInferenceService": {
         "ServerLive": _OPEN,  # they tell no more than health does
         "ServerReady": _OPEN,
-        "ModelReady": _for(_SERVICE, _RELEASER),
-        "ServerMetadata": _for(_SERVICE, _RELEASER),
-        "ModelMetadata": _for(_SERVICE, _RELEASER),
-        "ModelConfig": _for(_SERVICE, _RELEASER),
-        "ModelStatistics": _for(_SERVICE, _RELEASER),
-        "RepositoryIndex": _for(_SERVICE, _RELEASER),
+        "ModelReady": _MODEL,
+        "ServerMetadata": _for(_SERVICE, _RELEASER, unlimited=True),
+        "ModelMetadata": _MODEL,
+        "ModelConfig": _MODEL,
+        "ModelStatistics": _MODEL,
+        "RepositoryIndex": _for(_SERVICE, _RELEASER, unlimited=True),
         "ModelInfer": _HOP,
         "ModelStreamInfer": _HOP,
         **dict.fromkeys(_UNANSWERED, _OPERATOR),
@@ -76,14 +77,15 @@ BY_SERVICE: Mapping[str, Mapping[str, Rule]] = {
         "Apply": _for(_RELEASER, subjects=resources),
         "RegisterVersion": _for(_RELEASER, subjects=field("model")),
         "GetVersion": _for(_RELEASER, subjects=field("name.model")),
-        "UploadArtifact": _for(_RELEASER),  # known by its SHA-256, and worth nothing before a version names it
+        # Known by its SHA-256, and worth nothing before a version names it.
+        "UploadArtifact": _for(_RELEASER, unlimited=True),
         "Delete": _for(subjects=deleted),
-        "GetSnapshot": _for(_RELEASER, _WRITER, _SERVICE),
+        "GetSnapshot": _for(_RELEASER, _WRITER, _SERVICE, unlimited=True),
         "WatchSnapshot": _HOP,
         "ReportRuntime": _HOP,
         "ListRuntimes": _READ,
         "ListEvents": _READ,
-        "ImportEvents": _for(whole=True),
+        "ImportEvents": _OPERATOR,
     },
     "predictmesh.registry.v1.ReleaseService": {
         "StartRelease": _ENDPOINT,

@@ -30,9 +30,9 @@ def resources(request: Any) -> Iterator[tuple[str, str]]:
 
 
 def deleted(request: Any) -> Iterator[tuple[str, str]]:
-    """Read the name of what a DeleteRequest deletes; an artifact has none."""
+    """Read the name of what a DeleteRequest deletes. An artifact has none: it is any model's."""
     target = request.WhichOneof("target")
     if target == "version":
         yield "version.model", request.version.model
-    elif target in _DELETED:
-        yield target, getattr(request, target)
+    elif target is not None:
+        yield target, getattr(request, target) if target in _DELETED else ""

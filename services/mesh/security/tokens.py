@@ -29,7 +29,7 @@ class TokenChecker:
         """Return the bearer, as far as is known for a minute; raises InvalidCredentials, Expired..., or IssuerUnavailable."""
         try:
             kid = jwt.get_unverified_header(token).get("kid")
-        except (jwt.PyJWTError, RecursionError):
+        except jwt.PyJWTError:
             raise InvalidCredentials("the token is neither an API key nor a JWT") from None
         for key in await self.keys.find(kid):
             claims = self._claims(token, key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,13 +18,15 @@ from predictmesh.features.v1 import features_service_pb2 as features_pb
 from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
 from services.mesh.context import caller_name, current
 from services.mesh.errors import Code, MeshError, Reason
+from services.mesh.security import guard as guards
+from services.mesh.security.access_file import AccessFile, read_access_file
 from services.mesh.security.guard import Guard
 from services.mesh.security.own_token import OwnToken
 from services.mesh.server import MeshServer
 from tests.support.access import key, secret, shows, write
 from tests.support.issuers import AUDIENCE, ISSUER, Issuer
 from tests.support.probe import Probe, new_probe, remote, server
-from tests.support.waiting import eventually_answers
+from tests.support.waiting import eventually, eventually_answers
 
 APPLY = "/predictmesh.registry.v1.RegistryService/Apply"
 LOOK_EVERY_S = 0.01
@@ -159,6 +162,13 @@ async def test_method_about_all_names(stub: Any) -> None:
     assert expected == await refused(stub.ImportEvents(events(), metadata=shows(secret("team"))))
 
 
+async def test_method_whose_requests_name_nothing(stub: Any) -> None:
+    """Who is limited to some names does not get by it what is of others."""
+    with pytest.raises(MeshError) as error:
+        await anext(stub.WatchSnapshot(registry_pb.WatchSnapshotRequest(), metadata=shows(secret("team"))))
+    assert (Reason.ENDPOINT_NOT_ALLOWED, "authorization") == (error.value.reason, error.value.violations[0].field)
+
+
 async def batches(*views: str) -> AsyncIterator[features_pb.StreamFeaturesRequest]:
     """Write to views, one after the other."""
     for number, view in enumerate(views, 1):
@@ -258,8 +268,28 @@ async def test_key_that_is_withdrawn_ends_its_streams(stub: Any, file: Path, gua
     answers = stub.StreamFeatures(slowly(), metadata=shows(secret("team")))
     assert 1 == (await anext(answers)).acknowledged_sequence
     write(file, key("ann", "releaser"))
-    guard.reload()
+    await guard.reload()
     go_on.set()
+    with pytest.raises(MeshError) as error:
+        await anext(answers)
+    assert Reason.INVALID_CREDENTIALS is error.value.reason
+
+
+async def test_key_that_is_withdrawn_is_told_nothing_more(stub: Any, probe: Any, file: Path, guard: Guard) -> None:
+    """Also where it only listens: the next message is not sent to it."""
+    withdrawn = asyncio.Event()
+
+    async def watch(request: Any, context: Any) -> AsyncIterator[registry_pb.WatchSnapshotResponse]:
+        yield registry_pb.WatchSnapshotResponse(revision=1)
+        await withdrawn.wait()
+        yield registry_pb.WatchSnapshotResponse(revision=2)
+
+    probe.watch = watch
+    answers = stub.WatchSnapshot(registry_pb.WatchSnapshotRequest(), metadata=shows(secret("gateway")))
+    assert 1 == (await anext(answers)).revision
+    write(file, key("ann", "releaser"))
+    await guard.reload()
+    withdrawn.set()
     with pytest.raises(MeshError) as error:
         await anext(answers)
     assert Reason.INVALID_CREDENTIALS is error.value.reason
@@ -280,14 +310,14 @@ async def test_new_file_that_is_broken(
         file.unlink()
     else:
         file.write_text(text)
-    guard.reload()
+    await guard.reload()
     await stub.Apply(apply("x"), metadata=shows(secret("ann")))
     assert str(file) in str(guard.status()["fault"])
     # It is looked at beside the test, too.
     assert failures() - before >= 1
     assert "the access file cannot be used; the one before holds" in caplog.messages
     write(file, *KEYS)
-    guard.reload()
+    await guard.reload()
     assert "fault" not in guard.status()
 
 
@@ -355,7 +385,7 @@ async def test_token(stub: Any, probe: Any, file: Path, guard: Guard) -> None:
     issuer = Issuer()
     issuer.add("one")
     issued(issuer, file)
-    guard.reload()
+    await guard.reload()
     token = issuer.token(roles=["releaser"])
     for _ in range(3):
         await stub.Apply(apply("x"), metadata=shows(token))
@@ -372,11 +402,11 @@ async def test_issuer_that_is_not_trusted_any_more(stub: Any, file: Path, guard:
     issuer = Issuer()
     issuer.add("one")
     issued(issuer, file)
-    guard.reload()
+    await guard.reload()
     token = issuer.token(roles=["releaser"])
     await stub.Apply(apply(), metadata=shows(token))
     write(file, *KEYS)
-    guard.reload()
+    await guard.reload()
     assert Reason.INVALID_CREDENTIALS is (await refused(stub.Apply(apply(), metadata=shows(token))))[1]
 
 
@@ -385,12 +415,58 @@ async def test_issuer_whose_tokens_are_read_otherwise(stub: Any, file: Path, gua
     issuer = Issuer()
     issuer.add("one")
     issued(issuer, file)
-    guard.reload()
+    await guard.reload()
     token = issuer.token(roles=["releaser"])
     await stub.Apply(apply(), metadata=shows(token))
     issued(issuer, file, audience="another")
-    guard.reload()
+    await guard.reload()
     assert Reason.INVALID_CREDENTIALS is (await refused(stub.Apply(apply(), metadata=shows(token))))[1]
+
+
+async def test_keys_of_the_issuer_are_kept(stub: Any, file: Path, guard: Guard) -> None:
+    """Where they are is as before: that tokens are read otherwise is no reason to do without them while it is away."""
+    issuer = Issuer()
+    issuer.add("one")
+    issued(issuer, file)
+    await guard.reload()
+    await stub.Apply(apply(), metadata=shows(issuer.token(roles=["releaser"])))
+    jwks = file.with_name("jwks.json")
+    write(file, *KEYS, jwt={"issuer": ISSUER, "audience": "another", "jwks": str(jwks)})
+    jwks.unlink()
+    await guard.reload()
+    await stub.Apply(apply(), metadata=shows(issuer.token(roles=["releaser"], aud="another")))
+
+
+async def test_calls_do_not_wait_for_the_file(
+    stub: Any, file: Path, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be long, or on a disk that is slow."""
+    go_on, reading = threading.Event(), threading.Event()
+
+    def slowly(path: Path) -> AccessFile:
+        reading.set()
+        assert go_on.wait(20)
+        return read_access_file(path)
+
+    monkeypatch.setattr(guards, "read_access_file", slowly)
+    write(file, key("new", "releaser"))
+    await eventually(reading.is_set)
+    await stub.Apply(apply("x"), metadata=shows(secret("ann")))
+    go_on.set()
+    await guard.reload()
+    await stub.Apply(apply("x"), metadata=shows(secret("new")))
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_peers_of_a_service_that_asks_for_no_certificates(
+    file: Path, caplog: pytest.LogCaptureFixture, asks: bool
+) -> None:
+    """One file may be that of all services: it is taken, and the log says who is not known by it."""
+    guard = Guard("probe", file, asks_certificates=asks)
+    write(file, *KEYS, peers=[{"identity": "release.local", "roles": ["releaser"]}])
+    await guard.reload()
+    assert {"keys": len(KEYS), "peers": 1} == guard.status()
+    assert asks is not any("callers are not asked for theirs" in message for message in caplog.messages)
 
 
 async def test_nobody_is_asked_without_a_guard(probe: Probe) -> None:

@@ -177,16 +177,15 @@ async def test_issuer_that_takes_its_time(server: Server) -> None:
         server.go_on.set()
 
 
-async def test_answer_that_comes_late(keys: KeySet, server: Server, issuer: Issuer) -> None:
-    """The time between questions is from the end of one: a key that is not known is not asked for at once again."""
-    keys = KeySet(server.url, refetch_s=1000, timeout_s=20)
+async def test_answer_that_comes_late(keys: KeySet, server: Server, clock: Clock) -> None:
+    """The time until the next question is from then on: an issuer that is slow is not asked without a pause."""
     server.go_on.clear()
     refreshing = asyncio.create_task(keys.refresh())
     await eventually(lambda: server.asked == 1)
-    found = asyncio.create_task(reason(keys, "made-up"))
+    clock.now += REFETCH_S
     server.go_on.set()
     await refreshing
-    assert Reason.INVALID_CREDENTIALS is await found
+    assert Reason.INVALID_CREDENTIALS is await reason(keys, "made-up")
     assert 1 == server.asked
 
 

@@ -124,6 +124,14 @@ def test_endpoint_of_a_request_is_looked_at(path: str) -> None:
         assert [("endpoint", "other")] == list(subjects(request))
 
 
+def test_who_is_limited_is_kept_from_what_names_nothing() -> None:
+    """But for these: they tell of everything as a snapshot does, or of what is known by an id that nobody guesses."""
+    unlimited = {"RecordOutcome", "ListEndpoints", "UploadArtifact", "GetSnapshot", "ListRuntimes", "ListEvents"}
+    unlimited |= {"DescribeRuntimes", "WatchRuntimes", "ServerMetadata", "RepositoryIndex"}
+    assert unlimited == {path.rpartition("/")[2] for path, rule in RULES.items() if rule.unlimited}
+    assert [] == [path for path, rule in RULES.items() if rule.unlimited and rule.subjects is not None]
+
+
 def test_every_definition_of_an_apply_is_looked_at() -> None:
     """Each of the resources has its path."""
     request = registry_pb.ApplyRequest()
@@ -144,7 +152,7 @@ def test_every_definition_of_an_apply_is_looked_at() -> None:
         (registry_pb.DeleteRequest(model="a"), [("model", "a")]),
         (registry_pb.DeleteRequest(feature_view="a"), [("feature_view", "a")]),
         (registry_pb.DeleteRequest(version=registry_pb.VersionName(model="a")), [("version.model", "a")]),
-        (registry_pb.DeleteRequest(artifact="0" * 64), []),
+        (registry_pb.DeleteRequest(artifact="0" * 64), [("artifact", "")]),
         (registry_pb.DeleteRequest(), []),
     ],
 )
