@@ -51,7 +51,7 @@ class Renewing(Generic[S]):
         self._watching = asyncio.create_task(self._watch(line.channel))
         self._following = [asyncio.create_task(self._listen())]
         if identity is not None:
-            self._following.append(asyncio.create_task(following(identity, self.renew)))
+            self._following.append(asyncio.create_task(following(identity, identity.current, self.renew)))
 
     async def close(self) -> None:
         """End what goes on in the background, and the line."""
@@ -131,4 +131,7 @@ class Renewing(Generic[S]):
             since = self.connection.silent_since
             if since and since != asked_in and time.monotonic() - since > SILENT_S:
                 asked_in = since
-                await self.probe(PROBE_S)
+                try:
+                    await self.probe(PROBE_S)
+                except Exception:
+                    logger.exception("a silent replica was not asked", extra={"replica": self.connection.address})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,6 +37,16 @@ class Material:
     not_after: datetime
     names: tuple[str, ...]
 
+    @property
+    def early(self) -> bool:
+        """Whether it does not hold yet."""
+        return datetime.now(UTC) < self.not_before
+
+    @property
+    def late(self) -> bool:
+        """Whether it does not hold any more."""
+        return datetime.now(UTC) > self.not_after
+
 
 def read(files: TlsFiles) -> Material:
     """Read what the files hold now; raises InvalidArgument that says which of them is amiss, and why."""
@@ -44,18 +55,18 @@ def read(files: TlsFiles) -> Material:
 
     cert, key = _bytes("tls_cert_file", files.cert), _bytes("tls_key_file", files.key)
     chain = _certificates("tls_cert_file", files.cert, cert)
-    try:
+    with _telling(f"tls_key_file {files.key}: no private key in PEM without a password"):
         own = load_pem_private_key(key, password=None).public_key()
-    except (ValueError, TypeError) as error:  # the latter where it is encrypted
-        raise InvalidArgument(f"tls_key_file {files.key}: no private key in PEM without a password") from error
-    if own != chain[0].public_key():
+    with _telling(f"tls_cert_file {files.cert}: a certificate of a kind that is not known here"):
+        certified, names, not_before = chain[0].public_key(), _names(chain[0]), chain[0].not_valid_before_utc
+        not_after = min(certificate.not_valid_after_utc for certificate in chain)
+    if own != certified:
         raise InvalidArgument(f"tls_key_file {files.key}: not the key of the certificate in {files.cert}")
     ca = None
     if files.ca is not None:
         ca = _bytes("tls_ca_file", files.ca)
         _certificates("tls_ca_file", files.ca, ca)
-    not_after = min(certificate.not_valid_after_utc for certificate in chain)
-    return Material(cert, key, ca, chain[0].not_valid_before_utc, not_after, _names(chain[0]))
+    return Material(cert, key, ca, not_before, not_after, names)
 
 
 def _bytes(setting: str, path: Path) -> bytes:
@@ -68,10 +79,17 @@ def _bytes(setting: str, path: Path) -> bytes:
 def _certificates(setting: str, path: Path, pem: bytes) -> Sequence[Certificate]:
     from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415
 
-    try:
+    with _telling(f"{setting} {path}: no certificate in PEM"):
         return load_pem_x509_certificates(pem)
-    except ValueError as error:
-        raise InvalidArgument(f"{setting} {path}: no certificate in PEM") from error
+
+
+@contextmanager
+def _telling(fault: str) -> Iterator[None]:
+    """Raise InvalidArgument instead of what cryptography raises: errors of many kinds, which share no base."""
+    try:
+        yield
+    except Exception as error:
+        raise InvalidArgument(fault) from error
 
 
 def _names(certificate: Certificate) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ class Identity:
     """Shows a process to others, and tells whom it trusts.
 
     `current` is what its files held when they last made sense; `refused` is why what they hold now is not used, or empty.
+    `early`: only because it does not hold yet, so that they have to be read again though they stay as they are.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -24,6 +25,7 @@ class Identity:
         self._replaced = asyncio.Event()
         self.current = read(files)
         self.refused = ""
+        self.early = False
 
     async def newer_than(self, known: Material) -> Material:
         """Return what is current once it is not `known`."""
@@ -51,8 +53,9 @@ class Identity:
         return grpc.dynamic_ssl_server_credentials(_configuration(shown), newer, of_clients)  # type: ignore[arg-type]  # None: nothing is newer
 
     def reload(self) -> bool:
-        """Take what the files hold now, unless that makes no sense; return whether anything is new."""
+        """Take what the files hold now, unless that makes no sense, or does not hold now; return whether anything is new."""
         before = self.current, self.refused
+        self.early = False
         try:
             material = read(self._files)
         except InvalidArgument as error:
@@ -60,11 +63,24 @@ class Identity:
             self.refused = error.message
             return before != (self.current, self.refused)
         self.refused = ""
-        if material != self.current:
-            self.current = material
-            replaced, self._replaced = self._replaced, asyncio.Event()
-            replaced.set()
+        if material.cert != self.current.cert:
+            self.refused = _untimely(material)
+            self.early = bool(self.refused) and not material.late
+        if material != self.current and not self.refused:
+            self._replace(material)
         return before != (self.current, self.refused)
+
+    def _replace(self, material: Material) -> None:
+        self.current = material
+        replaced, self._replaced = self._replaced, asyncio.Event()
+        replaced.set()
+
+
+def _untimely(material: Material) -> str:
+    """Return why the certificate is of no use now, or nothing. At a start nobody asks: there is none to go on with."""
+    if material.late:
+        return f"the certificate has ended, at {material.not_after.isoformat()}"
+    return f"the certificate does not hold before {material.not_before.isoformat()}" if material.early else ""
 
 
 def _nothing(_: Identity) -> None:
@@ -85,9 +101,10 @@ async def open_identity(
     identity = Identity(files)
     note(identity)
 
-    def changed() -> None:
+    def changed() -> bool:
         if identity.reload():
             note(identity)
+        return identity.early
 
     async with watching([file for file in files if file is not None], changed, every_s=LOOK_EVERY_S):
         yield identity

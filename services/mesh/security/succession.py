@@ -9,6 +9,7 @@ from copy import copy
 from typing import Any, Generic, TypeVar
 
 from services.mesh.line import Line
+from services.mesh.security.certificates import Material
 from services.mesh.security.identity import Identity
 
 logger = logging.getLogger(__name__)
@@ -18,13 +19,23 @@ Opening = Callable[[], Awaitable[Line[S]]]
 PROBE_S, AGAIN_S = 1.0, 1.0
 
 
-async def following(identity: Identity, renew: Callable[[], Awaitable[bool]]) -> None:
-    """Call `renew` whenever the identity is replaced, and again while it returns that it could not; until cancelled."""
-    known = identity.current
+async def following(identity: Identity, known: Material, renew: Callable[[], Awaitable[bool]]) -> None:
+    """Call `renew` whenever the identity is not `known` any more, and again while it fails or returns that it could not.
+
+    Goes on until cancelled. `known` is what the present connection was made with.
+    """
     while True:
         known = await identity.newer_than(known)
-        while not await renew():  # noqa: ASYNC110 - that the other end is well again is no event here
+        while not await _done(renew):  # noqa: ASYNC110 - that the other end is well again is no event here
             await asyncio.sleep(AGAIN_S)
+
+
+async def _done(renew: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await renew()
+    except Exception:
+        logger.exception("a connection with the new certificate could not be opened")
+        return False
 
 
 async def opened_well(opening: Opening[S], limit_s: float) -> Line[S] | None:
@@ -69,7 +80,7 @@ class Moving(Generic[S]):
         self._line = line
         self._opening = opening
         self._retiring = Retiring()
-        self._following = asyncio.create_task(following(identity, self._renew))
+        self._following = asyncio.create_task(following(identity, identity.current, self._renew))
 
     async def close(self) -> None:
         """End what goes on in the background, and the lines."""

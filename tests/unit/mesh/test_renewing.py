@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from services.mesh.connecting import open_connections
 from services.mesh.deadline import Deadline
-from services.mesh.renewing import PROBE_S, SILENT_S
+from services.mesh.line import Line
+from services.mesh.renewing import PROBE_S, SILENT_S, Renewing
 from services.mesh.resilience import Hop
 from tests.support.exchanging import LIMIT_S, Gate, apply
 from tests.support.link import link
@@ -124,3 +128,27 @@ async def test_replica_that_was_away_behind_a_proxy_is_found_by_the_next_probe()
             await eventually(lambda: connection.reachable)
     finally:
         await proxy.stop(None)
+
+
+async def test_replica_is_asked_again_where_asking_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it was that went wrong; its next silence is noticed."""
+    asked = 0
+
+    async def probe(timeout_s: float) -> bool:
+        nonlocal asked
+        asked += 1
+        raise RuntimeError("of a kind that nobody has thought of")
+
+    async def opening() -> Line[None]:
+        raise AssertionError
+
+    line = Line(grpc.aio.insecure_channel("127.0.0.1:1"), None, probe, AsyncExitStack())
+    renewing = Renewing("127.0.0.1:1", line, opening)
+    try:
+        for times in (1, 2):
+            renewing.connection.silent_since = time.monotonic() - 10 - times
+            await eventually(lambda times=times: asked == times)  # type: ignore[misc]  # mypy cannot infer it
+    finally:
+        await renewing.close()
+        await line.channel.close()
+    assert "of a kind that nobody has thought of" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -68,6 +69,21 @@ def test_key_of_another_certificate_is_refused(files: TlsFiles) -> None:
     with pytest.raises(
         InvalidArgument, match=f"tls_key_file .*not the key of the certificate in {re.escape(str(files.cert))}"
     ):
+        read(files)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "complaint"),
+    [("2a8648ce3d0201", "2a8648ce3d0209", "a kind that is not known"), ("a003020102", "a003020107", "no certificate")],
+    ids=["algorithm of the key", "version"],
+)
+def test_certificate_of_an_unknown_kind_is_refused(files: TlsFiles, was: str, becomes: str, complaint: str) -> None:
+    """Like any other that cannot be used: cryptography has errors of its own for these."""
+    content = ssl.PEM_cert_to_DER_cert(files.cert.read_text())
+    assert bytes.fromhex(was) in content
+    changed = content.replace(bytes.fromhex(was), bytes.fromhex(becomes), 1)
+    files.cert.write_text(ssl.DER_cert_to_PEM_cert(changed))
+    with pytest.raises(InvalidArgument, match=f"tls_cert_file {re.escape(str(files.cert))}: .*{complaint}"):
         read(files)
 
 

@@ -19,7 +19,7 @@ from services.mesh.channel import open_stub
 from services.mesh.connecting import open_connections
 from services.mesh.security import identity as identities
 from services.mesh.security import succession
-from services.mesh.security.certificates import TlsFiles, read
+from services.mesh.security.certificates import Material, TlsFiles, read
 from services.mesh.security.identity import Identity, open_identity
 from services.mesh.security.peer import peer_identity
 from services.mesh.security.validity import certificate_status, open_told_identity
@@ -159,6 +159,18 @@ async def test_calls_move_to_the_new_certificate(opened: Open, authority: Author
 
 
 @both
+async def test_certificate_that_is_replaced_at_once(opened: Open, authority: Authority, tmp_path: Path) -> None:
+    """When the connection has been made, and nothing else has been done yet."""
+    callers, files = Callers(), authority.files(tmp_path / "client", "old.local")
+    async with (
+        ready(callers, authority.files(tmp_path, *LOOPBACK)) as serving,
+        opened(serving.address, files) as calls,
+    ):
+        authority.files(tmp_path / "client", "new.local")
+        await until_named(calls, callers, "new.local")
+
+
+@both
 async def test_no_call_fails_while_certificates_are_replaced(
     opened: Open, authority: Authority, tmp_path: Path
 ) -> None:
@@ -219,6 +231,29 @@ async def test_connection_stays_where_the_new_certificate_does_not_do(
         assert {"old.local"} == set(callers.names)
         authority.files(tmp_path / "client", "new.local")
         await until_named(calls, callers, "new.local")
+
+
+@both
+async def test_connection_that_cannot_be_opened_is_tried_again(
+    opened: Open, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it was: calls go on over the old one, and the new certificate is shown as soon as it can be."""
+    callers, files = Callers(), authority.files(tmp_path / "client", "old.local")
+    async with (
+        ready(callers, authority.files(tmp_path, *LOOPBACK)) as serving,
+        opened(serving.address, files) as calls,
+    ):
+        await until_named(calls, callers, "old.local")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Identity, "channel_credentials", _failing)
+            authority.files(tmp_path / "client", "new.local")
+            await eventually(lambda: "a connection with the new certificate could not be opened" in caplog.messages)
+        assert 5 == await apply(calls())
+        await until_named(calls, callers, "new.local")
+
+
+def _failing(identity: Identity) -> Any:
+    raise RuntimeError("of a kind that nobody has thought of")
 
 
 def _noting(call: Callable[[Identity], Any], tried: asyncio.Event) -> Callable[[Identity], Any]:
@@ -291,6 +326,72 @@ async def test_files_that_a_pod_mounts_are_followed(authority: Authority, tmp_pa
         (tmp_path / "next").replace(tmp_path / "data")
         await eventually(lambda: identity.current.names == ("two.local",))
         assert "" == identity.refused
+
+
+@pytest.mark.parametrize(("since", "until", "complaint"), [(-2, -1, "has ended"), (1, 2, "does not hold before")])
+async def test_certificate_out_of_its_time_is_not_used(
+    authority: Authority, tmp_path: Path, since: int, until: int, complaint: str
+) -> None:
+    """The one before is, as long as it holds."""
+    files = authority.files(tmp_path, "a.local")
+    async with open_identity(files) as identity:
+        assert identity is not None
+        authority.issue("b.local", since=since * DAY, until=until * DAY).write(tmp_path, authority.cert)
+        await eventually(lambda: complaint in identity.refused)
+        assert ("a.local",) == identity.current.names
+        authority.files(tmp_path, "c.local")
+        await eventually(lambda: identity.current.names == ("c.local",))
+        assert "" == identity.refused
+
+
+async def test_certificate_that_comes_early_is_used_in_its_time(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of its authority may be ahead; nobody writes the files once more."""
+    files = authority.files(tmp_path, "a.local")
+    async with open_identity(files) as identity:
+        assert identity is not None
+        authority.issue("b.local", since=DAY, until=2 * DAY).write(tmp_path, authority.cert)
+        await eventually(lambda: bool(identity.refused))
+        monkeypatch.setattr(Material, "early", False)
+        await eventually(lambda: identity.current.names == ("b.local",))
+        assert "" == identity.refused
+
+
+async def test_process_starts_with_a_certificate_that_has_ended(authority: Authority, tmp_path: Path) -> None:
+    """There is none to go on with; the next one is taken, and the authorities beside it are."""
+    leaf, notes = authority.issue("a.local", since=-2 * DAY, until=-DAY), 0
+
+    def note(_: Identity) -> None:
+        nonlocal notes
+        notes += 1
+
+    async with open_identity(leaf.write(tmp_path, authority.cert), note) as identity:
+        assert identity is not None
+        trusted = authority.cert + Authority("new").cert
+        leaf.write(tmp_path, trusted)
+        await eventually(lambda: identity.current.ca == trusted)
+        assert (("a.local",), "") == (identity.current.names, identity.refused)
+        assert 2 == notes
+
+
+async def test_change_while_a_process_starts_is_not_missed(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first reading of the files and the first look at whether they change."""
+    files = authority.files(tmp_path, "a.local")
+
+    def read_before_a_change(files: TlsFiles) -> Material:
+        material = read(files)
+        monkeypatch.undo()
+        authority.files(tmp_path, "b.local")
+        return material
+
+    monkeypatch.setattr(identities, "read", read_before_a_change)
+    async with open_identity(files) as identity:
+        assert identity is not None
+        assert ("a.local",) == identity.current.names
+        await eventually(lambda: identity.current.names == ("b.local",))
 
 
 async def test_service_tells_of_its_certificate(
