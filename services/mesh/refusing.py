@@ -29,6 +29,8 @@ Metadata = Sequence[tuple[str, str | bytes]]
 Headers = Mapping[str, str | bytes]
 Context = grpc.aio.ServicerContext[Any, Any]
 Serve = Callable[[AsyncIterator[Any], Context], Awaitable[None]]
+# Different refusals to keep as they are sent; messages may name callers, of whom there may be many.
+MOST_PACKED = 256
 
 
 class Refusing:
@@ -38,7 +40,7 @@ class Refusing:
         self._gate = gate
         self._errors = names.RPC_ERRORS.labels(method.service, method.name, Reason.OVERLOADED)
         self._durations = names.RPC_SERVER_DURATION.labels(method.service, method.name, Overloaded.code.name)
-        self._packed: dict[tuple[str, float | None], Metadata] = {}
+        self._packed = _Packed()
 
     def handler(self, metadata: Metadata) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return what answers a call instead of its method; None if there is room for it."""
@@ -51,22 +53,19 @@ class Refusing:
         error = self._gate.refusal(priority)
         self._errors.inc()
         self._durations.observe(0)
-        return _handler(partial(_tell, error, (*self._details(error), *_echoed(sent))))
-
-    def _details(self, error: Overloaded) -> Metadata:
-        """Return the error as trailing metadata; there are few different ones."""
-        key = (error.message, error.retry_after_s)
-        found = self._packed.get(key)
-        if found is None:
-            found = self._packed[key] = _packed(error)
-        return found
+        return _handler(partial(_tell, error, (*self._packed.of(error), *_echoed(sent))))
 
 
 class Barring:
-    """Stands before all methods of a server that has a guard. Whom the headers do not tell apart passes, to be looked into."""
+    """Stands before all methods of a server that has a guard. Whom the headers do not tell apart passes, to be looked into.
 
-    def __init__(self, guard: Guard, methods: Iterable[Method]) -> None:
+    Calls that it turns away count against what the gates, by the paths of methods, let be taken only to be refused.
+    """
+
+    def __init__(self, guard: Guard, methods: Iterable[Method], gates: Mapping[str, Gate]) -> None:
         self._guard = guard
+        self._gates = gates
+        self._turning_away = _TurningAway(guard)
         rules = ((method, RULES.get(method.path, UNLISTED)) for method in methods)
         self._closed = {method.path: (method, rule) for method, rule in rules if not rule.open}
 
@@ -84,12 +83,15 @@ class Barring:
         except MeshError as error:
             names.RPC_ERRORS.labels(method.service, method.name, error.reason).inc()
             names.RPC_SERVER_DURATION.labels(method.service, method.name, error.code.name).observe(0)
-            return _handler(partial(_turn_away, self._guard, path, error, sent, caller))
+            if path in self._gates:
+                self._gates[path].turned_away()
+            return _handler(partial(self._turning_away.answer, path, error, sent, caller))
         return None
 
 
 def for_services(serve: Serve, guard: Guard) -> Serve:
     """Return `serve`, of streams of calls, for services only."""
+    turning_away = _TurningAway(guard)
 
     async def guarded(requests: AsyncIterator[Any], context: Context) -> None:
         sent, caller = dict(context.invocation_metadata() or ()), None
@@ -97,26 +99,33 @@ def for_services(serve: Serve, guard: Guard) -> Serve:
             caller = await guard.identify(sent, partial(_identity, context))
             check_role(caller, RULES[EXCHANGE], EXCHANGE)
         except MeshError as error:
-            await _turn_away(guard, EXCHANGE, error, sent, caller, requests, context)
+            await turning_away.answer(EXCHANGE, error, sent, caller, requests, context)
             return
         await serve(requests, context)
 
     return guarded
 
 
-async def _turn_away(
-    guard: Guard, path: str, error: MeshError, sent: Headers, caller: Caller | None, requests: object, context: Context
-) -> None:
-    attempt = Attempt(
-        method=path,
-        address=context.peer(),
-        request_id=str(sent.get(REQUEST_ID, ""))[:MAX_REQUEST_ID],
-        caller=caller.name if caller is not None else "",
-        identity=_identity(context) or "",
-        authorization=sent.get(AUTHORIZATION, ""),
-    )
-    guard.note(error, attempt)
-    await _tell(error, (*_packed(error), *_echoed(sent)), requests, context)
+class _TurningAway:
+    """Tells callers why they are not let in, and the guard who they were."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._packed = _Packed()
+
+    async def answer(
+        self, path: str, error: MeshError, sent: Headers, caller: Caller | None, requests: object, context: Context
+    ) -> None:
+        attempt = Attempt(
+            method=path,
+            address=context.peer(),
+            request_id=str(sent.get(REQUEST_ID, ""))[:MAX_REQUEST_ID],
+            caller=caller.name if caller is not None else "",
+            identity=_identity(context) or "",
+            authorization=sent.get(AUTHORIZATION, ""),
+        )
+        self._guard.note(error, attempt)
+        await _tell(error, (*self._packed.of(error), *_echoed(sent)), requests, context)
 
 
 def _identity(context: Context) -> str | None:
@@ -134,8 +143,21 @@ def _handler(refuse: Callable[[object, Context], Awaitable[None]]) -> grpc.RpcMe
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-def _packed(error: MeshError) -> Metadata:
-    return tuple(rpc_status.to_status(to_status(error)).trailing_metadata)
+class _Packed:
+    """Errors as trailing metadata: most refusals are alike, and to make them costs more than the rest of one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Reason, str, float | None], Metadata] = {}
+
+    def of(self, error: MeshError) -> Metadata:
+        """Return the metadata that tells of the error; refusals of one reason differ by nothing but message and time."""
+        key = (error.reason, error.message, error.retry_after_s)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= MOST_PACKED:
+                self._known.clear()
+            found = self._known[key] = tuple(rpc_status.to_status(to_status(error)).trailing_metadata)
+        return found
 
 
 def _echoed(sent: Headers) -> Metadata:

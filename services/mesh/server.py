@@ -115,7 +115,7 @@ class _Methods(grpc.GenericRpcHandler):
 
     def __init__(self, methods: Sequence[Method], gates: Mapping[str, Gate], guard: Guard | None) -> None:
         self.calls = 0
-        self._barring = None if guard is None else Barring(guard, methods)
+        self._barring = None if guard is None else Barring(guard, methods, gates)
         self._handlers = {method.path: _handler(method) for method in methods}
         self._refusing = {
             method.path: Refusing(method, gates[method.path]) for method in methods if method.path in gates

@@ -67,6 +67,12 @@ class Gate:
             retry_after_s=round(min(LATEST_S, max(SOONEST_S, RETRY_LATENCIES * self._limit.latency_s)), 1),
         )
 
+    def turned_away(self) -> None:
+        """Take note of a call that was refused for what its caller is: it costs as much, and says nothing of the load."""
+        # None is owed: a flood of strangers while there is room must not keep others from being told, later, to come back.
+        if self._refusals.left() > 0:
+            self._refusals.use()
+
     def admit(self, priority: Priority) -> Stay:
         """Let a call in for the time of the returned context; raises Overloaded."""
         if not self.has_room(priority):
