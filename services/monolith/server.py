@@ -59,9 +59,15 @@ async def build(settings: Settings) -> AsyncIterator[Service]:
 def _refuse_unheeded() -> None:
     """Raise SettingsError for what would protect a service that has a port of its own; here it would protect nothing."""
     for each in (RegistrySettings, FeaturesSettings, ModelSettings, GatewaySettings):
-        if each.load().access_file is not None:
-            own = f"{Settings.prefix()}ACCESS_FILE"
-            raise SettingsError(f"{each.prefix()}ACCESS_FILE does nothing in the monolith, whose own is {own}")
+        given = each.load()
+        for name in ("access_file", "tls_cert_file"):
+            if getattr(given, name) is not None:
+                variable, own = (f"{prefix}{name}".upper() for prefix in (each.prefix(), Settings.prefix()))
+                raise SettingsError(f"{variable} does nothing in the monolith, whose own is {own}")
+        if getattr(given, "token_file", None) is not None:
+            raise SettingsError(
+                f"{each.prefix()}TOKEN_FILE does nothing in the monolith: nobody is asked within a process"
+            )
 
 
 def _stub(service: Service, settings: Settings, stack: AsyncExitStack) -> Any:  # noqa: ANN401 - of several services

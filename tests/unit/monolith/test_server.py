@@ -173,9 +173,22 @@ async def test_nothing_is_left_when_it_stops() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_access_file_of_one_service(service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It would keep nobody out, as all are behind one port, and is refused."""
-    monkeypatch.setenv(f"PREDICTMESH_{service.upper()}_ACCESS_FILE", str(tmp_path / "access.yaml"))
-    with pytest.raises(SettingsError, match="PREDICTMESH_MONOLITH_ACCESS_FILE"):
+@pytest.mark.parametrize("settings", [("ACCESS_FILE",), ("TLS_CERT_FILE", "TLS_KEY_FILE")])
+async def test_protection_of_one_service(
+    service: str, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would keep nobody out, and hide nothing, as all are behind one port; it is refused."""
+    for name in settings:
+        monkeypatch.setenv(f"PREDICTMESH_{service.upper()}_{name}", str(tmp_path / "file"))
+    with pytest.raises(SettingsError, match=f"PREDICTMESH_{service.upper()}_{settings[0]} .*_MONOLITH_{settings[0]}"):
+        async with build(Settings(grpc_port=0, http_port=0)):
+            pass
+
+
+@pytest.mark.parametrize("service", SERVICES[1:])
+async def test_token_of_one_service(service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would be shown to nobody, and is refused."""
+    monkeypatch.setenv(f"PREDICTMESH_{service.upper()}_TOKEN_FILE", str(tmp_path / "token"))
+    with pytest.raises(SettingsError, match=f"PREDICTMESH_{service.upper()}_TOKEN_FILE does nothing"):
         async with build(Settings(grpc_port=0, http_port=0)):
             pass
