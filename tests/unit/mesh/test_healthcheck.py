@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from concurrent import futures
+from pathlib import Path
 
 import grpc
 import pytest
@@ -15,6 +16,8 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from services.mesh.healthcheck import main
 from services.mesh.http import HttpPort
+from tests.support.certificates import LOOPBACK, Authority, settings
+from tests.support.probe import new_probe, server
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 TLS = "PREDICTMESH_GATEWAY_TLS_CERT_FILE"
@@ -81,3 +84,22 @@ async def test_over_tls_the_http_port_is_asked(
         port = int(http.address.rpartition(":")[2])
         assert exit_status == await asyncio.to_thread(check, monkeypatch, 1, port)
     assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("reason", "exit_status"), [("", 0), ("no snapshot of the definitions yet", 1)])
+async def test_tls_that_only_a_file_of_settings_knows_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reason: str, exit_status: int
+) -> None:
+    """The port itself tells that it is TLS."""
+    own = settings(Authority().files(tmp_path, *LOOPBACK))
+    async with server(new_probe(), **own) as serving:
+        with HttpPort("127.0.0.1", 0, ready=lambda: reason, status=dict) as http:
+            ports = [int(address.rpartition(":")[2]) for address in (serving.address, http.address)]
+            assert exit_status == await asyncio.to_thread(check, monkeypatch, *ports)
+
+
+async def test_port_that_is_gone_is_not_taken_for_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the HTTP port says that all is well."""
+    with HttpPort("127.0.0.1", 0, ready=lambda: "", status=dict) as http:
+        port = int(http.address.rpartition(":")[2])
+        assert 1 == await asyncio.to_thread(check, monkeypatch, 1, port)
