@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.mesh.admission.allowance import Allowance
 from services.mesh.errors import MeshError
-from services.mesh.security.keys import digest
+from services.mesh.security.keys import PREFIX, digest
 from services.mesh.telemetry import names
 
 logger = logging.getLogger("predictmesh.audit")
@@ -48,8 +48,9 @@ class Audit:
             "reason": str(error.reason),
             "caller": attempt.caller,
             "identity": attempt.identity,
+            "credential": _kind(attempt),
             "peer": attempt.address,
-            "token_sha256": _fingerprint(attempt.authorization),
+            "token_sha256": _fingerprint(_shown(attempt)),
             "request_id": attempt.request_id,
             "left_out": self._left_out,
         }
@@ -57,8 +58,18 @@ class Audit:
         logger.warning(error.message, extra={key: value for key, value in told.items() if value})
 
 
-def _fingerprint(authorization: str | bytes) -> str:
+def _shown(attempt: Attempt) -> str:
+    """Return the key or token, or nothing."""
+    return attempt.authorization.rpartition(" ")[2] if isinstance(attempt.authorization, str) else ""
+
+
+def _kind(attempt: Attempt) -> str:
+    """Return what the caller goes by: the subject of a token may have the same name as a key."""
+    if token := _shown(attempt):
+        return "key" if token.startswith(PREFIX) else "token"
+    return "certificate" if attempt.identity else ""
+
+
+def _fingerprint(token: str) -> str:
     """Return a part of the SHA-256 of a token, by which an entry of the access file can be found, and nothing more."""
-    if not isinstance(authorization, str) or not authorization:
-        return ""
-    return digest(authorization.rpartition(" ")[2]).hex()[:16]
+    return digest(token).hex()[:16] if token else ""
