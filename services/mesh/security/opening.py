@@ -17,19 +17,24 @@ logger = logging.getLogger(__name__)
 @asynccontextmanager
 async def open_guard(service: str, settings: ServiceSettings) -> AsyncIterator[Guard | None]:
     """Read the access file, and follow its changes for the time of the context; None without one. SettingsError if amiss."""
+    beyond = not _is_loopback(settings.host)
     if settings.access_file is None:
-        if not _is_loopback(settings.host):
+        if beyond:
             logger.warning(
                 "whoever can reach this port may do everything: there is no access_file", extra={"host": settings.host}
             )
         yield None
         return
+    asks_certificates = settings.tls_ca_file is not None and settings.tls_client_certificates
     try:
-        guard = Guard(service, settings.access_file)
+        guard = Guard(service, settings.access_file, asks_certificates=asks_certificates)
     except AccessFileError as error:
         raise SettingsError(f"access_file: {error}") from error
-    if guard.needs_certificates and (settings.tls_ca_file is None or not settings.tls_client_certificates):
-        raise SettingsError("access_file: its peers show certificates, which only a service with tls_ca_file asks for")
+    if beyond and settings.tls is None:
+        logger.warning(
+            "keys and tokens come to this port in clear unless a proxy of this machine takes them: there is no tls_cert_file",
+            extra={"host": settings.host},
+        )
     async with guard.running():
         yield guard
 

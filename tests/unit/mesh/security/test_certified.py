@@ -122,11 +122,24 @@ async def test_stranger_opens_no_stream_of_calls(world: World) -> None:
     assert [] == world.callers
 
 
-async def test_certificates_that_nobody_is_asked_for(world: World, tmp_path: Path) -> None:
-    """Without TLS such a file cannot act, and the service does not start."""
-    with pytest.raises(SettingsError, match="tls_ca_file"):
-        async with open_guard("probe", Settings(access_file=tmp_path / "access.yaml")):
-            pass
+async def test_certificates_that_nobody_is_asked_for(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One file may serve all services, one of which asks for keys and tokens only: it starts, and says so."""
+    async with open_guard("probe", Settings(access_file=tmp_path / "access.yaml")) as guard:
+        assert guard is not None
+        assert {"keys": 1, "peers": 2} == guard.status()
+    assert "not asked for" in caplog.text
+
+
+async def test_certificates_that_are_asked_for(
+    world: World, tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is to be said."""
+    own = settings(authority.files(tmp_path, "probe.local"))
+    async with open_guard("probe", Settings(access_file=tmp_path / "access.yaml", **own)) as guard:
+        assert guard is not None
+    assert "not asked for" not in caplog.text
 
 
 async def test_file_that_cannot_be_used_at_the_start(tmp_path: Path) -> None:
@@ -144,3 +157,16 @@ async def test_open_service(host: str, warned: bool, caplog: pytest.LogCaptureFi
     async with open_guard("probe", Settings(host=host)) as guard:
         assert guard is None
     assert warned is any("may do everything" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+@pytest.mark.parametrize("tls", [True, False])
+async def test_keys_in_clear(
+    host: str, warned: bool, tls: bool, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who asks for keys where others listen, too, is told so."""
+    file = write(tmp_path / "access.yaml", key("ann", "releaser"))
+    own = settings(authority.files(tmp_path, "probe.local")) if tls else {}
+    async with open_guard("probe", Settings(host=host, access_file=file, **own)):
+        pass
+    assert (warned and not tls) is any("in clear" in message for message in caplog.messages)
