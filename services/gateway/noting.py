@@ -1,6 +1,7 @@
 """What is told of requests that failed, or were answered with less than they could be: by metrics, and in their traces.
 
-One that is not sampled leaves a span all the same, made of what its way through the gateway has noted, unless very many do.
+One that has no span of its own, as it is not sampled or one of a stream, leaves one all the same, made of what its way
+through the gateway has noted, unless very many do.
 """
 
 from __future__ import annotations
@@ -32,11 +33,16 @@ MAX_NAME = 127
 _spans = Allowance(SPANS_PER_S, saved_s=1.0)
 
 
+def note_unread(error: MeshError) -> None:
+    """Tell of a request of which not even the endpoint was looked for, as it cannot be read."""
+    names.PREDICTION_ERRORS.labels("", error.reason).inc()
+
+
 def note_failed(label: str, call: PredictCall, error: MeshError, start: float) -> None:
     """Tell of a request that has failed, begun at `start` of `time.perf_counter()`; `label` is its endpoint in metrics."""
     names.PREDICTION_ERRORS.labels(label, error.reason).inc()
     running = calls.current()
-    if running is not None and not running.sampled and _may_leave(running):
+    if running is not None and running.span is None and _may_leave(running):
         hops = () if call.member is None else _hops_so_far(call.member)
         _leave(running, call, start, {}, _on_the_way(hops, start), error)
 
@@ -55,9 +61,8 @@ def note_degraded(call: PredictCall, outcome: Outcome, start: float) -> None:
 
 
 def _trace_degraded(running: CallContext, call: PredictCall, outcome: Outcome, start: float) -> None:
-    if running.sampled:
-        if running.span is not None:
-            running.span.set_attribute("degraded", value=True)
+    if running.span is not None:
+        running.span.set_attribute("degraded", value=True)
         for name, told in _told(outcome):
             note(running, name, told)
     elif _may_leave(running):
@@ -67,7 +72,7 @@ def _trace_degraded(running: CallContext, call: PredictCall, outcome: Outcome, s
 
 
 def _may_leave(running: CallContext) -> bool:
-    """Whether the running call may leave a span though it is not sampled; if so, it is counted."""
+    """Whether the running call, which has no span of its own, may leave one; if so, it is counted."""
     if running.tracer is None:
         return False
     if not _spans.left():

@@ -84,13 +84,12 @@ class PredictFlow:
         start = time.perf_counter()
         # Named before anything is done, since the name may decide what is done.
         prediction_id = call.prediction_id or calls.new_trace_id()
-        table = self.table
         try:
+            table = self.table
             endpoint = table.endpoint(call.endpoint)
             route = endpoint.choose(call.pin, prediction_id, call.entities)
         except MeshError as error:
-            # A name that the caller made up must not become a label.
-            note_failed("", call, error, start)
+            note_failed(self._label(call.endpoint), call, error, start)
             raise
         try:
             rows, outcome, ladder = await self._answer(call, prediction_id, endpoint, route)
@@ -116,6 +115,10 @@ class PredictFlow:
         _duration(call.endpoint, route.target.version).observe(seconds)
         self._observers.answered(call, endpoint, prediction, seconds)
         return prediction
+
+    def _label(self, endpoint: str) -> str:
+        """Return how metrics call an endpoint: a name that the caller made up must not become a label."""
+        return endpoint if self._table is not None and endpoint in self._table.endpoints else ""
 
     async def _answer(
         self, call: PredictCall, prediction_id: str, endpoint: Endpoint, route: Route

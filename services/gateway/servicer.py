@@ -10,6 +10,7 @@ from predictmesh.gateway.v1.prediction_service_pb2_grpc import PredictionService
 from services.gateway.convert import decode_predict, encode_explanation, encode_prediction
 from services.gateway.convert_listing import encode_endpoints
 from services.gateway.convert_outcomes import decode_outcome
+from services.gateway.noting import note_unread
 from services.gateway.outcomes import OutcomeFlow
 from services.gateway.predict import PredictFlow
 from services.gateway.streams import answer_all
@@ -48,14 +49,22 @@ class PredictionServicer(PredictionServiceServicer):
         """Answer one request."""
         running = calls.current()
         assert running is not None
-        call = decode_predict(request, running.metadata, running.deadline)
+        try:
+            call = decode_predict(request, running.metadata, running.deadline)
+        except MeshError as error:
+            note_unread(error)
+            raise
         return encode_prediction(await self._flow.run(call))
 
     async def Explain(self, request: gateway_pb.ExplainRequest, context: ServerContext) -> gateway_pb.ExplainResponse:
         """Answer one request with every input of the model."""
         running = calls.current()
         assert running is not None
-        call = decode_predict(request.request, running.metadata, running.deadline, explain=True)
+        try:
+            call = decode_predict(request.request, running.metadata, running.deadline, explain=True)
+        except MeshError as error:
+            note_unread(error)
+            raise
         return encode_explanation(await self._flow.run(call))
 
     async def RecordOutcome(
@@ -107,7 +116,11 @@ class PredictionServicer(PredictionServiceServicer):
             if running.caller is not None:
                 check_name(running.caller, message.request.endpoint, "request.endpoint")
             with self._gate.admit(priority_of(running.metadata)):
-                call = decode_predict(message.request, running.metadata, _deadline(message))
+                try:
+                    call = decode_predict(message.request, running.metadata, _deadline(message))
+                except MeshError as error:
+                    note_unread(error)
+                    raise
                 response = encode_prediction(await self._flow.run(call))
         except MeshError as error:
             return _failed(message, error)

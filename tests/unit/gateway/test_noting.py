@@ -133,6 +133,18 @@ async def test_failure_of_a_sampled_call(world: World, traced: Traced) -> None:
     assert ("Predict", ["exception"]) == (left.name, events(left))
 
 
+async def test_requests_of_a_sampled_stream(world: World, traced: Traced) -> None:
+    """The stream has no span, so each of them that is not answered as it should be leaves one, under its caller's."""
+    traced.call.sampled = True
+    await world.flow.run(call(ONE))
+    await world.flow.run(call(column("rider_id", "b")))
+    with pytest.raises(MeshError):
+        await world.flow.run(call())
+    degraded, failed = (one for one in traced.left() if one.name == "predict")
+    assert (["queue", "features", "model", "degraded"], ["exception"]) == (events(degraded), events(failed))
+    assert {traced.call.span_id} == {f"{one.parent.span_id:016x}" for one in (degraded, failed) if one.parent}
+
+
 async def test_rows_that_fail(world: World, traced: Traced) -> None:
     """An answer with rows that failed says which, by reason."""
     world.features.rows = {"a": StoredRow({"rider:a": 2.0, "rider:n": None}), "b": StoredRow({"rider:n": 3})}

@@ -80,11 +80,13 @@ async def test_pin(world: World) -> None:
 
 
 async def test_not_ready_before_the_first_definitions() -> None:
-    """Without definitions nothing is known, so nothing is refused as unknown."""
+    """Without definitions nothing is known, so nothing is refused as unknown; the failure is counted under no name."""
     flow = World({}).flow
     assert not flow.ready
+    before = counted("prediction_errors_total", endpoint="", reason=Reason.NOT_READY)
     with pytest.raises(NotReady):
         await flow.run(call(ONE))
+    assert 1 == counted("prediction_errors_total", endpoint="", reason=Reason.NOT_READY) - before
 
 
 async def test_registry_out_of_reach_is_told(world: World) -> None:
@@ -138,7 +140,7 @@ async def test_answers_of_the_next_runtime_are_counted() -> None:
     [
         ("m", "", "m", Reason.MISSING_KEY),
         ("other", "", "", Reason.UNKNOWN_ENDPOINT),
-        ("m", "9.9.9", "", Reason.UNKNOWN_VERSION),
+        ("m", "9.9.9", "m", Reason.UNKNOWN_VERSION),
     ],
 )
 async def test_failures_are_counted_by_reason(

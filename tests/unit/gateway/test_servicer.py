@@ -12,6 +12,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+from prometheus_client import REGISTRY
 
 from predictmesh.gateway.v1 import prediction_service_pb2 as pb
 from predictmesh.gateway.v1.prediction_service_pb2_grpc import add_PredictionServiceServicer_to_server
@@ -256,6 +257,26 @@ async def test_id_of_a_request_under_way(world: World) -> None:
     assert ("mine", Reason.INVALID_ARGUMENT) == (refused.id, reason(refused.error))
     assert {"mine": [3.0], "other": [3.0]} == {each.id: list(each.response.outputs[0].floats) for each in both}
     assert [("mine", Reason.MISSING_KEY)] == [(each.id, reason(each.error)) for each in later]
+
+
+async def test_requests_that_cannot_be_read_are_counted(world: World) -> None:
+    """Under no endpoint, with their reason, however they came."""
+    labels = {"endpoint": "", "reason": Reason.INVALID_ARGUMENT}
+
+    def counted() -> float:
+        return REGISTRY.get_sample_value("predictmesh_prediction_errors_total", labels) or 0
+
+    before, long = counted(), asking(prediction_id="x" * 65)
+    with pytest.raises(MeshError):
+        await stub_of(world).Predict(long)
+    with pytest.raises(MeshError):
+        await stub_of(world).Explain(pb.ExplainRequest(request=long))
+    await streamed(
+        world,
+        pb.PredictStreamRequest(id="long", request=long),
+        pb.PredictStreamRequest(id="negative", request=asking(), timeout_ms=-1),
+    )
+    assert 4 == counted() - before
 
 
 async def test_errors_reach_the_caller(world: World) -> None:
