@@ -146,14 +146,10 @@ class SnapshotReader:
         if known is not None and (known.log_id, known.revision) == (snapshot.log_id, snapshot.revision):
             return
         self.current = snapshot
-        names.SNAPSHOT_REVISION.labels(self._subscriber).set(snapshot.revision)
         logger.info("snapshot taken", extra={"revision": snapshot.revision})
-        for use in self._uses:
-            try:
-                use(snapshot)
-            except Exception:
-                # One reader's fault must not end the watch for the others.
-                logger.exception("a snapshot could not be used", extra={"revision": snapshot.revision})
+        used = [_is_used(use, snapshot) for use in self._uses]
+        if all(used):
+            names.SNAPSHOT_REVISION.labels(self._subscriber).set(snapshot.revision)
 
     async def _keep(self, snapshot: Snapshot) -> None:
         if self._cache is None:
@@ -166,6 +162,16 @@ class SnapshotReader:
     def _set_reachable(self, reachable: bool) -> None:
         self.reachable = reachable
         names.REGISTRY_REACHABLE.labels(self._subscriber).set(reachable)
+
+
+def _is_used(use: Callable[[Snapshot], None], snapshot: Snapshot) -> bool:
+    """Hand a snapshot to a reader, whose fault is logged: it must not end the watch for the others."""
+    try:
+        use(snapshot)
+    except Exception:
+        logger.exception("a snapshot could not be used", extra={"revision": snapshot.revision})
+        return False
+    return True
 
 
 def _parsed(data: bytes) -> Snapshot:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
 from predictmesh.registry.v1.snapshot_pb2 import Snapshot
@@ -299,3 +301,25 @@ async def test_subscriber_that_fails_does_not_stop_the_others(
         registry.publish(snapshot(2))
         await eventually(lambda: seen == [1, 2])
     assert "cannot use it" in caplog.text
+
+
+async def test_revision_told_is_the_one_that_all_use(stub: Any, registry: Registry) -> None:
+    """A snapshot that one of the readers cannot use leaves the metric where it was, so that an alert can tell."""
+    told = partial(REGISTRY.get_sample_value, "predictmesh_snapshot_revision", {"service": "telling"})
+    seen: list[int] = []
+
+    def use(taken: Snapshot) -> None:
+        if taken.revision == 2:
+            raise ValueError("cannot use it")
+
+    reader = SnapshotReader(stub, subscriber="telling", objects=None, cache=None)
+    reader.subscribe(use)
+    reader.subscribe(lambda taken: seen.append(taken.revision))
+    registry.publish(snapshot(1))
+    async with reader:
+        await eventually(lambda: told() == 1)
+        registry.publish(snapshot(2))
+        await eventually(lambda: seen == [1, 2])
+        assert 1 == told()
+        registry.publish(snapshot(3))
+        await eventually(lambda: told() == 3)
