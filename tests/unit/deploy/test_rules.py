@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +18,8 @@ from services.mesh.errors import Code, MeshError
 from services.mesh.telemetry import names
 from services.model.engine import Engine
 from services.model.metrics import ModelMetrics
-from tests.parts import program
 from tests.support.prometheus import TELEMETRY
+from tests.support.promtool import promtool
 
 RULES = sorted((TELEMETRY / "rules").glob("*.yaml"))
 TESTS = sorted((TELEMETRY / "tests").glob("*.yaml"))
@@ -75,12 +74,6 @@ def known() -> dict[str, set[str]]:
     for name, rule in RECORDS.items():
         recorded[name] |= {label for read, _ in selectors(rule["expr"]) for label in made.get(read, ())}
     return OTHERS | made | recorded | {names.TRITON_UP: set()}
-
-
-def promtool(*arguments: str | Path) -> None:
-    """Run promtool, and fail with what it says."""
-    done = subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_prometheus_takes_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from deploy.kubernetes.rules import MANIFEST, manifest
 from services.mesh.telemetry import names
 from tests.support.manifests import ROOT, Mix, Resources, components, rendered
+from tests.support.promtool import promtool
 
 METRIC = re.compile(r"predictmesh_[a-z_]+")
 HPA, KEDA = Mix("cpu", ("hpa",)), Mix("cpu", ("keda",))
@@ -48,6 +50,16 @@ def test_the_operator_has_the_rules_of_prometheus() -> None:
     assert groups == rule["spec"]["groups"]
 
 
+def test_labels_stay_as_alerts_know_them() -> None:
+    """The operator calls a target's port its `endpoint`: ours wins, and none of ours hides which target it is."""
+    [monitor] = rendered(Mix("cpu", ("monitoring",))).of("PodMonitor")
+    assert all(endpoint["honorLabels"] for endpoint in monitor["spec"]["podMetricsEndpoints"])
+    metrics = (each for each in vars(names).values() if isinstance(each, MetricWrapperBase))
+    ours = {label for metric in metrics for label in metric._labelnames}
+    assert "endpoint" in ours
+    assert not ours & {"job", "instance", "namespace", "pod", "container"}
+
+
 def test_metrics_of_autoscalers_are_adapted() -> None:
     """All of those, and no others, from metrics that pods show."""
     wanted = {
@@ -74,6 +86,35 @@ def test_metrics_of_keda_are_exposed() -> None:
         found = METRIC.findall(query)
         assert set(found) <= _exposed()
         assert len(found) == query.count('{namespace="predictmesh"}')
+
+
+def _queries() -> dict[str, str]:
+    """Return how each of the two asks Prometheus for the load of the gateways: the sum over all, and each by itself."""
+    [keda] = [each for each in _scaled(rendered(KEDA))["gateway"]["triggers"] if each["type"] == "prometheus"]
+    adapted = _adapted()["predictmesh_admission_utilization"]["metricsQuery"]
+    by_pod = adapted.replace("<<.GroupBy>>", "pod").replace("<<.LabelMatchers>>", 'namespace="predictmesh"')
+    return {"keda": keda["metadata"]["query"], "hpa": by_pod}
+
+
+@pytest.mark.parametrize(
+    ("component", "expected"),
+    [("keda", {"{}": 1.1}), ("hpa", {'{pod="gateway-1"}': 0.9, '{pod="gateway-2"}': 0.2})],
+)
+def test_services_without_a_limit_do_not_spoil_the_load(
+    component: str, expected: dict[str, float], tmp_path: Path
+) -> None:
+    """They tell a limit of 0 and nothing under way, which is no load of a gateway."""
+    told = {"gateway-1": (90, 100), "gateway-2": (20, 100), "features-1": (0, 0), "model-1": (0, 0)}
+    series = [
+        {"series": f'predictmesh_admission_{name}{{namespace="predictmesh",pod="{pod}"}}', "values": f"{value}x5"}
+        for pod, values in told.items()
+        for name, value in zip(("in_flight", "limit"), values, strict=True)
+    ]
+    samples = [{"labels": labels, "value": value} for labels, value in expected.items()]
+    case = {"expr": _queries()[component], "eval_time": "5m", "exp_samples": samples}
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": [case]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"tests": [test]}))
+    promtool("test", "rules", tmp_path / "test.yaml")
 
 
 def test_both_autoscalers_mean_the_same() -> None:
