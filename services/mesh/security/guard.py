@@ -60,11 +60,6 @@ class Guard:
                 if task is not None:
                     task.cancel()
 
-    @property
-    def needs_certificates(self) -> bool:
-        """Whether somebody is known by a certificate alone."""
-        return self._access.knows_peers
-
     async def reload(self) -> None:
         """Read the file again; if it cannot be used, what was before holds."""
         async with self._reloading:

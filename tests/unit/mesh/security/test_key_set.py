@@ -165,16 +165,15 @@ async def test_who_asks_first_and_leaves(keys: KeySet, server: Server) -> None:
     assert 1 == server.asked
 
 
-async def test_issuer_that_takes_its_time(server: Server) -> None:
+@pytest.mark.parametrize("drips", [False, True])
+async def test_issuer_that_takes_its_time(server: Server, drips: bool) -> None:
     """Nobody waits for long: not while it says nothing, nor while it says something all the time."""
-    for drips in (False, True):
-        server.drips = drips
-        server.go_on.clear()
-        keys = KeySet(server.url, timeout_s=0.1)
-        async with asyncio.timeout(20):
-            assert Reason.ISSUER_UNAVAILABLE is await reason(keys, "one")
-            await keys.refresh()
-        server.go_on.set()
+    server.drips = drips
+    server.go_on.clear()
+    keys = KeySet(server.url, timeout_s=0.1)
+    async with asyncio.timeout(20):
+        assert Reason.ISSUER_UNAVAILABLE is await reason(keys, "one")
+        await keys.refresh()
 
 
 async def test_answer_that_comes_late(keys: KeySet, server: Server, clock: Clock) -> None:
