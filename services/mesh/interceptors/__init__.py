@@ -27,11 +27,12 @@ def server_chain(
 
     Without a `guard` everybody may do everything.
     """
+    identification = () if guard is None else (Identification(guard, gates),)
     return (
         Context(),  # outermost: everything below logs the request id
         Telemetry(tracing),  # outside Errors and Admission, so that refusals are counted by code
         Errors(),  # outside the rest, so that their refusals carry a reason too
-        *([Identification(guard)] if guard is not None else ()),  # outside Admission: only who may call takes up room
+        *identification,  # outside Admission: only who may call takes up room
         Admission(max_in_flight, gates),  # refusing must stay cheap
         Deadlines(),  # innermost: the budget starts when the work does
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from services.mesh import context as calls
+from services.mesh.admission.gate import Gate
 from services.mesh.errors import MeshError
 from services.mesh.methods import Method, ServerContext, StreamCall, UnaryCall
 from services.mesh.security.audit import Attempt
@@ -17,17 +18,21 @@ from services.mesh.security.rules import RULES, UNLISTED, Rule
 
 
 class Identification:
-    """Inside Errors, so that refusals carry a reason; outside Admission, so that only callers who may take up room."""
+    """Inside Errors, so that refusals carry a reason; outside Admission, so that only callers who may take up room.
 
-    def __init__(self, guard: Guard) -> None:
+    Calls that it refuses count against what the gates, by the paths of methods, let be taken only to be refused.
+    """
+
+    def __init__(self, guard: Guard, gates: Mapping[str, Gate]) -> None:
         self._guard = guard
+        self._gates = gates
 
     def unary(self, method: Method, call: UnaryCall) -> UnaryCall:
         """Refuse whom the method is not for."""
         rule = RULES.get(method.path, UNLISTED)
         if rule.open:
             return call
-        door = _Door(self._guard, method, rule)
+        door = _Door(self._guard, method, rule, self._gates.get(method.path))
 
         async def identified(request: Any, context: ServerContext) -> Any:
             if method.request_streaming:
@@ -43,7 +48,7 @@ class Identification:
         rule = RULES.get(method.path, UNLISTED)
         if rule.open:
             return call
-        door = _Door(self._guard, method, rule)
+        door = _Door(self._guard, method, rule, self._gates.get(method.path))
 
         async def identified(request: Any, context: ServerContext) -> AsyncIterator[Any]:
             await door.let_in(None if method.request_streaming else request, context)
@@ -60,10 +65,11 @@ class Identification:
 class _Door:
     """The way into one method."""
 
-    def __init__(self, guard: Guard, method: Method, rule: Rule) -> None:
+    def __init__(self, guard: Guard, method: Method, rule: Rule, gate: Gate | None) -> None:
         self._guard = guard
         self._method = method
         self._rule = rule
+        self._gate = gate
 
     async def let_in(self, request: Any, context: ServerContext) -> None:
         """Note who calls, if it may make this request; None stands for one of a stream that has not been read."""
@@ -80,6 +86,8 @@ class _Door:
         except MeshError as error:
             if isinstance(error, (*ABOUT_CALLERS, IssuerUnavailable)):
                 self._guard.note(error, self._attempt(running, context))
+                if self._gate is not None:
+                    self._gate.turned_away()
             if not (self._rule.one_by_one and isinstance(error, EndpointNotAllowed)):
                 raise
 

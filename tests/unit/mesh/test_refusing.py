@@ -32,10 +32,14 @@ def gate() -> Gate:
     return made
 
 
-@pytest.fixture
-async def stub(gate: Gate, tmp_path: Path) -> AsyncIterator[Any]:
-    """Calls of a server that knows one caller, and has the gate before one of its methods."""
-    guard = Guard("probe", write(tmp_path / "access.yaml", key("app", "caller"), key("ann", "releaser")))
+@pytest.fixture(params=[[], [{"identity": "ci.local", "roles": ["releaser"]}]], ids=["keys", "keys and certificates"])
+async def stub(gate: Gate, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """Calls of a server that knows some callers, and has the gate before one of its methods.
+
+    Where certificates do, too, a call without a key is refused only when it has been looked into.
+    """
+    keys = [key("app", "caller"), key("ann", "releaser"), key("team", "releaser", endpoints=["team/*"])]
+    guard = Guard("probe", write(tmp_path / "access.yaml", *keys, peers=request.param))
     async with (
         server(new_probe(), gates={f"/{SERVICE}/Apply": gate}, guard=guard) as serving,
         remote(serving.address) as made,
@@ -57,6 +61,14 @@ async def test_strangers_count_as_refusals(stub: Any, gate: Gate, metadata: Any)
     assert await refused(stub.Apply(registry_pb.ApplyRequest(), metadata=metadata)) in reasons
     assert ALLOWED - 1 == gate._refusals.left()
     assert 0 == gate.in_flight
+
+
+async def test_strangers_to_what_a_request_names_count(stub: Any, gate: Gate) -> None:
+    """They are known only when it has been read."""
+    request = registry_pb.ApplyRequest()
+    request.resources.add().endpoint.name = "other"
+    assert Reason.ENDPOINT_NOT_ALLOWED is await refused(stub.Apply(request, metadata=shows(secret("team"))))
+    assert ALLOWED - 1 == gate._refusals.left()
 
 
 async def test_others_do_not_count(stub: Any, gate: Gate) -> None:
