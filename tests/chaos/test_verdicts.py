@@ -67,6 +67,7 @@ def test_what_a_trial_demands() -> None:
     (found,) = verdict.faults(Demands(coping_s=0.5))
     assert "1.0 s after the fault's beginning" in found
     assert [] == verdict.faults(Demands(failures=1, coping_s=1))
+    assert [] == judged(replace(FAILED, method="write")).faults(Demands(failures=0, coping_s=0.5))
 
 
 def test_who_cannot_answer_need_not_say_why() -> None:

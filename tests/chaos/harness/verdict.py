@@ -29,7 +29,8 @@ class Demands:
     recovery_s: float = 2.0
     """From the fault's end to the beginning of the last call that failed, or was degraded by it."""
     coping_s: float | None = None
-    """The same from the fault's beginning, for calls that began before its end. None: as long as it lasts."""
+    """The same from the fault's beginning, for predictions that began before its end: whoever writes calls the services by
+    gRPC's own means, which keep to a server that hangs. None: as long as it lasts."""
     failures: int | None = None
     """Predictions that fail in all."""
     downstream: float = 1.1
@@ -90,7 +91,7 @@ class Verdict:
         if self.recovered_s > demands.recovery_s:
             yield f"failures or degraded answers of calls until {self.recovered_s:.1f} s after the fault's end"
         if demands.coping_s is not None and self.coped_s > demands.coping_s:
-            yield f"failures of calls until {self.coped_s:.1f} s after the fault's beginning"
+            yield f"failures of predictions until {self.coped_s:.1f} s after the fault's beginning"
         if demands.failures is not None and self.failed_predictions > demands.failures + self._allowance:
             yield f"{self.failed_predictions} predictions failed, {demands.failures} may: {self.failed}"
         for method, ratio in self.downstream.items():
@@ -126,6 +127,7 @@ def judge(
     """Return the verdict on a trial; `downstream` counts the calls of gateways by method."""
     failures = [call for call in history.calls if call.ending is Ending.FAILED]
     predictions = [call for call in history.calls if call.method in PREDICTIONS]
+    unanswered = [call for call in predictions if call.ending is Ending.FAILED]
     hurt = [call for call in history.calls if call.ending is Ending.FAILED or call.degradations & OF_A_FAULT]
     return Verdict(
         predictions=len(predictions),
@@ -136,14 +138,14 @@ def judge(
         wrong=[call.wrong for call in predictions if call.wrong],
         lost=history.lost,
         acknowledged=history.acknowledged,
-        coped_s=_last((call for call in failures if call.started < history.ended_at), history.struck_at),
+        coped_s=_last((call for call in unanswered if call.started < history.ended_at), history.struck_at),
         recovered_s=_last(hurt, history.ended_at),
         downstream={method: count / max(1, len(predictions)) for method, count in downstream.items()},
         growth_mib=growth_mib,
         silent=Counter(
             (call.method, call.failure.code) for call in failures if call.failure and not call.failure.reason
         ),
-        failed_predictions=sum(call.method in PREDICTIONS for call in failures),
+        failed_predictions=len(unanswered),
         ladder_failures=sum(call.method == LADDERED and not _beyond_ladder(*_kind(call)) for call in failures),
         messages=Counter(call.failure.message for call in failures if call.failure),
         machine_taken=machine_taken,
