@@ -15,7 +15,7 @@ from services.mesh.errors import MeshError, Overloaded, Reason
 from services.mesh.interceptors.context import MAX_REQUEST_ID, REQUEST_ID
 from services.mesh.methods import Method
 from services.mesh.security.audit import Attempt
-from services.mesh.security.caller import AUTHORIZATION, Caller
+from services.mesh.security.caller import Caller
 from services.mesh.security.guard import Guard, check_role
 from services.mesh.security.peer import peer_identity
 from services.mesh.security.rules import EXCHANGE, RULES, UNLISTED
@@ -116,14 +116,8 @@ class _TurningAway:
     async def answer(
         self, path: str, error: MeshError, sent: Headers, caller: Caller | None, requests: object, context: Context
     ) -> None:
-        attempt = Attempt(
-            method=path,
-            address=context.peer(),
-            request_id=str(sent.get(REQUEST_ID, ""))[:MAX_REQUEST_ID],
-            caller=caller.name if caller is not None else "",
-            identity=_identity(context) or "",
-            authorization=sent.get(AUTHORIZATION, ""),
-        )
+        request_id = str(sent.get(REQUEST_ID, ""))[:MAX_REQUEST_ID]
+        attempt = Attempt.of(path, cast("ServerContext", context), sent, request_id=request_id, caller=caller)
         self._guard.note(error, attempt)
         await _tell(error, (*self._packed.of(error), *_echoed(sent)), requests, context)
 

@@ -10,7 +10,6 @@ from services.mesh.admission.gate import Gate
 from services.mesh.errors import MeshError
 from services.mesh.methods import Method, ServerContext, StreamCall, UnaryCall
 from services.mesh.security.audit import Attempt
-from services.mesh.security.caller import AUTHORIZATION
 from services.mesh.security.errors import ABOUT_CALLERS, EndpointNotAllowed, IssuerUnavailable
 from services.mesh.security.guard import Guard, check_request, check_role
 from services.mesh.security.peer import peer_identity
@@ -76,10 +75,7 @@ class _Door:
         running = calls.current()
         assert running is not None
         try:
-            caller = self._guard.known(running.metadata, lambda: peer_identity(context))
-            if caller is None:
-                caller = await self._guard.identify(running.metadata, lambda: peer_identity(context))
-            running.caller = caller
+            caller = running.caller = await self._guard.identify(running.metadata, lambda: peer_identity(context))
             check_role(caller, self._rule, self._method.name)
             if request is not None:
                 check_request(caller, self._rule, self._method.name, request)
@@ -98,11 +94,6 @@ class _Door:
             yield request
 
     def _attempt(self, running: calls.CallContext, context: ServerContext) -> Attempt:
-        return Attempt(
-            method=self._method.path,
-            address=context.peer(),
-            request_id=running.request_id,
-            caller=running.caller.name if running.caller is not None else "",
-            identity=peer_identity(context) or "",
-            authorization=running.metadata.get(AUTHORIZATION, ""),
+        return Attempt.of(
+            self._method.path, context, running.metadata, request_id=running.request_id, caller=running.caller
         )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from services.mesh.admission.allowance import Allowance
 from services.mesh.errors import MeshError
+from services.mesh.security.caller import AUTHORIZATION, Caller
 from services.mesh.security.keys import PREFIX, digest
+from services.mesh.security.peer import peer_identity
 from services.mesh.telemetry import names
+
+if TYPE_CHECKING:
+    from services.mesh.methods import ServerContext
 
 logger = logging.getLogger("predictmesh.audit")
 # Whatever else is logged: it is what an investigation begins with.
@@ -26,6 +33,26 @@ class Attempt:
     caller: str = ""
     identity: str = ""
     authorization: str | bytes = ""
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        context: ServerContext,
+        headers: Mapping[str, str | bytes],
+        *,
+        request_id: str,
+        caller: Caller | None,
+    ) -> Attempt:
+        """Return what a call was tried as: by what it has brought, and by who was found to make it."""
+        return cls(
+            method=method,
+            address=context.peer(),
+            request_id=request_id,
+            caller=caller.name if caller is not None else "",
+            identity=peer_identity(context) or "",
+            authorization=headers.get(AUTHORIZATION, ""),
+        )
 
 
 class Audit:
