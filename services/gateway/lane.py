@@ -22,7 +22,7 @@ from services.mesh.coalescing import START_S, Coalescer, Quantile
 from services.mesh.deadline import Deadline
 from services.mesh.errors import DeadlineExceeded, Internal, MeshError, Reason
 from services.mesh.telemetry import names
-from services.mesh.telemetry.tracing import span, span_context
+from services.mesh.telemetry.spans import span, span_context
 
 if TYPE_CHECKING:
     from services.gateway.request import Member

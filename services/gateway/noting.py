@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import SpanKind
 
 from services.mesh import context as calls
 from services.mesh.admission.allowance import Allowance
 from services.mesh.telemetry import names
-from services.mesh.telemetry.tracing import Event, note, record_span
+from services.mesh.telemetry.spans import note, record_span
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -62,12 +63,12 @@ def note_degraded(call: PredictCall, outcome: Outcome, start: float) -> None:
 
 def _trace_degraded(running: CallContext, call: PredictCall, outcome: Outcome, start: float) -> None:
     if running.span is not None:
-        running.span.set_attribute("degraded", value=True)
+        running.span.set_attribute("degraded", True)
         for name, told in _told(outcome):
             note(running, name, told)
     elif _may_leave(running):
         now_ns = time.time_ns()
-        events = [Event(name, now_ns, told) for name, told in _told(outcome)]
+        events = [Event(name, told, now_ns) for name, told in _told(outcome)]
         _leave(running, call, start, {"degraded": True}, [*_on_the_way(outcome.hops, start), *events])
 
 
@@ -115,7 +116,7 @@ def _on_the_way(hops: Sequence[tuple[str, int]], start: float) -> list[Event]:
     at_ns = max(time.time_ns() - took_ns, _began_ns(start))
     events = []
     for hop, duration_us in hops:
-        events.append(Event(hop, at_ns, {"duration_us": duration_us}))
+        events.append(Event(hop, {"duration_us": duration_us}, at_ns))
         at_ns += 1_000 * duration_us
     return events
 

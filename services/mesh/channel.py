@@ -28,7 +28,7 @@ from services.mesh.security.own_token import OwnToken, of_ours
 from services.mesh.security.succession import Moving
 from services.mesh.status import from_rpc_error
 from services.mesh.telemetry import names
-from services.mesh.telemetry.tracing import span
+from services.mesh.telemetry.spans import span
 
 S = TypeVar("S")
 

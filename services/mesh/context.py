@@ -7,11 +7,13 @@ import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-
-from opentelemetry.trace import Span, Tracer
+from typing import TYPE_CHECKING
 
 from services.mesh.deadline import Deadline
 from services.mesh.security.caller import Caller
+
+if TYPE_CHECKING:
+    from services.mesh.telemetry.spans import Span, Tracer
 
 
 @dataclass(slots=True)
@@ -31,6 +33,20 @@ class CallContext:
     tracer: Tracer | None = None
     span: Span | None = None
     caller: Caller | None = None
+
+    def within(self, span: Span) -> CallContext:
+        """Return what is known of it while it runs in `span`."""
+        return CallContext(
+            self.request_id,
+            self.trace_id,
+            span.span_id,
+            self.sampled,
+            self.deadline,
+            self.metadata,
+            self.tracer,
+            span,
+            self.caller,
+        )
 
     def traceparent(self) -> str:
         """Return the W3C header that makes the next hop a child of this one."""

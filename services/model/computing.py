@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from services.mesh.context import current
 from services.mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, Overloaded, UpstreamUnavailable
-from services.mesh.telemetry.tracing import note
+from services.mesh.telemetry.spans import note
 from services.model.batch import Batch
 from services.model.calls import Source
 from services.model.counters import CallCounters

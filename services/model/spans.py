@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from opentelemetry.trace import SpanKind
 
-from services.mesh.telemetry.tracing import span, span_context
+from services.mesh.telemetry.spans import span, span_context
 from services.model.batch import Batch
 
 _NO_SPAN = nullcontext()

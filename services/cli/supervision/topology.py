@@ -30,6 +30,8 @@ PEERS: Mapping[str, Sequence[str]] = {
     "model": ["registry"],
     "gateway": ["registry", "features", "model"],
 }
+_OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_EXPORT_DELAY_MS = 250
 DRAIN_DELAY_S = 1.0
 """How long a process that is one of several answers on when it is to stop: until callers go by its health to another."""
 
@@ -92,18 +94,20 @@ def _program(
     }
     several = options.replicas.get(instance.service, 1) > 1
     chosen = _tls(options) | _access(options, kind) | ({"drain_delay_s": str(DRAIN_DELAY_S)} if several else {})
-    endpoint = options.otlp_endpoint or f"http://{at(options.ports.traces_grpc)}"
     return Program(
         name=instance.name if kind == instance.service else kind,
         command=[sys.executable, "-m", f"services.{kind}"],
-        env=_variables(kind, chosen)
-        | _environment()
-        | _variables(kind, process)
-        | variables
-        | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
+        env=_variables(kind, chosen) | _environment() | _variables(kind, process) | variables | _exports(options),
         probe=http_probe(at(instance.http_port)),
         roles=roles,
     )
+
+
+def _exports(options: Options) -> dict[str, str]:
+    if options.otlp_endpoint:
+        return {_OTLP: options.otlp_endpoint}
+    # Our own receiver is asked by a person, who waits.
+    return {_OTLP: f"http://{at(options.ports.traces_grpc)}", "OTEL_BSP_SCHEDULE_DELAY": str(_EXPORT_DELAY_MS)}
 
 
 def _state(options: Options, instance: Instance) -> dict[str, str]:

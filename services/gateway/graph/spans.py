@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+from opentelemetry.trace import SpanKind
 
 from services.gateway.graph.nodes import ModelNode
 from services.mesh import context as calls
-from services.mesh.telemetry.tracing import mark, record_span, span
+from services.mesh.telemetry.spans import Span, record_span, span
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -21,23 +21,25 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def node_span(node: ModelNode, rows: int) -> Iterator[Span]:
-    """Leave a span of a node's call, if the batch is traced; else the span given records nothing."""
+def node_span(node: ModelNode, rows: int) -> Iterator[Span | None]:
+    """Leave a span of a node's call, if the batch is traced; else None is given."""
     running = calls.current()
     if running is None or not running.sampled or running.tracer is None:
-        yield INVALID_SPAN
+        yield None
         return
     attributes: dict[str, AttributeValue] = {"model": node.target.model, "version": node.target.version, "rows": rows}
     with span(f"node {node.name}", running, SpanKind.INTERNAL, attributes=attributes) as opened:
         yield opened
 
 
-def mark_failed(opened: Span, rows: int, error: MeshError | None) -> None:
+def mark_failed(opened: Span | None, rows: int, error: MeshError | None) -> None:
     """Say in how many rows a node has failed, if in any, and with what error if its call did."""
+    if opened is None:
+        return
     if rows:
         opened.set_attribute("failed_rows", rows)
     if error is not None:
-        mark(opened, error)
+        opened.mark(error)
 
 
 def note_skipped(graph: Graph, number: int, rows: int) -> None:

@@ -21,7 +21,7 @@ from services.mesh import context as calls
 from services.mesh.deadline import Deadline
 from services.mesh.errors import Code, DeadlineExceeded, MeshError
 from services.mesh.telemetry import names
-from services.mesh.telemetry.tracing import span
+from services.mesh.telemetry.spans import span
 
 if TYPE_CHECKING:
     from prometheus_client import Counter

@@ -15,7 +15,8 @@ from services.mesh import context as calls
 from services.mesh.errors import Code, Internal, MeshError
 from services.mesh.methods import Method, ServerContext, StreamCall, UnaryCall
 from services.mesh.telemetry import names
-from services.mesh.telemetry.tracing import Tracing, span
+from services.mesh.telemetry.spans import span
+from services.mesh.telemetry.tracing import Tracing
 
 
 class Telemetry:

@@ -19,7 +19,7 @@ from services.mesh.resilience.hedging import Answering, Race
 from services.mesh.resilience.latency import Latency
 from services.mesh.resilience.replica_breaker import ReplicaBreaker
 from services.mesh.telemetry import names
-from services.mesh.telemetry.tracing import note
+from services.mesh.telemetry.spans import note
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -17,7 +17,8 @@ from services.mesh.admission.allowance import Allowance
 from services.mesh.context import CallContext, new_span_id, new_trace_id
 from services.mesh.deadline import Deadline
 from services.mesh.errors import MeshError, Reason, StoreUnavailable
-from services.mesh.telemetry.tracing import Tracing, span
+from services.mesh.telemetry.spans import span
+from services.mesh.telemetry.tracing import Tracing
 from tests.support.predictions import StoredRow, call, column, snapshot, version, view
 from tests.unit.gateway.world import World
 
@@ -109,7 +110,7 @@ async def test_degraded_answer_that_was_not_sampled(world: World, traced: Traced
     (left,) = traced.left()
     assert ["queue", "features", "model", "degraded"] == events(left)
     told = left.events[-1].attributes or {}
-    assert ("STORE_UNREACHABLE", "rider", (1,)) == (told["reason"], told["subject"], told["rows"])
+    assert ("STORE_UNREACHABLE", "rider", [1]) == (told["reason"], told["subject"], told["rows"])
     assert (True, StatusCode.UNSET) == ((left.attributes or {})["degraded"], left.status.status_code)
 
 
@@ -152,7 +153,7 @@ async def test_rows_that_fail(world: World, traced: Traced) -> None:
     assert {0} == set(answer.outcome.row_errors)
     (left,) = traced.left()
     told = left.events[-1].attributes or {}
-    assert ("rows failed", (0,)) == (left.events[-1].name, told["rows"])
+    assert ("rows failed", [0]) == (left.events[-1].name, told["rows"])
 
 
 async def test_very_many_leave_no_more_spans_than_can_be_looked_at(

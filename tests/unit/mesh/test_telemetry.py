@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import REGISTRY
@@ -18,7 +18,8 @@ from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
 from services.mesh import context as calls
 from services.mesh.context import CallContext
 from services.mesh.errors import InvalidArgument, MeshError
-from services.mesh.telemetry.tracing import Event, Tracing, note, open_tracing, record_span, span, span_context
+from services.mesh.telemetry.spans import note, record_span, span, span_context
+from services.mesh.telemetry.tracing import Tracing, open_tracing
 from tests.support.probe import Probe, World, calling, new_probe
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -229,7 +230,7 @@ def test_batch_links_its_other_requests(tracing: Tracing, memory: InMemorySpanEx
 def test_span_after_the_fact(tracing: Tracing, memory: InMemorySpanExporter, span_id: str) -> None:
     """A failed call that was not sampled gets a span under its own trace id, with the times it is told."""
     call = call_of(tracing, span_id, sampled=False)
-    events = [Event("half way", 1_500, {"rows": 2})]
+    events = [Event("half way", {"rows": 2}, 1_500)]
     error = InvalidArgument("bad")
     record_span("late", call, start_ns=1_000, end_ns=2_000, attributes={"reason": "x"}, events=events, error=error)
     tracing.close()

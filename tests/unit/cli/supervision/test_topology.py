@@ -16,6 +16,7 @@ from services.cli.supervision.topology import lay_out
 from services.cli.targets import SERVICES
 from services.cli.tls import Tls
 from services.cli.triton.installation import Installation
+from services.mesh.telemetry.tracing import EXPORT_DELAY_MS
 
 OPTIONS = Options("mesh", choose(20_000), Path("data"), "", "", "warning", 0.5)
 TRITON = Installation(Path("tritonserver"), Path("environment"))
@@ -118,6 +119,12 @@ def test_spans_of_triton(collector: str, triton_url: str, expected: list[str]) -
     assert expected == [text.removeprefix(setting) for text in command if text.startswith(setting)]
 
 
+def test_spans_for_a_person_who_waits() -> None:
+    """The receiver of `up` is sent spans more often than a collector."""
+    env = lay_out(OPTIONS).programs["model"].env
+    assert EXPORT_DELAY_MS > int(env["OTEL_BSP_SCHEDULE_DELAY"])
+
+
 def test_own_store_and_collector() -> None:
     """With a store and a collector of the caller's own, neither is started, and no password is shown."""
     url, collector = "redis://user:secret@store:6379/0", "http://collector:4317"
@@ -125,6 +132,7 @@ def test_own_store_and_collector() -> None:
     assert "valkey" not in layout.programs
     assert url == layout.programs["features"].env["PREDICTMESH_FEATURES_REDIS_URL"]
     assert collector == layout.programs["model"].env["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    assert "OTEL_BSP_SCHEDULE_DELAY" not in layout.programs["model"].env
     assert "redis://user:******@store:6379/0" == layout.addresses["redis"]
     assert "traces" not in layout.addresses
     assert {"valkey", "traces gRPC"}.isdisjoint(layout.ports)

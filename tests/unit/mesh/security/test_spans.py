@@ -22,7 +22,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 from opentelemetry.trace import SpanKind
 
 from services.mesh.context import CallContext, new_trace_id
-from services.mesh.telemetry.tracing import open_tracing, span
+from services.mesh.telemetry.spans import span
+from services.mesh.telemetry.tracing import open_tracing
 from tests.support.certificates import LOOPBACK, Authority
 
 LIMIT_S = 20
