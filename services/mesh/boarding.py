@@ -10,8 +10,14 @@ from collections.abc import Callable
 IDLE_TURN_S = 30e-6
 # What a batch waits at most for the loop to come to rest.
 LONGEST_BOARDING_S = 8e-3
-# What it waits at most at rest, for callers who have just been answered: the timers of an event loop are no finer.
-LONGEST_REST_S = 1e-3
+# What it waits at rest, for callers who have just been answered: no less than the timers of an event loop can tell, and at
+# most this, and half of the time that they waited for the batch before.
+LEAST_REST_S, LONGEST_REST_S = 1e-3, 4e-3
+REST_SHARE = 0.5
+# Callers who come by chance, and not because they were answered, seldom come in time: after so many long rests in vain only
+# the least is taken, but for a long one every so often, to see.
+VAIN_RESTS, TRY_EVERY = 4, 16
+NEARLY_ALL = 7 / 8
 # For so long after an answer its caller may be about to ask again.
 RETURN_S = 10e-3
 # Fewer rows are not worth waiting for: a single caller, above all, never waits for himself.
@@ -29,12 +35,15 @@ class Door:
         self._max_rows = max_rows
         self._expected = 0
         self._expected_until = 0.0
+        self._longest_s = LEAST_REST_S
+        self._in_vain = 0
         self._bells: set[asyncio.Future[bool]] = set()
 
-    def returned(self, rows: int, waiting: int) -> None:
-        """Note that a batch is back, and how many wait: its callers may be about to come again."""
+    def returned(self, rows: int, waiting: int, took_s: float) -> None:
+        """Note that a batch is back, how many wait, and how long it was out: its callers may be about to come again."""
         self._expected = min(rows + waiting, self._max_rows) if rows >= COMPANY_ROWS else 0
         self._expected_until = time.monotonic() + RETURN_S
+        self._longest_s = max(LEAST_REST_S, min(took_s * REST_SHARE, LONGEST_REST_S))
 
     def ring(self) -> None:
         """Note that somebody has come."""
@@ -45,18 +54,23 @@ class Door:
         """Return when the batch should leave: at once if the loop has nothing else to do, and nobody is expected."""
         start = turn = time.monotonic()
         expected = self._expected if start < self._expected_until else 0
-        rest_until = 0.0
+        rest_s, rested = self._patience_s(), False
         while waiting() < self._max_rows:
             await asyncio.sleep(0)
             now = time.monotonic()
             if now - start > LONGEST_BOARDING_S:
                 return
             if now - turn < IDLE_TURN_S:
-                rest_until = rest_until or now + LONGEST_REST_S
-                if waiting() >= expected or not await self._knock(rest_until - now):
+                if waiting() >= expected or not await self._knock(rest_s):
+                    if rested or waiting() < expected:
+                        self._in_vain = 0 if waiting() >= expected * NEARLY_ALL else self._in_vain + 1
                     return
-                now = time.monotonic()
+                rested, before, now = True, now, time.monotonic()
+                rest_s -= now - before
             turn = now
+
+    def _patience_s(self) -> float:
+        return self._longest_s if self._in_vain < VAIN_RESTS or self._in_vain % TRY_EVERY == 0 else LEAST_REST_S
 
     async def _knock(self, within_s: float) -> bool:
         """Return whether somebody comes in time."""

@@ -1,6 +1,6 @@
 """Natural batching: what arrives while a batch is under way leaves together as the next.
 
-Nobody waits when none is under way and the event loop is at rest, but a millisecond for a crowd that has just been answered
+Nobody waits when none is under way and the event loop is at rest, but a moment for a crowd that has just been answered
 (see `boarding`). One batch under way measured best; one that has been out for longer than nearly all before it no longer
 holds the others back.
 """
@@ -147,9 +147,9 @@ class Coalescer(Generic[W]):
             await self._run(batch)
         finally:
             late.cancel()
-            self._door.returned(sum(member.rows for member in batch), self.queued_rows)
             self._observed = time.monotonic()
             self._durations.observe(self._observed - start)
+            self._door.returned(sum(member.rows for member in batch), self.queued_rows, self._observed - start)
 
     def _take(self) -> list[W]:
         batch: list[W] = []

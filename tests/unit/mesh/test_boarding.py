@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from services.mesh import boarding
-from services.mesh.boarding import LONGEST_REST_S, RETURN_S, Door
+from services.mesh.boarding import LEAST_REST_S, LONGEST_REST_S, RETURN_S, TRY_EVERY, VAIN_RESTS, Door
 from tests.support.virtual_time import run_virtually
+
+TOOK_S = 4e-3
+"""How long a batch is out; half of that is the longest rest after it."""
 
 
 class Crowd:
@@ -54,7 +57,7 @@ def test_a_single_caller_does_not_wait_for_himself() -> None:
 
     async def main() -> float:
         door = Door(max_rows=64)
-        door.returned(1, 0)
+        door.returned(1, 0, TOOK_S)
         return (await Crowd(door).boarded())[1]
 
     assert run_virtually(main()) < boarding.IDLE_TURN_S
@@ -65,7 +68,7 @@ def test_a_crowd_that_was_answered_leaves_together_again() -> None:
 
     async def main() -> tuple[int, float]:
         door = Door(max_rows=64)
-        door.returned(8, 1)
+        door.returned(8, 1, TOOK_S)
         crowd = Crowd(door)
         return await crowd.boarded(crowd.come(1e-4, 8))
 
@@ -73,17 +76,57 @@ def test_a_crowd_that_was_answered_leaves_together_again() -> None:
     assert (9, True) == (came, took < 1e-3)
 
 
-@pytest.mark.parametrize("every_s", [4e-4, 1.0])
-def test_a_crowd_that_stays_away_is_not_waited_for(every_s: float) -> None:
-    """The wait is of one millisecond, however many come meanwhile."""
+@pytest.mark.parametrize("every_s", [9e-4, 1.0])
+@pytest.mark.parametrize(("took_s", "rest_s"), [(0.0, LEAST_REST_S), (TOOK_S, TOOK_S / 2), (1.0, LONGEST_REST_S)])
+def test_a_crowd_that_stays_away_is_not_waited_for(every_s: float, took_s: float, rest_s: float) -> None:
+    """The wait is of half the time that the last batch took, within bounds, however many come meanwhile."""
 
     async def main() -> float:
         door = Door(max_rows=64)
-        door.returned(30, 0)
+        door.returned(30, 0, took_s)
         crowd = Crowd(door)
         return (await crowd.boarded(crowd.come(every_s, 5)))[1]
 
-    assert LONGEST_REST_S * 0.99 < run_virtually(main()) < LONGEST_REST_S * 1.1
+    # A timer is due by the whole millisecond.
+    assert rest_s - 1e-3 < run_virtually(main()) < rest_s + 1e-3
+
+
+async def rest(door: Door, comes_after_s: float | None = None) -> float:
+    """Return how long is waited for a crowd of eight, which comes at once after a time, or not at all."""
+    door.returned(8, 0, TOOK_S)
+    crowd = Crowd(door)
+    if comes_after_s is None:
+        return (await crowd.boarded())[1]
+
+    async def come() -> None:
+        await asyncio.sleep(comes_after_s)
+        await crowd.come(0, 7)
+
+    return (await crowd.boarded(come()))[1]
+
+
+def test_callers_who_come_by_chance_are_soon_waited_for_less() -> None:
+    """After some rests in vain there is but a short one, and a long one now and then, to see."""
+
+    async def main() -> list[float]:
+        door = Door(max_rows=64)
+        return [await rest(door) for _ in range(2 * TRY_EVERY + 1)]
+
+    long = [number for number, took in enumerate(run_virtually(main())) if took > (LEAST_REST_S + TOOK_S / 2) / 2]
+    assert [*range(VAIN_RESTS), TRY_EVERY, 2 * TRY_EVERY] == long
+
+
+def test_a_crowd_that_comes_is_waited_for_again() -> None:
+    """A rest that was not in vain makes up for those that were."""
+
+    async def main() -> float:
+        door = Door(max_rows=64)
+        for _ in range(VAIN_RESTS):
+            await rest(door)
+        await rest(door, LEAST_REST_S / 2)
+        return await rest(door)
+
+    assert run_virtually(main()) > (LEAST_REST_S + TOOK_S / 2) / 2
 
 
 def test_a_crowd_of_long_ago_is_not_expected() -> None:
@@ -91,7 +134,7 @@ def test_a_crowd_of_long_ago_is_not_expected() -> None:
 
     async def main() -> float:
         door = Door(max_rows=64)
-        door.returned(30, 0)
+        door.returned(30, 0, TOOK_S)
         await asyncio.sleep(2 * RETURN_S)
         return (await Crowd(door).boarded())[1]
 
@@ -103,7 +146,7 @@ def test_a_full_batch_leaves() -> None:
 
     async def main() -> tuple[int, float]:
         door = Door(max_rows=4)
-        door.returned(4, 4)
+        door.returned(4, 4, TOOK_S)
         crowd = Crowd(door)
         return await crowd.boarded(crowd.come(1e-5, 3))
 
