@@ -68,7 +68,9 @@ class Lane:
         self.target = target
         self._features = features
         self._model = model
-        self._coalescer: Coalescer[Member] = Coalescer(self._travel, max_rows=max_rows, max_queued_rows=max_queued_rows)
+        self._coalescer: Coalescer[Member] = Coalescer(
+            self._travel, max_rows=max_rows, max_queued_rows=max_queued_rows, due=_due
+        )
         self._answered = Quantile(0.99, start=START_S)
         self._budget = Budget()
         self._measured = measured
@@ -239,6 +241,10 @@ class Lane:
             oldest = max(features.ages_us[view :: len(self._ages)].tolist())
             if oldest != NOT_STORED:
                 histogram.observe(oldest / 1e6)
+
+
+def _due(member: Member) -> float:
+    return member.deadline.at
 
 
 def _expire(member: Member) -> None:

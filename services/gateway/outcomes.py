@@ -67,7 +67,9 @@ class OutcomeFlow:
     def __init__(self, ledger: Ledger, settle: Callable[[str], Awaitable[None]]) -> None:
         self._ledger = ledger
         self._settle = settle
-        self._coalescer: Coalescer[_Member] = Coalescer(self._travel, max_rows=MAX_BATCH, max_queued_rows=MAX_QUEUED)
+        self._coalescer: Coalescer[_Member] = Coalescer(
+            self._travel, max_rows=MAX_BATCH, max_queued_rows=MAX_QUEUED, due=lambda member: member.deadline.at
+        )
 
     async def run(self, outcome: Outcome, deadline: Deadline | None) -> bool:
         """Record one outcome, and return whether it had been recorded before; raises MeshErrors."""

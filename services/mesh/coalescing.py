@@ -46,7 +46,8 @@ class Coalescer(Generic[W]):
     """Batches of one kind. `run` answers every member of a batch, whatever happens; it must not raise.
 
     `max_rows` bounds a batch and `max_queued_rows` what waits; both count rows. A batch whose members are all done is
-    cancelled (see `left`). What comes out of the batches of another coalescer is coalesced `behind` it: a batch waits for
+    cancelled (see `left`). With `due`, which says when a member must have its answer (seconds of `time.monotonic()`), a
+    batch waits for callers who have just been answered, as long as nobody is late for that. What comes out of the batches of another coalescer is coalesced `behind` it: a batch waits for
     the one that is under way there, of which some may come along.
     """
 
@@ -57,11 +58,14 @@ class Coalescer(Generic[W]):
         max_rows: int,
         max_queued_rows: int,
         max_under_way: int = 4,
+        due: Callable[[W], float] | None = None,
         behind: Coalescer[Any] | None = None,
     ) -> None:
         self._run = run
         self._max_rows = max_rows
-        self._door = Door(max_rows=max_rows)
+        self._door = Door()
+        self._due = due
+        self._soonest_due = math.inf
         self._max_queued_rows = max_queued_rows
         self._max_under_way = max_under_way
         self._queue: deque[W] = deque()
@@ -90,12 +94,29 @@ class Coalescer(Generic[W]):
             return known
         return max(START_S, known * math.exp2((self._observed - time.monotonic()) / HALF_LIFE_S))
 
+    @property
+    def waiting(self) -> int:
+        """How many members wait for a batch to leave."""
+        return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        """Whether as many rows wait as may travel together."""
+        return self.queued_rows >= self._max_rows
+
+    @property
+    def leave_by(self) -> float:
+        """When the next batch should leave, if nearly all take no longer than those before; in seconds of `time.monotonic()`."""
+        return self._soonest_due - self.p99_s
+
     def submit(self, member: W) -> None:
         """Put `member` into the next batch; Overloaded when too many rows wait."""
         if self.queued_rows + member.rows > self._max_queued_rows:
             raise Overloaded(f"{self.queued_rows} rows are waiting; come back later", retry_after_s=RETRY_AFTER_S)
         self._queue.append(member)
         self.queued_rows += member.rows
+        if self._due is not None:
+            self._soonest_due = min(self._soonest_due, self._due(member))
         self._door.ring()
         self._depart_if_due()
 
@@ -133,7 +154,7 @@ class Coalescer(Generic[W]):
             # The batch that the first members come from is back after a turn; the next may bring some more.
             await asyncio.sleep(0)
             await self._behind.passed()
-        await self._door.board(lambda: self.queued_rows)
+        await self._door.board(self)
         batch = self._take()
         if not batch:
             return
@@ -149,7 +170,8 @@ class Coalescer(Generic[W]):
             late.cancel()
             self._observed = time.monotonic()
             self._durations.observe(self._observed - start)
-            self._door.returned(sum(member.rows for member in batch), self.queued_rows, self._observed - start)
+            if self._due is not None:
+                self._door.returned(len(batch), self.waiting, self._observed - start)
 
     def _take(self) -> list[W]:
         batch: list[W] = []
@@ -160,6 +182,8 @@ class Coalescer(Generic[W]):
             if not member.done():
                 batch.append(member)
                 rows += member.rows
+        if self._due is not None:
+            self._soonest_due = min(map(self._due, self._queue), default=math.inf)
         return batch
 
     def _overdue(self, task: asyncio.Task[None]) -> None:

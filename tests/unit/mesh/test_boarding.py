@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -20,9 +21,14 @@ TOOK_S = 4e-3
 class Crowd:
     """Callers on their way to a door, and when it closed."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, door: Door, *, most: int = 64, leave_by: float = math.inf) -> None:
+        self._door, self._most = door, most
         self.waiting = 1
+        self.leave_by = leave_by
+
+    @property
+    def full(self) -> bool:
+        return self.waiting >= self._most
 
     async def come(self, every_s: float, count: int) -> None:
         for _ in range(count):
@@ -34,7 +40,7 @@ class Crowd:
         """Return how many came along, and how long they waited in seconds."""
         task = asyncio.create_task(coming) if coming is not None else None
         start = time.monotonic()
-        await self._door.board(lambda: self.waiting)
+        await self._door.board(self)
         took = time.monotonic() - start
         came = self.waiting
         if task is not None:
@@ -46,7 +52,7 @@ def test_nobody_waits_for_nobody() -> None:
     """The first request of all leaves at once."""
 
     async def main() -> tuple[int, float]:
-        return await Crowd(Door(max_rows=64)).boarded()
+        return await Crowd(Door()).boarded()
 
     came, took = run_virtually(main())
     assert (1, True) == (came, took < boarding.IDLE_TURN_S)
@@ -56,7 +62,7 @@ def test_a_single_caller_does_not_wait_for_himself() -> None:
     """Who has just been answered alone, and asks again, leaves at once."""
 
     async def main() -> float:
-        door = Door(max_rows=64)
+        door = Door()
         door.returned(1, 0, TOOK_S)
         return (await Crowd(door).boarded())[1]
 
@@ -67,7 +73,7 @@ def test_a_crowd_that_was_answered_leaves_together_again() -> None:
     """All of it comes along, those who had waited too, and nobody waits once it is complete."""
 
     async def main() -> tuple[int, float]:
-        door = Door(max_rows=64)
+        door = Door()
         door.returned(8, 1, TOOK_S)
         crowd = Crowd(door)
         return await crowd.boarded(crowd.come(1e-4, 8))
@@ -82,7 +88,7 @@ def test_a_crowd_that_stays_away_is_not_waited_for(every_s: float, took_s: float
     """The wait is of half the time that the last batch took, within bounds, however many come meanwhile."""
 
     async def main() -> float:
-        door = Door(max_rows=64)
+        door = Door()
         door.returned(30, 0, took_s)
         crowd = Crowd(door)
         return (await crowd.boarded(crowd.come(every_s, 5)))[1]
@@ -91,10 +97,47 @@ def test_a_crowd_that_stays_away_is_not_waited_for(every_s: float, took_s: float
     assert rest_s - 1e-3 < run_virtually(main()) < rest_s + 1e-3
 
 
-async def rest(door: Door, comes_after_s: float | None = None) -> float:
+def test_a_deadline_is_kept() -> None:
+    """Nobody is waited for longer than the first deadline of those who wait allows."""
+
+    async def main(leaves_in_s: float) -> float:
+        door = Door()
+        door.returned(8, 0, TOOK_S)
+        return (await Crowd(door, leave_by=time.monotonic() + leaves_in_s).boarded())[1]
+
+    assert run_virtually(main(-1e-3)) < boarding.IDLE_TURN_S
+    assert run_virtually(main(1e-3)) < 1.1e-3
+
+
+def test_boarding_ends() -> None:
+    """A rest begins no time of its own: where the loop was busy before, it is shorter."""
+
+    async def main() -> float:
+        door = Door()
+        door.returned(8, 0, 1.0)
+        crowd = Crowd(door)
+        return (await crowd.boarded(crowd.come(1e-3, 6)))[1]
+
+    # Whoever comes makes a turn of the loop that is no rest; what is left for rests is never beyond the end.
+    assert run_virtually(main()) <= boarding.LONGEST_BOARDING_S + 1e-3
+
+
+def test_the_last_of_a_crowd_are_not_waited_for_long() -> None:
+    """Those who came beside it by chance are expected, too, and should not keep all of it waiting each time."""
+
+    async def main() -> float:
+        door = Door()
+        door.returned(16, 0, TOOK_S)
+        crowd = Crowd(door)
+        return (await crowd.boarded(crowd.come(1e-5, 14)))[1]
+
+    assert run_virtually(main()) < 1.5 * LEAST_REST_S
+
+
+async def rest(door: Door, comes_after_s: float | None = None, most: int = 64) -> float:
     """Return how long is waited for a crowd of eight, which comes at once after a time, or not at all."""
     door.returned(8, 0, TOOK_S)
-    crowd = Crowd(door)
+    crowd = Crowd(door, most=most)
     if comes_after_s is None:
         return (await crowd.boarded())[1]
 
@@ -109,21 +152,22 @@ def test_callers_who_come_by_chance_are_soon_waited_for_less() -> None:
     """After some rests in vain there is but a short one, and a long one now and then, to see."""
 
     async def main() -> list[float]:
-        door = Door(max_rows=64)
+        door = Door()
         return [await rest(door) for _ in range(2 * TRY_EVERY + 1)]
 
     long = [number for number, took in enumerate(run_virtually(main())) if took > (LEAST_REST_S + TOOK_S / 2) / 2]
     assert [*range(VAIN_RESTS), TRY_EVERY, 2 * TRY_EVERY] == long
 
 
-def test_a_crowd_that_comes_is_waited_for_again() -> None:
-    """A rest that was not in vain makes up for those that were."""
+@pytest.mark.parametrize("most", [64, 8])
+def test_a_crowd_that_comes_is_waited_for_again(most: int) -> None:
+    """A rest that was not in vain makes up for those that were, also where the crowd fills the batch."""
 
     async def main() -> float:
-        door = Door(max_rows=64)
+        door = Door()
         for _ in range(VAIN_RESTS):
             await rest(door)
-        await rest(door, LEAST_REST_S / 2)
+        await rest(door, LEAST_REST_S / 2, most)
         return await rest(door)
 
     assert run_virtually(main()) > (LEAST_REST_S + TOOK_S / 2) / 2
@@ -133,7 +177,7 @@ def test_a_crowd_of_long_ago_is_not_expected() -> None:
     """Who asks later has other company."""
 
     async def main() -> float:
-        door = Door(max_rows=64)
+        door = Door()
         door.returned(30, 0, TOOK_S)
         await asyncio.sleep(2 * RETURN_S)
         return (await Crowd(door).boarded())[1]
@@ -145,9 +189,9 @@ def test_a_full_batch_leaves() -> None:
     """No more are waited for than may travel together."""
 
     async def main() -> tuple[int, float]:
-        door = Door(max_rows=4)
+        door = Door()
         door.returned(4, 4, TOOK_S)
-        crowd = Crowd(door)
+        crowd = Crowd(door, most=4)
         return await crowd.boarded(crowd.come(1e-5, 3))
 
     came, took = run_virtually(main())
