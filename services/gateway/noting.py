@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from services.mesh.context import CallContext
     from services.mesh.errors import MeshError
 
-# A span after the fact costs a third of what a prediction does. In an outage all are alike, and where every answer lacks
+# A span after the fact costs a tenth of what a prediction does. In an outage all are alike, and where every answer lacks
 # something that is how things are: so many a second are enough to look at.
 SPANS_PER_S = 100
 # A name is no longer; who sends more of it fills no span with that.

@@ -20,6 +20,7 @@ from services.mesh.errors import (
     RemoteError,
     UpstreamUnavailable,
 )
+from services.mesh.texts import cut
 
 DOMAIN = "predictmesh"
 
@@ -34,8 +35,8 @@ def to_status(error: BaseException) -> status_pb2.Status:
     """Return the status that tells a caller of `error`; what is no MeshError becomes INTERNAL without its text."""
     if not isinstance(error, MeshError):
         error = Internal("internal error; the server's log has the cause under this call's trace id")
-    status = status_pb2.Status(code=int(error.code), message=_cut(error.message, MAX_MESSAGE_BYTES))
-    metadata = {key: _cut(value, MAX_TEXT_BYTES) for key, value in error.metadata.items()}
+    status = status_pb2.Status(code=int(error.code), message=cut(error.message, MAX_MESSAGE_BYTES))
+    metadata = {key: cut(value, MAX_TEXT_BYTES) for key, value in error.metadata.items()}
     status.details.append(_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)))
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration()
@@ -50,18 +51,13 @@ def _bad_request(violations: Sequence[FieldViolation], max_bytes: int) -> error_
     """Return as many of the violations as fit; the last entry counts the others."""
     message = error_details_pb2.BadRequest()
     for index, violation in enumerate(violations):
-        field, description = _cut(violation.field, MAX_TEXT_BYTES), _cut(violation.description, MAX_TEXT_BYTES)
+        field, description = cut(violation.field, MAX_TEXT_BYTES), cut(violation.description, MAX_TEXT_BYTES)
         message.field_violations.add(field=field, description=description)
         if index and message.ByteSize() > max_bytes:
             del message.field_violations[-1]
             message.field_violations.add(description=f"and {len(violations) - index} more")
             break
     return message
-
-
-def _cut(text: str, max_bytes: int) -> str:
-    data = text.encode(errors="replace")
-    return text if len(data) <= max_bytes else data[:max_bytes].decode(errors="ignore") + "..."
 
 
 def from_status(status: status_pb2.Status) -> MeshError:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from services.mesh.context import current
 from services.mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, Overloaded, UpstreamUnavailable
-from services.mesh.telemetry.spans import note
+from services.mesh.telemetry.spans import MAX_MESSAGE_BYTES, note
+from services.mesh.texts import cut
 from services.model.batch import Batch
 from services.model.calls import Source
 from services.model.counters import CallCounters
@@ -67,7 +68,12 @@ async def compute(
     if others and left.rows:
         # What stands against the first choice is told, and not why a stand-in for it did not compute either.
         stand_in = Source(others[0].runtime, source.reason or trouble, source.instead_of or station.runtime)
-        told = {"reason": trouble, "runtime": station.runtime, "stand_in": others[0].runtime, "cause": failure.message}
+        told = {
+            "reason": trouble,
+            "runtime": station.runtime,
+            "stand_in": others[0].runtime,
+            "cause": cut(failure.message, MAX_MESSAGE_BYTES),
+        }
         note(current(), "degraded", told)
         await compute(left, others[0].enter(left.rows), others, stand_in, signature, counters)
     else:

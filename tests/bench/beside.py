@@ -11,7 +11,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+from opentelemetry.sdk.environment_variables import OTEL_BSP_SCHEDULE_DELAY as DELAY
+
 from services.cli.supervision.topology import GRPC
+from services.cli.traces.store import EXPORT_DELAY_MS
 from tests.bench.rivals import Rival, process
 from tests.bench.sink import ENDPOINT
 from tests.worlds.ports import port_row
@@ -30,7 +33,9 @@ def gateway(name: str, module: str, mesh: Rival, data: Path, *, model: str = "")
     up = json.loads((data / "up.json").read_text())
     directory = data.parent / module.rpartition(".")[2]
     behind = {"REGISTRY": up["registry"], "FEATURES": up["features"], "MODEL": model or up["model"]}
-    environment = {} if ENDPOINT in os.environ else {ENDPOINT: f"http://{up['traces']['otlp']}"}
+    environment = (
+        {} if ENDPOINT in os.environ else {ENDPOINT: f"http://{up['traces']['otlp']}", DELAY: str(EXPORT_DELAY_MS)}
+    )
     with _service("gateway", [module], directory, data / "objects", behind, environment) as (target, http, pid):
         yield Rival(name, target, http, mesh.pids | {"gateway": [pid]})
 

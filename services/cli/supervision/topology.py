@@ -15,6 +15,7 @@ from services.cli.supervision.probes import http_probe
 from services.cli.supervision.servers import redis_url, servers
 from services.cli.targets import SERVICES
 from services.cli.tokens import FILE_VARIABLE, VARIABLE
+from services.cli.traces.store import EXPORT_DELAY_MS
 from services.cli.triton.launch import repository
 
 GRPC = {
@@ -31,7 +32,6 @@ PEERS: Mapping[str, Sequence[str]] = {
     "gateway": ["registry", "features", "model"],
 }
 _OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
-_EXPORT_DELAY_MS = 250
 DRAIN_DELAY_S = 1.0
 """How long a process that is one of several answers on when it is to stop: until callers go by its health to another."""
 
@@ -106,8 +106,7 @@ def _program(
 def _exports(options: Options) -> dict[str, str]:
     if options.otlp_endpoint:
         return {_OTLP: options.otlp_endpoint}
-    # Our own receiver is asked by a person, who waits.
-    return {_OTLP: f"http://{at(options.ports.traces_grpc)}", "OTEL_BSP_SCHEDULE_DELAY": str(_EXPORT_DELAY_MS)}
+    return {_OTLP: f"http://{at(options.ports.traces_grpc)}", "OTEL_BSP_SCHEDULE_DELAY": str(EXPORT_DELAY_MS)}
 
 
 def _state(options: Options, instance: Instance) -> dict[str, str]:

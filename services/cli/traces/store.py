@@ -11,8 +11,9 @@ from services.cli.traces.spans import Span
 
 MAX_TRACES = 1_000
 MAX_SPANS = 500
-# Services send their spans every quarter of a second, each on its own clock.
-SETTLED_S = 0.4
+EXPORT_DELAY_MS = 250
+"""What the processes of `up` send their spans after, each on its own clock: a person who asked for a trace waits."""
+SETTLED_S = EXPORT_DELAY_MS / 1e3 + 0.15
 
 
 class TraceStore:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.cli.traces.store import EXPORT_DELAY_MS
 from services.cli.triton.installation import Installation
 from services.cli.triton.platforms import PYTHON, library_directory
 
@@ -16,8 +17,6 @@ _OURS = Path(__file__).parent / "backends"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Triton's processes share tensors
 # One region a Python process; it grows with the tensors.
 _SHARED_BYTES = 1 << 20
-# As our services send theirs: a person who asked for a trace is not kept waiting.
-_EXPORT_DELAY_MS = 250
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _tracing(otlp_url: str) -> list[str]:
         "rate": 0,
         "opentelemetry,url": otlp_url,
         "opentelemetry,resource": "service.name=predictmesh-triton",
-        "opentelemetry,bsp_schedule_delay": _EXPORT_DELAY_MS,
+        "opentelemetry,bsp_schedule_delay": EXPORT_DELAY_MS,
     }
     return [f"--trace-config={name}={value}" for name, value in settings.items()]
 

@@ -19,9 +19,12 @@ from opentelemetry.util.types import AttributeValue
 from services.mesh import context as calls
 from services.mesh.context import CallContext
 from services.mesh.errors import MeshError
+from services.mesh.texts import cut
 
 _SCOPE = InstrumentationScope("predictmesh")
 _UNSET = Status()
+# Callers' own words may be in a message, and a collector takes no more than a few megabytes at once.
+MAX_MESSAGE_BYTES = 1_000
 
 
 class Tracer:
@@ -89,7 +92,7 @@ class Span:
         The text of what is not a MeshError is for the log, and so is where it was raised.
         """
         reason = str(error.reason) if isinstance(error, MeshError) else type(error).__name__
-        message = error.message if isinstance(error, MeshError) else ""
+        message = cut(error.message, MAX_MESSAGE_BYTES) if isinstance(error, MeshError) else ""
         self.set_attribute("error.type", reason)
         self.status = Status(StatusCode.ERROR, message or None)
         self.add_event("exception", {"exception.type": reason, "exception.message": message}, at_ns)

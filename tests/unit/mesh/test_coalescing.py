@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from services.mesh import boarding, coalescing
 from services.mesh.coalescing import Coalescer, Quantile
 from services.mesh.errors import Code, Overloaded
+from tests.support.virtual_time import run_virtually
 from tests.support.waiting import eventually
 
 LIMIT_S = 5
@@ -463,6 +465,39 @@ async def _random_schedule(chance: random.Random, max_rows: int, max_under_way: 
     assert 0 == batches.queued_rows
     travelled = [id(member) for batch in road.batches for member in batch]
     assert len(set(travelled)) == len(travelled)
+
+
+@pytest.mark.parametrize(
+    ("due_in_s", "least_s", "most_s"),
+    [(math.inf, 3.9e-3, 5.1e-3), (1e-3, 0.0, 2.1e-3), (-1.0, 0.0, 1e-4), (None, 0.0, 1e-4)],
+)
+def test_a_crowd_is_waited_for_while_deadlines_allow_it(due_in_s: float | None, least_s: float, most_s: float) -> None:
+    """A batch waits for those just answered, unless its own would be late for that, or come from nobody who asks again."""
+
+    async def run(batch: list[Member]) -> None:
+        left.append(time.monotonic())
+        await asyncio.sleep(0.01)
+        for member in batch:
+            member.answer.set_result("answered")
+
+    async def main() -> float:
+        dues: dict[Member, float] = {}
+        due = None if due_in_s is None else dues.__getitem__
+        batches = Coalescer(run, max_rows=64, max_queued_rows=64, due=due)
+        crowd = [Member() for _ in range(boarding.COMPANY)]
+        for member in crowd:
+            dues[member] = math.inf
+            batches.submit(member)
+        await asyncio.gather(*(member.answer for member in crowd))
+        await asyncio.sleep(0)
+        start, last = time.monotonic(), Member()
+        dues[last] = start + (due_in_s or 0.0) + batches.p99_s
+        batches.submit(last)
+        await last.answer
+        return left[-1] - start
+
+    left: list[float] = []
+    assert least_s <= run_virtually(main()) <= most_s
 
 
 @pytest.mark.parametrize("q", [0.5, 0.9, 0.99])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -19,7 +22,7 @@ from services.mesh import context as calls
 from services.mesh.context import CallContext
 from services.mesh.errors import InvalidArgument, MeshError
 from services.mesh.telemetry.spans import note, record_span, span, span_context
-from services.mesh.telemetry.tracing import Tracing, open_tracing
+from services.mesh.telemetry.tracing import EXPORT_DELAY_MS, RUN_S, SAMPLED_RUN, Tracing, open_tracing
 from tests.support.probe import Probe, World, calling, new_probe
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -239,6 +242,50 @@ def test_span_after_the_fact(tracing: Tracing, memory: InMemorySpanExporter, spa
     assert (StatusCode.ERROR, "bad") == (late.status.status_code, late.status.description)
     assert (int(TRACE, 16), 1_000, 2_000) == (late.context.trace_id, late.start_time, late.end_time)
     assert (int(span_id, 16) if span_id else None) == parent(late)
+
+
+def test_long_message_is_cut(tracing: Tracing, memory: InMemorySpanExporter) -> None:
+    """Words of a caller's, however many, do not make a span that a collector refuses with all beside it."""
+    with pytest.raises(InvalidArgument), span("one", call_of(tracing), SpanKind.INTERNAL):
+        raise InvalidArgument("\ud800" + "x" * 2_000_000)
+    tracing.close()
+    (left,) = memory.get_finished_spans()
+    assert 3_000 > encode_spans([left]).ByteSize()
+    assert (left.status.description or "").startswith("?xxx")
+
+
+@pytest.mark.parametrize(
+    ("told", "delay_ms"), [("", EXPORT_DELAY_MS), ("0", EXPORT_DELAY_MS), ("abc", EXPORT_DELAY_MS), ("70", 70)]
+)
+def test_export_delay(monkeypatch: pytest.MonkeyPatch, memory: InMemorySpanExporter, told: str, delay_ms: int) -> None:
+    """OpenTelemetry's own variable is obeyed where it makes sense."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", told)
+    with patch("services.mesh.telemetry.tracing.BatchSpanProcessor") as processor:
+        Tracing("probe", exporter=memory, sample_ratio=1)
+    assert delay_ms == processor.call_args.kwargs["schedule_delay_millis"]
+
+
+def test_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No span is made where OpenTelemetry is told to make none."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "True")
+    assert open_tracing("probe", endpoint="http://127.0.0.1:1", sample_ratio=1).tracer is None
+
+
+def test_run_ends_with_its_moment(memory: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbours are sampled together, and calls that are far apart each by chance."""
+    now = 1_000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    chance = Mock(return_value=0.0)
+    monkeypatch.setattr(random, "random", chance)
+    tracing = Tracing("probe", exporter=memory, sample_ratio=0.5)
+    for _ in range(SAMPLED_RUN):
+        assert tracing.decide(call_of(tracing, "", sampled=False))
+    assert 1 == chance.call_count
+    for _ in range(3):
+        now += 2 * RUN_S
+        tracing.decide(call_of(tracing, "", sampled=False))
+    assert 4 == chance.call_count
+    tracing.close()
 
 
 def test_environment_does_not_come_between(monkeypatch: pytest.MonkeyPatch, memory: InMemorySpanExporter) -> None:
