@@ -14,7 +14,7 @@ RELEASED := protos/released.binpb
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up mlserver rivals perf-analyzer kubectl manifests test tests chaos tests-on-processes check lint types boundaries contract stubs bench bench-model bench-release bench-composition images protos release-protos lock clean
+.PHONY: help setup demo up mlserver rivals perf-analyzer kubectl manifests test tests chaos soak tests-on-processes check lint types boundaries contract stubs bench bench-model bench-release bench-composition images protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

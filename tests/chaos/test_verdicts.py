@@ -12,6 +12,7 @@ from tests.worlds.failures import Failure
 
 ANSWERED = Call("plain", 1, 1.1, Ending.ANSWERED)
 FAILED = Call("plain", 5, 5.1, Ending.FAILED, Failure("UNAVAILABLE", "CIRCUIT_OPEN"))
+WRONG = replace(ANSWERED, wrong="3 is not 4")
 SILENT = replace(FAILED, failure=Failure("UNAVAILABLE", ""))
 
 
@@ -27,7 +28,7 @@ def judged(*calls: Call, lost: tuple[str, ...] = (), downstream: float = 0, grow
 @pytest.mark.parametrize(
     ("verdict", "fault"),
     [
-        (judged(replace(ANSWERED, wrong="3 is not 4")), "wrong answers"),
+        (judged(WRONG), "wrong answers"),
         (judged(lost=("rider 1",)), "acknowledged writes lost"),
         (judged(SILENT), "without a reason"),
         (judged(replace(FAILED, method="laddered")), "in spite of a ladder"),
@@ -57,6 +58,33 @@ def test_nothing_answered() -> None:
     """Nobody may fail because nobody was asked."""
     history = History([FAILED], struck_at=4, ended_at=6)
     assert ["nothing was answered"] == judge(history, {}, {}, machine_taken=False).faults(Demands())
+
+
+def test_runtimes_come_back() -> None:
+    """Answers of the second runtime long after the fault are a fault themselves."""
+    second = replace(ANSWERED, started=9, degradations=frozenset({"RUNTIME_FAILED"}))
+    (found,) = judged(second).faults(Demands(recovery_s=2.9))
+    assert "3.0 s after the fault's end" in found
+    assert [] == judged(second).faults(Demands(recovery_s=3.1))
+
+
+def test_only_what_may_be_chance_is_in_doubt() -> None:
+    """What failed while others took the machine, or in a short trial; never a wrong answer or a lost write."""
+    late = judged(replace(FAILED, started=8.1))
+    assert late.is_in_doubt(Demands(), short=True)
+    assert not late.is_in_doubt(Demands(), short=False)
+    assert replace(late, machine_taken=True).is_in_doubt(Demands(), short=False)
+    for grave in (judged(WRONG), judged(lost=("rider 1",))):
+        assert not replace(grave, machine_taken=True).is_in_doubt(Demands(), short=True)
+    assert not replace(judged(), machine_taken=True).is_in_doubt(Demands(), short=True)
+
+
+def test_wrong_answers_before_the_trial_count() -> None:
+    """What is forgotten of the time before the fleet was sound are failures, no wrong answers."""
+    history = History([WRONG, FAILED, ANSWERED], struck_at=4, ended_at=6)
+    history.begin()
+    assert [WRONG] == history.calls
+    assert judge(history, {}, {}, machine_taken=False).is_grave
 
 
 def test_what_a_trial_demands() -> None:

@@ -52,6 +52,10 @@ class History:
         yield
         self.ended_at = time.monotonic()
 
+    def begin(self) -> None:
+        """Forget the calls so far, but for those whose answers were wrong: no trial is over such an answer."""
+        self.calls = [call for call in self.calls if call.wrong]
+
     def note(self, call: Call) -> None:
         """Keep a call that has ended."""
         self.calls.append(call)

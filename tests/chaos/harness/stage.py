@@ -42,15 +42,13 @@ class Stage:
     ) -> Verdict:
         """Let a fault last under load, `burst` times as much meanwhile; fail unless the verdict is as demanded.
 
-        `fault_s` is for a fault that needs another time than others. A trial that fails while others take the machine is
-        held again; a short one, in which a single stall of the machine is a good part of all, in any case, unless answers
-        were wrong or writes lost.
+        `fault_s` is for a fault that needs another time than others. A trial whose verdict is in doubt is held again.
         """
         demands = demands or Demands()
         pace = self.pace if fault_s is None else replace(self.pace, fault_s=fault_s)
         verdict = await self._held(fault(), pace, burst)
         for _ in range(ATTEMPTS - 1):
-            if verdict.faults(demands) and (verdict.machine_taken or (self.pace.is_short and not verdict.is_grave)):
+            if verdict.is_in_doubt(demands, short=self.pace.is_short):
                 verdict = await self._held(fault(), pace, burst)
         if verdict.faults(demands):
             # What is wrong with the fleet now would be found at the next trial again.

@@ -50,7 +50,7 @@ class Load:
     history: History
 
     async def sound(self) -> None:
-        """Wait until the fleet answers as it should, and begin the history there."""
+        """Wait until the fleet answers as it should, and begin the history there, but for answers that were wrong."""
 
         async def is_sound() -> bool:
             last = self.history.calls[-SOUND:]
@@ -59,7 +59,7 @@ class Load:
             )
 
         await eventually(is_sound, "a sound fleet", SOUND_LIMIT_S)
-        self.history.calls.clear()
+        self.history.begin()
 
 
 @asynccontextmanager

@@ -10,7 +10,17 @@ from tests.chaos.harness.callers import LADDERED, PLAIN
 from tests.chaos.harness.history import Call, Ending, History
 
 # Answers that say so are not what they should be once the fault is over.
-OF_A_FAULT = frozenset({"STORE_UNREACHABLE", "FALLBACK", "REGISTRY_UNREACHABLE"})
+OF_A_FAULT = frozenset(
+    {
+        "STORE_UNREACHABLE",
+        "FALLBACK",
+        "REGISTRY_UNREACHABLE",
+        "RUNTIME_FAILED",
+        "RUNTIME_SLOW",
+        "RUNTIME_SATURATED",
+        "RUNTIME_NOT_READY",
+    }
+)
 # The part of all predictions that may hear of their deadline from gRPC's own clock, a moment before the gateway's word
 # comes; and that may fail where others take the machine, which is no doing of the fault's.
 LATE = 0.02
@@ -70,6 +80,13 @@ class Verdict:
     def is_grave(self) -> bool:
         """Whether something happened that no machine is too slow for."""
         return bool(self.wrong or self.lost)
+
+    def is_in_doubt(self, demands: Demands, *, short: bool) -> bool:
+        """Whether the machine may be to blame for what is not as demanded.
+
+        That is where others took it, and in a short trial, of which a single stall is a good part, in any case.
+        """
+        return bool(self.faults(demands)) and not self.is_grave and (short or self.machine_taken)
 
     def faults(self, demands: Demands) -> list[str]:
         """What is not as demanded, in words."""
