@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench import closed, disruption, offered, own, scaling, tables, witness
+from tests.bench import closed, disruption, offered, own, report, scaling, tables, witness
 from tests.bench.disruption import Disrupted
 from tests.bench.offered import Offer
 from tests.bench.pace import Pace
 from tests.bench.plot import draw
-from tests.bench.report import Figure, Run, of, show, write
+from tests.bench.report import Figure, Run, of
 from tests.bench.scaling import Scaled
 from tests.bench.witness import Seen
 from tests.bench.world import World, open_world
@@ -58,21 +58,26 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="once and briefly, to see that it works")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure just this; several times for several")
     parser.add_argument(
-        "--out", type=Path, default=Path("tests/bench/results/latest.json"), help="a picture lies beside it"
+        "--out", type=Path, default=Path("tests/bench/results/latest.json"), help="tables and a picture lie beside it"
     )
     arguments = parser.parse_args()
     plan = _QUICK if arguments.quick else Plan()
     with tempfile.TemporaryDirectory() as directory:
         found = _measure(Path(directory), plan, arguments.only or PARTS)
-    show(found.runs, found.figures)
-    tables.show(found.offers, found.seen, found.scaled)
+    found_tables = [
+        *report.tables_of(found.runs, found.figures),
+        *tables.tables_of(found.offers, found.seen, found.scaled),
+    ]
+    for table in found_tables:
+        report.console().print(table)
     others: dict[str, Sequence[Any]] = {
         "open": found.offers,
         "k6": found.seen,
         "scaling": found.scaled,
         "disruption": found.disrupted,
     }
-    write(arguments.out, found.runs, found.figures, **others)
+    report.write(arguments.out, found.runs, found.figures, **others)
+    report.write_tables(arguments.out.with_suffix(".md"), found_tables)
     panels = tables.panels(found.runs, found.offers)
     if panels:
         arguments.out.with_suffix(".svg").write_text(draw(panels))

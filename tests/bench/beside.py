@@ -6,8 +6,9 @@ import json
 import os
 import re
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -43,19 +44,33 @@ def gateway(name: str, module: str, mesh: Rival, data: Path, *, model: str = "")
 @contextmanager
 def bare(data: Path) -> Iterator[Rival]:
     """Run gateway, features and model without metrics and traces, beside those of the `up` that keeps its state in `data`."""
+    with _others("mesh, telemetry off", data, lambda service: ["tests.bench.bare_service", service]) as rival:
+        yield replace(rival, http="")
+        _check_silent(rival.http)
+
+
+@contextmanager
+def untraced(data: Path) -> Iterator[Rival]:
+    """Run them with metrics, but without traces."""
+    with _others("mesh, tracing off", data, lambda service: [f"services.{service}"]) as rival:
+        yield rival
+
+
+@contextmanager
+def _others(name: str, data: Path, command: Callable[[str], Sequence[str]]) -> Iterator[Rival]:
     up, pids, http = json.loads((data / "up.json").read_text()), dict[str, list[int]](), ""
     behind = {"features": {"REGISTRY": up["registry"], "REDIS_URL": up["redis"]}, "model": {"REGISTRY": up["registry"]}}
     targets = {"REGISTRY": up["registry"]}
     with ExitStack() as stack:
         for service in ("features", "model", "gateway"):
-            command = ["tests.bench.bare_service", service]
-            directory = data.parent / "bare" / service
+            directory = data.parent / name / service
             target, http, pid = stack.enter_context(
-                _service(service, command, directory, data / "objects", behind.get(service, targets), {ENDPOINT: ""})
+                _service(
+                    service, command(service), directory, data / "objects", behind.get(service, targets), {ENDPOINT: ""}
+                )
             )
             targets[service.upper()], pids[service] = target, [pid]
-        yield Rival("mesh, telemetry off", targets["GATEWAY"], "", pids)
-        _check_silent(http)
+        yield Rival(name, targets["GATEWAY"], http, pids)
 
 
 def _check_silent(http: str) -> None:

@@ -64,6 +64,8 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
     for callers in _MANY:
         values = beside("mesh, telemetry off", callers, _cpu)
         found.append(Figure(f"CPU with tracing 10 % and metrics beside none, {callers} callers", values, "x", 1.05))
+        values = beside("mesh, tracing off", callers, _cpu)
+        found.append(Figure(f"CPU with tracing 10 % beside metrics alone, {callers} callers", values, "x", 1.05))
     return found
 
 

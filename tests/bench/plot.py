@@ -6,7 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-_COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#9d755d", "#72b7b2", "#bab0ac", "#eeca3b", "#e45756")
+_COLOURS = (
+    "#4c78a8",
+    "#f58518",
+    "#54a24b",
+    "#b279a2",
+    "#9d755d",
+    "#72b7b2",
+    "#bab0ac",
+    "#eeca3b",
+    "#e45756",
+    "#59636e",
+)
 _PANEL = (430, 300)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 34, 46
 _KEY_ROW, _KEY_COLUMNS, _KEY_COLUMN = 18, 5, 250

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
@@ -62,6 +63,16 @@ def of(runs: Sequence[Run], rival: str, callers: int, rows: int = 1) -> list[Run
 
 def show(runs: Sequence[Run], figures: Sequence[Figure]) -> None:
     """Print both tables."""
+    for table in tables_of(runs, figures):
+        console().print(table)
+
+
+def tables_of(runs: Sequence[Run], figures: Sequence[Figure]) -> list[Table]:
+    """Return what the runs came to, medians by load and rival, and the figures beside their budgets."""
+    return [*([_loads(runs)] if runs else []), _budgets(figures)]
+
+
+def _loads(runs: Sequence[Run]) -> Table:
     loads = Table(
         "callers", "rival", "answers/s", "p50 ms", "p99 ms", "CPU us", "by service", title="closed loop, one row"
     )
@@ -70,9 +81,7 @@ def show(runs: Sequence[Run], figures: Sequence[Figure]) -> None:
             found = of(runs, rival, callers)
             if found:
                 loads.add_row(str(callers), rival, *_medians(found))
-    if runs:
-        console().print(loads)
-    show_budgets(figures)
+    return loads
 
 
 def console() -> Console:
@@ -82,6 +91,10 @@ def console() -> Console:
 
 def show_budgets(figures: Sequence[Figure]) -> None:
     """Print what was measured beside what it may be."""
+    console().print(_budgets(figures))
+
+
+def _budgets(figures: Sequence[Figure]) -> Table:
     budgets = Table("measure", "measured", "lowest to highest", "budget", "", title="budgets")
     for figure in figures:
         spread = f"{min(figure.values):.2f} to {max(figure.values):.2f}"
@@ -89,7 +102,7 @@ def show_budgets(figures: Sequence[Figure]) -> None:
         budgets.add_row(
             figure.name, f"{figure.value:.2f} {figure.unit}", spread, budget, "met" if figure.met else "MISSED"
         )
-    console().print(budgets)
+    return budgets
 
 
 def _medians(runs: Sequence[Run]) -> list[str]:
@@ -101,6 +114,18 @@ def _medians(runs: Sequence[Run]) -> list[str]:
         f"{median(run.total_cpu_us for run in runs):,.0f}",
         ", ".join(f"{service} {cpu:,.0f}" for service, cpu in services.items()),
     ]
+
+
+def write_tables(path: Path, tables: Sequence[Table]) -> None:
+    """Write tables as Markdown, with what they were measured on."""
+    with path.open("w") as file:
+        page = Console(file=file, width=200)
+        described = ", ".join(f"{name}: {value}" for name, value in machine.describe().items())
+        page.print(described, soft_wrap=True, highlight=False)
+        for table in tables:
+            page.print(f"\n## {table.title}\n", highlight=False)
+            table.title, table.box = None, MARKDOWN
+            page.print(table)
 
 
 def write(path: Path, runs: Sequence[Any], figures: Sequence[Figure], **others: Sequence[Any]) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from tests.bench.offered import FULL, Offer
 from tests.bench.plot import DASHED, Panel
-from tests.bench.report import Run, console, of
+from tests.bench.report import Run, of
 from tests.bench.scaling import Scaled
 from tests.bench.witness import Seen
 
@@ -18,17 +18,16 @@ T = TypeVar("T")
 _TAIL_SHOWN = 10.0
 
 
-def show(offers: Sequence[Offer], seen: Sequence[Seen], scaled: Sequence[Scaled]) -> None:
-    """Print what there is; medians of the runs."""
-    if offers:
-        _show_offers(offers)
-    if seen:
-        _show_seen(seen)
-    if scaled:
-        _show_scaled(scaled)
+def tables_of(offers: Sequence[Offer], seen: Sequence[Seen], scaled: Sequence[Scaled]) -> list[Table]:
+    """Return tables of what there is; medians of the runs."""
+    return [
+        *([_offered(offers)] if offers else []),
+        *([_seen(seen)] if seen else []),
+        *([_scaled(scaled)] if scaled else []),
+    ]
 
 
-def _show_offers(offers: Sequence[Offer]) -> None:
+def _offered(offers: Sequence[Offer]) -> Table:
     title = "open loop, one row, by share of capacity"
     table = Table(
         "share", "rival", "offered/s", "answered/s", "p50 ms", "p99 ms", "failed", "CPU us", "late ms", title=title
@@ -45,10 +44,10 @@ def _show_offers(offers: Sequence[Offer]) -> None:
             f"{_median(found, lambda one: one.late_ms):.2f}",
         ]
         table.add_row(f"{share:.0%}", rival, *figures)
-    console().print(table)
+    return table
 
 
-def _show_seen(seen: Sequence[Seen]) -> None:
+def _seen(seen: Sequence[Seen]) -> Table:
     table = Table(
         "rival", "calls", "not made", "p50 ms", "p99 ms", title=f"open loop by k6, {seen[0].rate:g}/s, one row"
     )
@@ -57,10 +56,10 @@ def _show_seen(seen: Sequence[Seen]) -> None:
         p50, p99 = _median(found, lambda one: one.p50_ms), _median(found, lambda one: one.p99_ms)
         calls, dropped = sum(one.calls for one in found), sum(one.dropped for one in found)
         table.add_row(rival, str(calls), str(dropped), f"{p50:.2f}", f"{p99:.2f}")
-    console().print(table)
+    return table
 
 
-def _show_scaled(scaled: Sequence[Scaled]) -> None:
+def _scaled(scaled: Sequence[Scaled]) -> Table:
     table = Table("", "callers", "rows/s", "p50 ms", "p99 ms", "CPU us a row", title="what the mesh's cost grows with")
     for what, count, callers in dict.fromkeys((one.what, one.count, one.callers) for one in scaled):
         found = [one for one in scaled if (one.what, one.count, one.callers) == (what, count, callers)]
@@ -71,7 +70,7 @@ def _show_scaled(scaled: Sequence[Scaled]) -> None:
             f"{_median(found, lambda one: one.row_cpu_us):,.1f}",
         ]
         table.add_row(f"{count} {what}", str(callers), *figures)
-    console().print(table)
+    return table
 
 
 def panels(runs: Sequence[Run], offers: Sequence[Offer]) -> list[Panel]:

@@ -56,7 +56,10 @@ def open_world(directory: Path, *, alone: bool) -> Iterator[World]:
 def _others(stack: ExitStack, mesh: Rival, data: Path, parts: running.Parts, work: Workload) -> tuple[Rival, ...]:
     parts.store(work)
     stacks = [stack.enter_context(other) for other in running.all_stacks(parts)]
-    less = [stack.enter_context(beside.uncoalesced(mesh, data)), stack.enter_context(beside.bare(data))]
+    less = [
+        stack.enter_context(other)
+        for other in (beside.uncoalesced(mesh, data), beside.untraced(data), beside.bare(data))
+    ]
     for rival in less:
         rivals.await_answer(rival.target, work.requests(1)[0][0])
     return (stack.enter_context(rivals.ceiling()), *stacks, *less)
