@@ -13,6 +13,7 @@ import numpy.typing as npt
 from services.features.last_read import LastRead
 from services.features.reach import Reach
 from services.features.stores import OnlineStore
+from services.features.stores.turns import Turns
 from services.mesh.coalescing import Quantile
 from services.mesh.errors import StoreUnavailable
 
@@ -37,11 +38,17 @@ class Stored(NamedTuple):
 
 
 class DegradingStore:
-    """Reads and changes of a store. Reads never fail; changes do, with StoreUnavailable, when it does not answer."""
+    """Reads and changes of a store. Reads never fail; changes do, with StoreUnavailable, when it does not answer.
 
-    def __init__(self, store: OnlineStore, memory: LastRead) -> None:
+    `most` reads and as many changes are under way at a time, so that neither keep the others waiting. One that waits for
+    its turn in vain, `timeout_s` or until its deadline, says nothing of the store.
+    """
+
+    def __init__(self, store: OnlineStore, memory: LastRead, *, most: int = 64, timeout_s: float = 2.0) -> None:
         self._store = store
         self._memory = memory
+        self._reads = Turns(most, timeout_s=timeout_s)
+        self._changes = Turns(most, timeout_s=timeout_s)
         self._reach = Reach(store)
         self._durations = Quantile(0.99, start=START_S)
 
@@ -52,31 +59,44 @@ class DegradingStore:
 
     async def read(self, keys: Sequence[bytes]) -> Stored:
         """Return the row of each key."""
+        try:
+            async with self._reads:
+                return await self._read(keys)
+        except StoreUnavailable:
+            return self._recalled(keys)
+
+    async def put_many(self, keys: Sequence[bytes], rows: Sequence[bytes], ttl_ms: int) -> npt.NDArray[np.bool_]:
+        """Write rows, as the store does."""
+        async with self._changes:
+            with self._memory.changing(keys) as change:
+                taken = await self._store.put_many(keys, rows, ttl_ms)
+                change.written(rows, taken)
+        return taken
+
+    async def delete_many(self, keys: Sequence[bytes]) -> int:
+        """Delete rows, as the store does."""
+        async with self._changes:
+            with self._memory.changing(keys) as change:
+                count = await self._store.delete_many(keys)
+                change.deleted()
+        return count
+
+    async def stop(self) -> None:
+        """End what goes on in the background."""
+        await self._reach.stop()
+
+    async def _read(self, keys: Sequence[bytes]) -> Stored:
+        # What is away is looked up after the wait for a turn: a store that hung meanwhile is not waited for again.
         away = self._reach.away
         if away:
             return await self._read_but(keys, away)
         rows = await self._ask(keys)
         if rows is not None:
             return Stored(rows)
+        return self._recalled(keys)
+
+    def _recalled(self, keys: Sequence[bytes]) -> Stored:
         return Stored(self._memory.recall(keys), np.ones(len(keys), np.bool_))
-
-    async def put_many(self, keys: Sequence[bytes], rows: Sequence[bytes], ttl_ms: int) -> npt.NDArray[np.bool_]:
-        """Write rows, as the store does."""
-        with self._memory.changing(keys) as change:
-            taken = await self._store.put_many(keys, rows, ttl_ms)
-            change.written(rows, taken)
-        return taken
-
-    async def delete_many(self, keys: Sequence[bytes]) -> int:
-        """Delete rows, as the store does."""
-        with self._memory.changing(keys) as change:
-            count = await self._store.delete_many(keys)
-            change.deleted()
-        return count
-
-    async def stop(self) -> None:
-        """End what goes on in the background."""
-        await self._reach.stop()
 
     async def _read_but(self, keys: Sequence[bytes], away: set[str]) -> Stored:
         """Read, but for the parts that are away."""

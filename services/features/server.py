@@ -40,7 +40,9 @@ async def build(settings: Settings, *, registry: RegistryServiceAsyncStub | None
         opened = await stack.enter_async_context(open_store(settings.redis_url.get_secret_value(), _options(settings)))
         memory = LastRead(settings.last_read_mib * MIB)
         names.FEATURE_LAST_READ_BYTES.set_function(lambda: memory.size_bytes)
-        store = DegradingStore(opened, memory)
+        store = DegradingStore(
+            opened, memory, most=settings.store_connections, timeout_s=settings.store_timeout_ms / 1000
+        )
         stack.push_async_callback(store.stop)
         if registry is None:
             identity = await stack.enter_async_context(open_identity(settings.tls_for_calls))

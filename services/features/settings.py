@@ -36,7 +36,8 @@ class Settings(CallingSettings):
     store_start_timeout_ms: PositiveInt = 10_000
     """How long to wait for the store when starting."""
     store_connections: PositiveInt = 64
-    """Connections to each server of the store at most."""
+    """Reads of the store at a time, and as many writes, each on a connection of its own to each server that it asks. More
+    wait, until their deadline."""
     last_read_mib: int = Field(64, ge=0)
     """Memory for the rows last read, which are served while the store does not answer, in MiB. 0: defaults are."""
     max_read_rows: PositiveInt = 4096

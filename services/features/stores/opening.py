@@ -27,13 +27,17 @@ from services.features.stores.redis_cluster import RedisClusterStore
 from services.mesh.errors import InvalidArgument, StoreUnavailable
 
 ASK_AGAIN_S = 0.1
+LEAST_SPARE = 2
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """How to use a store, whatever its kind. `start_timeout_s` is how long to wait for it when opening."""
+    """How to use a store, whatever its kind. `start_timeout_s` is how long to wait for it when opening.
+
+    `max_connections` is how many reads, and how many writes, its users make at a time.
+    """
 
     durability: Durability = Durability.APPLIED
     timeout_s: float = 2.0
@@ -48,7 +52,9 @@ class StoreOptions:
             # that ends just as its caller leaves (asyncio.wait_for) keeps him.
             "socket_timeout": None,
             "socket_connect_timeout": self.timeout_s,
-            "max_connections": self.max_connections,
+            # redis-py does not wait for a connection, it fails: users wait before they call (Turns). The spare ones are for
+            # probes, and for what a command to a cluster leaves behind at the other nodes when one has failed.
+            "max_connections": 2 * self.max_connections + max(self.max_connections, LEAST_SPARE),
         }
 
 
@@ -85,7 +91,7 @@ async def _open_server(client: Redis, options: StoreOptions, kind: str) -> Redis
 
 
 async def _open_cluster(stack: AsyncExitStack, url: str, options: StoreOptions) -> RedisClusterStore:
-    client: RedisCluster = RedisCluster.from_url(url, **options.of_client())
+    client: RedisCluster = RedisCluster.from_url(url, **options.of_client(), retry=_retry())
     stack.push_async_callback(client.aclose)
     await _until_answered(partial(_initialize, client), options)
     for node in client.get_primaries():

@@ -13,9 +13,8 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from services.features.stores import Durability
+from services.features.stores.limits import limit_s
 from services.features.stores.writing import ROWS_PER_SCRIPT, SCRIPT, SCRIPT_SHA, check_confirmed, confirmation, flags
-from services.mesh.context import current
-from services.mesh.deadline import giving_up_in_s
 from services.mesh.errors import StoreUnavailable
 
 Command = tuple[Any, ...]
@@ -98,9 +97,7 @@ class RedisStore:
 @asynccontextmanager
 async def answering(timeout_s: float) -> AsyncIterator[None]:
     """Turn silence and errors of the store into StoreUnavailable, before the deadline of the call that waits for it."""
-    running = current()
-    if running is not None and running.deadline is not None:
-        timeout_s = min(timeout_s, giving_up_in_s(running.deadline.remaining()))
+    timeout_s = limit_s(timeout_s)
     try:
         async with asyncio.timeout(timeout_s):
             yield

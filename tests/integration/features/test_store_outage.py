@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from predictmesh.features.v1 import features_service_pb2 as pb
 from predictmesh.types.v1.tensor_pb2 import Tensor
 from services.features import degrading
 from services.features.keys import encoder
+from services.features.settings import Settings
 from services.features.views import Entity, KeyColumn, KeyType
 from services.mesh.errors import Code, MeshError, Reason
 from tests.support.feature_service import RunningFeatures, feature_service
@@ -28,6 +30,7 @@ DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 TAILS = [f"N{number}" for number in range(30)]
 # Enough for a store that is well on a machine with much else to do; a store that hangs costs a few of them.
 STORE_TIMEOUT_S = 2.0
+LATE_MS = 600
 TIMEOUT_S = 20.0
 
 
@@ -83,6 +86,13 @@ async def until_away(features: RunningFeatures, *tails: str) -> None:
         if features.service.status()["store_away"]:
             return
     raise AssertionError("the store is asked for ever")
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[Valkey]]:
+    """A cluster that goes on serving what it has while a node is away."""
+    with valkey_cluster(3, "--cluster-require-full-coverage", "no", *DURABLE) as opened:
+        yield opened
 
 
 @contextmanager
@@ -144,6 +154,26 @@ async def test_a_slow_store_is_waited_for(tmp_path: Path) -> None:
             assert Answer([7.0] * 2, []) == await read(features, "N1", "N2")
 
 
+@pytest.mark.parametrize("kind", ["standalone", "sentinel", "cluster"])
+async def test_more_reads_than_connections(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    """They wait for one another. A store that is well and answers late is not held to be away for that."""
+    with ExitStack() as stack:
+        if kind == "cluster":
+            servers = request.getfixturevalue("nodes")
+            url = servers[0].url
+        else:
+            server, url = stack.enter_context(_server(kind))
+            servers = [server]
+        async with _features(tmp_path, url) as features:
+            for each in servers:
+                with each.client() as client:
+                    client.execute_command("CLIENT", "PAUSE", LATE_MS, "ALL")
+            reads = 2 * Settings.model_fields["store_connections"].default + 10
+            answers = await asyncio.gather(*(read(features, "N1", "N2") for _ in range(reads)))
+            assert [Answer([7.0] * 2, [])] * reads == answers
+            assert [] == features.service.status()["store_away"]
+
+
 async def test_deleted_rows_are_not_remembered(tmp_path: Path) -> None:
     """What this process has deleted is not served by it while the store is away."""
     with _server("standalone") as (server, url):
@@ -153,13 +183,6 @@ async def test_deleted_rows_are_not_remembered(tmp_path: Path) -> None:
             server.kill()
             response = await features.stub.GetFeatures(query(LATE, {"tail": ["N1", "N2"]}), timeout=TIMEOUT_S)
             assert [0.5, 7.0] == np.frombuffer(response.tensors[0], "<f4").tolist()
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[list[Valkey]]:
-    """A cluster that goes on serving what it has while a node is away."""
-    with valkey_cluster(3, "--cluster-require-full-coverage", "no", *DURABLE) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("fault", ["kill", "hang"])

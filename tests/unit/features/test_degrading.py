@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from prometheus_client import REGISTRY
 
@@ -37,6 +39,10 @@ class Fickle(MemoryStore):
         await asyncio.sleep(self.slow_s)
         self._fail(keys)
         return await super().get_many(keys)
+
+    async def put_many(self, keys: Sequence[bytes], rows: Sequence[bytes], ttl_ms: int) -> npt.NDArray[np.bool_]:
+        await asyncio.sleep(self.slow_s)
+        return await super().put_many(keys, rows, ttl_ms)
 
     async def probe(self, key: bytes) -> None:
         self._fail([key])
@@ -159,6 +165,45 @@ def test_a_store_that_hangs_is_not_waited_for_until_the_callers_time_is_over() -
 
     expected_s = [degrading.LEAST_PATIENCE_S] * LEAST_FAILURES + [0.0]
     assert expected_s == pytest.approx(run_virtually(took_s()), abs=0.001)
+
+
+def test_who_waits_for_others_says_nothing_of_the_store() -> None:
+    """Reads beyond those that may be under way are answered in turn; those whose time is over first, from memory."""
+
+    async def answered() -> tuple[list[bool], list[str]]:
+        fickle = Fickle()
+        await fickle.put_many([A1], [row(1)], 0)
+        store = DegradingStore(fickle, LastRead(1_000_000), most=2, timeout_s=1.0)
+        await store.read([A1])
+        fickle.slow_s = 0.3
+        reads = await asyncio.gather(*(found(store, A1) for _ in range(20)))
+        assert [[row(1)]] * 20 == [rows for rows, _ in reads]
+        return [unreached is None for _, unreached in reads], store.away
+
+    # Four rounds of two begin within the second.
+    assert ([True] * 8 + [False] * 12, []) == run_virtually(answered())
+
+
+def test_a_store_that_hangs_is_not_waited_for_by_those_behind() -> None:
+    """When it is found to hang, memory answers those who wait for their turn; changes that hang do not keep reads waiting."""
+
+    async def took_s() -> float:
+        fickle = Fickle()
+        await fickle.put_many([A1], [row(1)], 0)
+        store = DegradingStore(fickle, LastRead(1_000_000), most=LEAST_FAILURES, timeout_s=1.0)
+        await store.read([A1])
+        fickle.slow_s = 3600.0
+        changes = [asyncio.create_task(store.put_many([A1], [row(2)], 0)) for _ in range(LEAST_FAILURES)]
+        start = time.monotonic()
+        reads = await asyncio.gather(*(found(store, A1) for _ in range(20)))
+        assert [([row(1)], [True])] * 20 == reads
+        for change in changes:
+            change.cancel()
+        await asyncio.gather(*changes, return_exceptions=True)
+        await store.stop()
+        return time.monotonic() - start
+
+    assert degrading.LEAST_PATIENCE_S == pytest.approx(run_virtually(took_s()), abs=0.001)
 
 
 def test_a_store_that_is_always_slow_is_waited_for() -> None:
