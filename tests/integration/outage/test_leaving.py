@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.scripted_models import scalar, scripted_models
@@ -13,13 +15,16 @@ from tests.worlds.resources import values
 from tests.worlds.sandbox import Sandbox
 
 ESTABLISHED = "01"
+# From the caller's end to the last process. The quickest of a few counts: others may take the machine for some of them.
+SOON_S = 0.05
+TRIES = 5
 
 
 def unread(port: int) -> int:
     """How many open connections to a port of this machine have sent what nobody has read."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    at_port = [line for line in lines if line[1].endswith(f":{port:04X}") and line[3] == ESTABLISHED]
-    return sum(1 for line in at_port if int(line[4].partition(":")[2], 16))
+    # Local address, remote address, state, and bytes unsent and unread; there may be thousands of others.
+    at_port = re.compile(rf":{port:04X} [0-9A-F]+:[0-9A-F]+ {ESTABLISHED} [0-9A-F]+:([0-9A-F]+) ")
+    return sum(1 for waiting in at_port.findall(Path("/proc/net/tcp").read_text()) if int(waiting, 16))
 
 
 def cancelled(replicas: list[Part]) -> int:
@@ -28,21 +33,33 @@ def cancelled(replicas: list[Part]) -> int:
     return sum(int(found) for replica in replicas for found in count.findall(replica.metrics()))
 
 
+async def left(call: asyncio.Task[object], begun: Callable[[], bool], ended: Callable[[], bool]) -> float:
+    """Leave once the call has `begun` where it hangs, and return the seconds until it has `ended` there."""
+    await eventually(begun)
+    since = time.monotonic()
+    call.cancel()
+    await eventually(ended)
+    return time.monotonic() - since
+
+
 async def test_while_the_store_hangs(own: Sandbox, whole: Parts) -> None:
     """His command's connection is closed, as there is no other way to take it back."""
-    before = await asyncio.to_thread(cancelled, whole.features)
+    took_s = []
+    for number in range(1, TRIES + 1):
+        before = await asyncio.to_thread(cancelled, whole.features)
 
-    async def ended() -> bool:
-        return await asyncio.to_thread(cancelled, whole.features) > before
+        async def ended(before: int = before) -> bool:
+            return await asyncio.to_thread(cancelled, whole.features) > before
 
-    with whole.store.hanging():
-        call = asyncio.create_task(own.predict("ride", {"rider_id": ["r3"]}))
-        await eventually(lambda: unread(whole.store.port) > 0)
-        call.cancel()
-        await eventually(lambda: unread(whole.store.port) == 0)
-        # And it was not that the store was given up for its own sake.
-        await eventually_answers(ended)
-    assert [30.0] == values((await own.predict("ride", {"rider_id": ["r3"]})).outputs[0])
+        keys = {"rider_id": [f"r{number}"]}
+        with whole.store.hanging():
+            call = asyncio.create_task(own.predict("ride", keys))
+            reached, gone = (lambda: unread(whole.store.port) > 0), (lambda: unread(whole.store.port) == 0)
+            took_s.append(await left(call, reached, gone))
+            # And it was not that the store was given up for its own sake.
+            await eventually_answers(ended)
+        assert [10.0 * number] == values((await own.predict("ride", keys)).outputs[0])
+    assert min(took_s) <= SOON_S, took_s
 
 
 async def test_while_the_runtime_hangs(own: Sandbox) -> None:
@@ -53,9 +70,11 @@ async def test_while_the_runtime_hangs(own: Sandbox) -> None:
         await own.register_at(server.target("slow"), "slow", "1.0.0", scalar(), {"x": ["request:x"]})
         await own.until_runtime("slow", "1.0.0", processes=2)
         await own.endpoint("slow", "slow", version="1.0.0")
-        with model.hanging():
-            call = asyncio.create_task(own.predict("slow", {}, {"x": [1.0]}))
-            await eventually(lambda: model.waiting > 0)
-            call.cancel()
-            await eventually(lambda: model.cancelled == 1)
-        assert [6.0] == values((await own.predict("slow", {}, {"x": [3.0]})).outputs[0])
+        took_s = []
+        for number in range(1, TRIES + 1):
+            with model.hanging():
+                call = asyncio.create_task(own.predict("slow", {}, {"x": [1.0]}))
+                took_s.append(await left(call, lambda: model.waiting > 0, lambda: model.waiting == 0))
+            assert model.cancelled == number
+            assert [6.0] == values((await own.predict("slow", {}, {"x": [3.0]})).outputs[0])
+        assert min(took_s) <= SOON_S, took_s
