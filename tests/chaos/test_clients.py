@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 from tests.chaos.harness.clients import slow_readers, storm
 from tests.chaos.harness.stage import Stage
 from tests.chaos.harness.verdict import Demands
@@ -19,8 +17,3 @@ async def test_slow_readers(stage: Stage) -> None:
     # What they ask for goes downstream, too, as far as it is taken from them.
     demands = Demands(failures=0, downstream=2)
     await stage.trial(lambda: slow_readers(stage.fleet, stage.ground), demands)
-
-
-async def test_burst(stage: Stage) -> None:
-    """Ten times as many calls: those that cannot be answered are refused with a reason, and it is over when it is over."""
-    await stage.trial(nullcontext, burst=10)

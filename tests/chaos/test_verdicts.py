@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from services.mesh.errors import Overloaded
+from services.mesh.status import to_status
 from tests.chaos.harness.history import Call, Ending, History
+from tests.chaos.harness.shedding import Shedding, shedding
 from tests.chaos.harness.verdict import PREDICTIONS, WRITES, Demands, Verdict, judge
 from tests.worlds.failures import Failure
 
@@ -111,6 +114,16 @@ def test_ladders_may_be_refused_for_overload() -> None:
     """What is refused at the door has not come to its ladder."""
     refused = replace(FAILED, method="laddered", failure=Failure("RESOURCE_EXHAUSTED", "OVERLOADED"))
     assert [] == judged(refused).faults(Demands())
+
+
+def test_counts_who_was_refused() -> None:
+    """Of each kind of caller the part that was refused, and how many of them were not told when to come back."""
+    status = to_status(Overloaded("come back later", retry_after_s=0.5)).SerializeToString()
+    refusal = Failure("RESOURCE_EXHAUSTED", "OVERLOADED")
+    untold = replace(FAILED, failure=refusal)
+    told = replace(FAILED, failure=replace(refusal, trailers={"grpc-status-details-bin": status}))
+    shed = shedding([ANSWERED, FAILED, untold, told, replace(told, urgent=True)])
+    assert Shedding(refused=3, untold=1, urgent_part=1, other_part=0.5) == shed
 
 
 def test_some_are_late() -> None:

@@ -26,6 +26,9 @@ DEADLINES_S = (1.0, 1.5, 2.0)
 # The fraction of callers who leave, and how soon they do.
 IMPATIENT = 0.05
 PATIENCE_S = 0.02
+# The fraction of callers whose calls are urgent, and what these say.
+URGENT = 0.2
+_SAYS_URGENT = (("x-priority", "high"),)
 # As an application would call: all replicas in turn that say that they are ready, and soon again one that was away.
 _CONFIG = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
 OPTIONS = (
@@ -46,6 +49,7 @@ class Draw:
     riders: tuple[int, ...]
     deadline_s: float
     patience_s: float | None
+    urgent: bool
 
 
 def drawn(random: random.Random, impatient: float = IMPATIENT) -> Draw:
@@ -55,6 +59,7 @@ def drawn(random: random.Random, impatient: float = IMPATIENT) -> Draw:
         riders=tuple(random.sample(range(RIDERS), random.choice(ROWS))),
         deadline_s=random.choice(DEADLINES_S),
         patience_s=random.uniform(0, PATIENCE_S) if random.random() < impatient else None,
+        urgent=random.random() < URGENT,
     )
 
 
@@ -96,7 +101,8 @@ class Callers:
             entities=[tensor("rider_id", [f"r{rider}" for rider in draw.riders])],
         )
         started = time.monotonic()
-        call = self.stub.Predict(request, timeout=draw.deadline_s)
+        metadata = _SAYS_URGENT if draw.urgent else ()
+        call = self.stub.Predict(request, timeout=draw.deadline_s, metadata=metadata)
         if draw.patience_s is not None:
             asyncio.get_running_loop().call_later(draw.patience_s, call.cancel)
         try:
@@ -112,5 +118,5 @@ class Callers:
             self._note(draw, started, Ending.ANSWERED, wrong=wrong, degradations=degradations_of(answer))
 
     def _note(self, draw: Draw, started: float, ending: Ending, **parts: object) -> None:
-        call = Call(draw.endpoint, started, time.monotonic(), ending, **parts)  # type: ignore[arg-type]
-        self.history.note(call)
+        now = time.monotonic()
+        self.history.note(Call(draw.endpoint, started, now, ending, urgent=draw.urgent, **parts))  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ class Call:
     failure: Failure | None = None
     wrong: str = ""
     degradations: frozenset[str] = frozenset()
+    urgent: bool = False
 
 
 @dataclass

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tests.chaos.harness.callers import LADDERED, PLAIN
 from tests.chaos.harness.history import Call, Ending, History
+from tests.chaos.harness.shedding import Shedding, shedding
 
 # Answers that say so are not what they should be once the fault is over.
 OF_A_FAULT = frozenset(
@@ -73,6 +74,8 @@ class Verdict:
     ladder_failures: int
     """Failures of the endpoint whose ladder ends in a static answer, but those refused for overload, and those too late."""
     messages: Counter[str]
+    shed: Shedding
+    """Of the predictions, those refused for overload."""
     machine_taken: bool
     """Whether others took the machine meanwhile, so that times say nothing."""
 
@@ -165,6 +168,7 @@ def judge(
         failed_predictions=len(unanswered),
         ladder_failures=sum(call.method == LADDERED and not _beyond_ladder(*_kind(call)) for call in failures),
         messages=Counter(call.failure.message for call in failures if call.failure),
+        shed=shedding(predictions),
         machine_taken=machine_taken,
     )
 
