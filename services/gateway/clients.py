@@ -84,7 +84,7 @@ class FeatureClient:
                 raise
             self._bringing_plan[target.plan_id] = PLAN_CALLS
             request.plan.CopyFrom(target.plan)
-            response, effort = await self._call(request, deadline)
+            response, effort = await self._call(request, deadline, first=False)
         return _feature_rows(response, effort, len(keys[0]))
 
     def _brings_plan(self, plan_id: bytes) -> bool:
@@ -95,7 +95,7 @@ class FeatureClient:
         return left > 0
 
     async def _call(
-        self, request: features_pb.GetFeaturesRequest, deadline: Deadline
+        self, request: features_pb.GetFeaturesRequest, deadline: Deadline, *, first: bool = True
     ) -> tuple[features_pb.GetFeaturesResponse, Effort]:
         """Call; while the service does not know a view of the plan yet, wait for it within VIEW_WAITS_S."""
 
@@ -104,12 +104,13 @@ class FeatureClient:
 
         for wait_s in VIEW_WAITS_S:
             try:
-                return await self.hop.call(attempt, deadline)
+                return await self.hop.call(attempt, deadline, first=first)
             except MeshError as error:
                 if error.reason is not Reason.UNKNOWN_VIEW or deadline.remaining() <= wait_s:
                     raise
+            first = False
             await asyncio.sleep(wait_s)
-        return await self.hop.call(attempt, deadline)
+        return await self.hop.call(attempt, deadline, first=False)
 
 
 def _feature_rows(response: features_pb.GetFeaturesResponse, effort: Effort, rows: int) -> FeatureRows:

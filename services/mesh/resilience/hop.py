@@ -52,12 +52,14 @@ class Hop(Generic[S]):
         self._several = len(connections) > 1
         self._hedges = RetryBudget(fraction=HEDGED, most=MOST_HEDGES, start=0) if hedged and self._several else None
 
-    async def call(self, attempt: Attempt[S, T], deadline: Deadline) -> tuple[T, Effort]:
+    async def call(self, attempt: Attempt[S, T], deadline: Deadline, *, first: bool = True) -> tuple[T, Effort]:
         """Return the answer of one of the replicas, and what it took; raises what the last one asked has raised.
 
-        Where all of them have been failing it is CircuitOpen, at once.
+        Where all of them have been failing it is CircuitOpen, at once. A call that its user makes again by itself is not
+        the `first`: it allows for no further ones.
         """
-        self._budget.called()
+        if first:
+            self._budget.called()
         replica = self._choose()
         try:
             if self._hedges is None:

@@ -140,6 +140,23 @@ async def test_view_that_is_on_its_way(features: FeatureClient, service: Scripte
     assert 3 == len(service.asked)
 
 
+async def test_waiting_for_a_view_does_not_add_to_the_budget(
+    features: FeatureClient, service: ScriptedFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a view or a plan is asked for again, a failing service gets no more than the first calls allow for."""
+    monkeypatch.setattr(clients, "VIEW_WAITS_S", (0.0,) * 100)
+    service.failures += [late_view() for _ in range(100)]
+    await got(features)
+    service.asked.clear()
+    service.failures += [RemoteError(Code.UNAVAILABLE, Reason.VERSION_NOT_LOADED, "not here") for _ in range(100)]
+    calls = 40
+    for _ in range(calls):
+        with pytest.raises(MeshError, match="not here"):
+            await got(features)
+    # Ten at the start, and one for every ten of the calls, the one before among them.
+    assert calls + 14 == len(service.asked)
+
+
 async def test_view_that_does_not_come(
     features: FeatureClient, service: ScriptedFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

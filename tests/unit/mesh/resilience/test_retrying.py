@@ -26,9 +26,9 @@ from tests.support.replicas import ScriptedReplica, connections, gone
 from tests.support.virtual_time import run_virtually
 
 
-async def ask(hop: Hop[ScriptedReplica], seconds: float = 60) -> tuple[str, Effort]:
+async def ask(hop: Hop[ScriptedReplica], seconds: float = 60, *, first: bool = True) -> tuple[str, Effort]:
     """Make a call."""
-    return await hop.call(lambda replica, timeout_s: replica.ask(timeout_s), Deadline.after(seconds))
+    return await hop.call(lambda replica, timeout_s: replica.ask(timeout_s), Deadline.after(seconds), first=first)
 
 
 async def test_first_answer_is_taken() -> None:
@@ -132,3 +132,14 @@ async def test_an_outage_is_not_amplified() -> None:
     assert 2000 == sum(isinstance(each, MeshError) for each in failed)
     assert before == 500
     assert replica.calls <= 1.1 * 2500
+
+
+async def test_what_a_user_repeats_by_himself_allows_for_no_more() -> None:
+    """Such calls may be made again, too, but only within what first calls allow for: here, what there is at the start."""
+    replica = ScriptedReplica()
+    hop = Hop("h", connections([replica]))
+    for _ in range(500):
+        await ask(hop, first=False)
+    replica.error = RemoteError(Code.UNAVAILABLE, Reason.VERSION_NOT_LOADED, "not here")
+    await asyncio.gather(*(ask(hop, first=False) for _ in range(200)), return_exceptions=True)
+    assert 500 + 200 + 10 == replica.calls
