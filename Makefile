@@ -14,7 +14,7 @@ RELEASED := protos/released.binpb
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up mlserver rivals perf-analyzer kubectl manifests test tests chaos soak tests-on-processes check lint types boundaries contract stubs bench bench-model bench-release bench-composition images protos release-protos lock clean
+.PHONY: help setup demo up mlserver rivals perf-analyzer kubectl manifests test tests chaos soak tests-on-processes check lint types boundaries contract stubs bench profile bench-model bench-release bench-composition images protos release-protos lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -139,6 +139,9 @@ $(GOOGLEAPIS): $(READY)
 
 bench: setup rivals ## Measure throughput, latency, CPU and memory beside other stacks (ARGS=--quick, ARGS="--only NAME")
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+profile: setup rivals ## Tell where a service's CPU goes under load (ARGS=features; needs leave to trace processes)
+	@$(BIN)/python -m tests.bench.profile $(ARGS)
 
 bench-model: setup ## Measure batching by deadline and learnt cost in front of Triton
 	@$(BIN)/python -m tests.bench.model
