@@ -22,8 +22,10 @@ logger = logging.getLogger(__name__)
 Answer = Callable[[int, Call, Peer], Coroutine[None, None, ExchangeResponse]]
 # What the message around a response takes at most.
 ENVELOPE_BYTES = 32
-# Calls of one stream under way, or answered and not yet read by the caller, at most; further ones are not read.
+# Calls of one stream under way, or answered and not yet read by the caller, at most; further ones wait.
 MAX_CALLS = 1024
+# Calls that wait at most, so that those who cancel are read meanwhile; behind so many nothing is read.
+MAX_WAITING = 1024
 
 
 class Exchange:
@@ -95,6 +97,7 @@ class _Stream:
         self._peer = peer
         self._under_way: dict[int, asyncio.Task[ExchangeResponse]] = {}
         self._room = asyncio.Semaphore(MAX_CALLS)
+        self._taken = asyncio.Semaphore(MAX_CALLS + MAX_WAITING)
         self._reading = asyncio.create_task(self._read(requests))
         self._reading.add_done_callback(self._end_if_idle)
 
@@ -106,6 +109,7 @@ class _Stream:
         """Note that a response has left, and makes room for another call."""
         if not response.draining:
             self._room.release()
+            self._taken.release()
 
     def close(self) -> None:
         """Cancel what is under way."""
@@ -121,7 +125,7 @@ class _Stream:
             if request.HasField("call"):
                 if running is not None:
                     return  # nor is who uses a number twice
-                await self._room.acquire()
+                await self._taken.acquire()
                 self._start(request.id, request.call)
             elif request.cancel and running is not None:
                 running.cancel()
@@ -130,14 +134,23 @@ class _Stream:
         def done(task: asyncio.Task[ExchangeResponse]) -> None:
             del self._under_way[number]
             if task.cancelled():
-                self._room.release()
+                self._taken.release()
             else:
                 self.responses.put_nowait(task.result())
             self._end_if_idle()
 
         # It is not written from the task: a caller who cancels would break off a message that is on its way.
-        task = self._under_way[number] = asyncio.create_task(self._answer(number, call, self._peer))
+        task = self._under_way[number] = asyncio.create_task(self._run(number, call))
         task.add_done_callback(done)
+
+    async def _run(self, number: int, call: Call) -> ExchangeResponse:
+        """Answer a call once there is room. An answer keeps it until it is written."""
+        await self._room.acquire()
+        try:
+            return await self._answer(number, call, self._peer)
+        except asyncio.CancelledError:
+            self._room.release()
+            raise
 
     def _end_if_idle(self, _: object = None) -> None:
         if self._reading.done() and not self._under_way:

@@ -16,18 +16,19 @@ from services.mesh.exchange import client
 from services.mesh.exchange import server as exchange_server
 from services.mesh.exchange.server import Exchange
 from services.mesh.server import MeshServer
-from tests.support.exchanging import LIMIT_S, Gate, apply, exchanging, held
+from tests.support.exchanging import LIMIT_S, Gate, apply, exchanging, held, tasks_of
 from tests.support.probe import Probe, servicers
 from tests.support.waiting import eventually
 
 MOST = 8
 
 
-async def test_calls_beyond_the_bound_are_not_read(
+async def test_calls_beyond_the_bound_wait(
     serving: MeshServer, probe: Probe, one_stream: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They wait with their caller until others are answered, and then are answered as well."""
+    """Some at the server, others with their caller, until there is room; then they are answered as well."""
     monkeypatch.setattr(exchange_server, "MAX_CALLS", MOST)
+    monkeypatch.setattr(exchange_server, "MAX_WAITING", MOST)
     gate = Gate(probe)
     async with exchanging(serving.address) as stub, held(stub, gate, MOST):
         others = [asyncio.create_task(apply(stub)) for _ in range(3 * MOST)]
@@ -36,6 +37,24 @@ async def test_calls_beyond_the_bound_are_not_read(
         assert gate.calls == MOST
         gate.open.set()
         assert [5] * 3 * MOST == await asyncio.gather(*others)
+
+
+async def test_who_leaves_is_heard_where_there_is_no_room(
+    serving: MeshServer, probe: Probe, one_stream: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """His call ends at once, wherever it is: one that waits is never begun, and one under way makes room."""
+    monkeypatch.setattr(exchange_server, "MAX_CALLS", MOST)
+    gate = Gate(probe)
+    async with exchanging(serving.address) as stub, held(stub, gate, MOST) as under_way:
+        leaving, staying = (asyncio.create_task(apply(stub, actor=actor)) for actor in ("slow", "quick"))
+        await eventually(lambda: len(tasks_of("_Stream._run")) == MOST + 2)
+        leaving.cancel()
+        await eventually(lambda: len(tasks_of("_Stream._run")) == MOST + 1)
+        under_way[0].cancel()
+        assert 5 == await staying
+        assert (gate.held, gate.calls) == (MOST - 1, MOST + 1)
+        gate.open.set()
+        assert [5] * (MOST - 1) == await asyncio.gather(*under_way[1:])
 
 
 class Unread:
@@ -62,6 +81,7 @@ class Unread:
 async def test_answers_that_are_not_read_are_bounded(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who does not read his answers is not answered any more, and gets every one once he reads."""
     monkeypatch.setattr(exchange_server, "MAX_CALLS", MOST)
+    monkeypatch.setattr(exchange_server, "MAX_WAITING", MOST)
     calls = 5 * MOST
     asked = 0
 
@@ -79,7 +99,7 @@ async def test_answers_that_are_not_read_are_bounded(probe: Probe, monkeypatch: 
     )
     context: Any = Unread()
     serving = asyncio.create_task(exchange.serve(requests(), context))
-    await eventually(lambda: exchange.calls == MOST and asked == MOST + 1)
+    await eventually(lambda: exchange.calls == MOST and asked == 2 * MOST + 1)
     context.reads.set()
     async with asyncio.timeout(LIMIT_S):
         await serving

@@ -179,4 +179,4 @@ async def test_caller_who_vanishes(serving: MeshServer, probe: Probe) -> None:
     async with opened(serving) as raw:
         await raw.send(*(call(number, actor="slow") for number in range(1, 6)))
         await eventually(lambda: gate.held == 5)
-    await eventually(lambda: gate.held == 0 and not tasks_of("_Stream._read") + tasks_of("Exchange._answer"))
+    await eventually(lambda: gate.held == 0 and not tasks_of("_Stream._read") + tasks_of("_Stream._run"))
