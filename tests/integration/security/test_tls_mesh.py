@@ -18,7 +18,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from deploy.envoy.bootstrap import bootstrap
 from services.cli.fetch import fetch, fetch_json
-from services.cli.targets import SERVICES, find_grpc
+from services.cli.targets import SERVICES, find_grpc, find_http
 from services.mesh.security.certificates import TlsFiles, read
 from tests.support.certificates import LOOPBACK, Authority, Leaf, spiffe
 from tests.support.commands import run, succeed
@@ -152,14 +152,19 @@ async def test_envoy_stands_before_gateways_on_tls(secured: Secured, own: Sandbo
     """REST is answered: Envoy shows the certificate of the `up`, and takes the gateway for what its own one says."""
     target = find_grpc("gateway", None, secured.data)
     assert target.tls is not None
+    http = find_http("gateway", None, secured.data)
+    ports = [int(address.rpartition(":")[2]) for address in http.addresses]
     listen = f"127.0.0.1:{port_row(1)}"
-    with envoy(bootstrap(listen, "127.0.0.1:0", target.addresses, target.tls.line()), tmp_path):
+    told = bootstrap(listen, "127.0.0.1:0", target.addresses, target.tls.line(), http_ports=ports)
+    with envoy(told, tmp_path) as proxy:
 
         async def listed() -> bool:
             status, body = await asyncio.to_thread(fetch, listen, "/v1/endpoints", 5)
             return status == 200 and own.full("ride") in body
 
         await eventually(listed, "the endpoints")
+        # Though its HTTP port speaks no TLS.
+        assert [{}] * len(ports) == list(proxy.health("gateway").values())
 
 
 async def test_certificates_are_replaced_under_load(secured: Secured, own: Sandbox) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -41,16 +42,16 @@ from pathlib import Path
 from services.cli import envoy
 from services.cli.__main__ import main
 envoy.find = lambda: Path(sys.argv[1])
-main(["envoy", "--gateway", "localhost:50051,127.0.0.1:50061", "--data", sys.argv[2]])
+main(["envoy", "--gateway", "localhost:50051,127.0.0.1:50061", "--data", *sys.argv[2:]])
 """
 
 
-def envoy(directory: Path, *does: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with an Envoy that does this."""
+def envoy(directory: Path, *does: str, told: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Run the command, told this as well, with an Envoy that does that."""
     program = directory / "envoy.py"
     program.write_text("\n".join([f"#!{sys.executable} -IS", PROGRAM, *does]))
     program.chmod(0o755)
-    line = [sys.executable, "-c", COMMAND, str(program), str(directory)]
+    line = [sys.executable, "-c", COMMAND, str(program), str(directory), *told]
     return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -94,3 +95,29 @@ def test_addresses_of_gateways(tmp_path: Path, gateway: str) -> None:
     assert (2, 1) == (outcome.code, outcome.err.count("\n"))
     assert "--gateway" in outcome.err
     assert "is not HOST:PORT" in outcome.err
+
+
+@pytest.mark.parametrize("ports", ["8080", "8080,8081,8082", "8080,http", "8080,", "8080,0"])
+def test_http_ports_of_gateways(tmp_path: Path, ports: str) -> None:
+    """There is one for each."""
+    outcome = run("envoy", "--gateway", "a:1,b:2", "--http-port", ports, "--data", tmp_path)
+    assert (2, 1) == (outcome.code, outcome.err.count("\n"))
+    assert "--http-port" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("told", "ports", "way"),
+    [((), [None, None], "grpc_health_check"), (("--http-port", "8080,8110"), [8080, 8110], "http_health_check")],
+)
+def test_health_is_asked_by_http_where_the_ports_are_known(
+    tmp_path: Path, told: tuple[str, ...], ports: list[int | None], way: str
+) -> None:
+    """By gRPC otherwise, where a check may be refused with the calls: a gateway has to fail more often then."""
+    assert 0 == envoy(tmp_path, "asked(200)", told=told).returncode
+    [cluster] = json.loads((tmp_path / "envoy" / "envoy.json").read_text())["static_resources"]["clusters"]
+    [each] = cluster["load_assignment"]["endpoints"]
+    found = [host["endpoint"].get("health_check_config", {}).get("port_value") for host in each["lb_endpoints"]]
+    [check] = cluster["health_checks"]
+    assert ports == found
+    assert way in check
+    assert (check["unhealthy_threshold"] > 2) == (way == "grpc_health_check")

@@ -75,6 +75,14 @@ def test_pods_get_at_what_they_need(resources: Resources) -> None:
         assert (each.name == "features") == connects(resources, own, Peer({}, address="10.3.2.1"), 6379)
 
 
+def test_envoy_finds_out_which_gateways_are_ready() -> None:
+    """By their HTTP port, and by that of nobody else."""
+    resources = rendered(Mix("cpu", ("envoy",)))
+    envoy = pod(resources.template("envoy"))
+    reached = {name for name in SERVICES if connects(resources, envoy, pod(resources.template(name)), HTTP[name])}
+    assert {"gateway"} == reached
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_store_is_for_the_feature_service(service: str) -> None:
     """Of the component, which has no password."""

@@ -117,14 +117,10 @@ def test_pods_say_what_they_need(resources: Resources) -> None:
 
 
 def test_probes_ask_what_there_is(resources: Resources) -> None:
-    """By ports that the container has; readiness is never what a pod is ended for."""
+    """By HTTP, as checks by gRPC are refused with calls; readiness is never what a pod is ended for."""
     for pod in _ours(resources):
-        tls = any(name.endswith("_TLS_CERT_FILE") for name in resources.settings(pod.name))
-        ready = pod.main["readinessProbe"]
-        if tls:
-            assert {"path": "/readyz", "port": "http"} == ready["httpGet"]
-        else:
-            assert {"port": pod.ports["grpc"]} == ready["grpc"]
+        assert "http" in pod.ports
+        assert {"path": "/readyz", "port": "http"} == pod.main["readinessProbe"]["httpGet"]
         for probe in ("startupProbe", "livenessProbe"):
             assert {"path": "/healthz", "port": "http"} == pod.main[probe]["httpGet"]
 
