@@ -34,6 +34,7 @@ S = TypeVar("S")
 
 # One truth for both ends: a server answers GOAWAY to a client that pings more often than it allows.
 KEEPALIVE_S = 30
+PING_TIMEOUT_S = 10
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 
@@ -47,9 +48,11 @@ def channel_options(max_message_bytes: int, *, only_serving: bool = False) -> li
         # Retries are ours, of mesh/resilience; but what a connection that just ends has not even sent goes over the next.
         ("grpc.enable_retries", 1),
         ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
-        # Also the time that sent bytes may go without an acknowledgement: after a cut of the network, sending again waits
-        # for as long as the cut has lasted, which a new connection does not.
+        # The time that sent bytes may go without an acknowledgement: after a cut of the network, sending again waits for as
+        # long as the cut has lasted, which a new connection does not.
         ("grpc.keepalive_timeout_ms", 3_000),
+        # The time that a ping may go without an answer, gRPC's core has another one for that: a minute, unless it is told.
+        ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_S * 1000),
         ("grpc.initial_reconnect_backoff_ms", 50),
         ("grpc.min_reconnect_backoff_ms", 2_000),  # the time that an attempt to connect is given
         ("grpc.max_reconnect_backoff_ms", 250),  # how late a replica that is back is noticed

@@ -12,11 +12,15 @@ import pytest
 
 from predictmesh.registry.v1 import registry_service_pb2 as registry_pb
 from predictmesh.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from services.mesh import channel
+from services.mesh.channel import open_stub
 from services.mesh.connecting import open_connections
+from services.mesh.errors import MeshError, Reason
 from services.mesh.exchange import client
 from services.mesh.server import MeshServer
 from tests.support.dns import name_server
 from tests.support.exchanging import LIMIT_S, Gate, apply, recovered
+from tests.support.link import link
 from tests.support.probe import new_probe, remote, server
 from tests.support.waiting import eventually
 
@@ -68,6 +72,23 @@ async def test_replica_that_is_gone_is_not_reachable_until_it_is_back() -> None:
             assert 5 == await apply(connection.stub)
     finally:
         await opened.__aexit__(None, None, None)
+
+
+async def test_a_connection_that_nothing_comes_over_any_more_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where several replicas may be at its other end, and whatever time its calls have: by unanswered pings."""
+    monkeypatch.setattr(channel, "KEEPALIVE_S", 1)
+    monkeypatch.setattr(channel, "PING_TIMEOUT_S", 3)
+    async with (
+        ready(Gate(new_probe())) as serving,
+        link("127.0.0.1", port_of(serving)) as between,
+        open_stub(between.address, RegistryServiceStub) as stub,
+    ):
+        assert 5 == await recovered(stub)
+        between.part()
+        async with asyncio.timeout(LIMIT_S):
+            with pytest.raises(MeshError) as lost:
+                await stub.Apply(registry_pb.ApplyRequest(), timeout=10 * LIMIT_S)
+        assert Reason.UPSTREAM_UNAVAILABLE is lost.value.reason
 
 
 async def test_nothing_is_under_way_between_calls_on_demand() -> None:
