@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
 
+from services.mesh.status import from_status
 from tests.chaos.harness.history import Call
 from tests.worlds.failures import Failure
 
@@ -42,8 +43,7 @@ def _says_when(failure: Failure) -> bool:
     """Whether a failure has a RetryInfo with a time."""
     details = failure.trailers.get(DETAILS, b"")
     status = status_pb2.Status.FromString(details if isinstance(details, bytes) else b"")
-    info = error_details_pb2.RetryInfo()
-    return any(detail.Unpack(info) and info.retry_delay.ToNanoseconds() > 0 for detail in status.details)
+    return bool(from_status(status).retry_after_s)
 
 
 def _part_refused(calls: Sequence[Call]) -> float:

@@ -256,6 +256,16 @@ async def test_key_is_added_and_withdrawn(stub: Any, file: Path) -> None:
     assert not await lets_in("ann")
 
 
+async def ends_without_the_key(answers: Any, file: Path, guard: Guard, go_on: asyncio.Event) -> None:
+    """Withdraw the keys that were shown, let the stream go on, and see that it is refused."""
+    write(file, key("ann", "releaser"))
+    await guard.reload()
+    go_on.set()
+    with pytest.raises(MeshError) as error:
+        await anext(answers)
+    assert Reason.INVALID_CREDENTIALS is error.value.reason
+
+
 async def test_key_that_is_withdrawn_ends_its_streams(stub: Any, file: Path, guard: Guard) -> None:
     """With the next message that is sent over one."""
     go_on = asyncio.Event()
@@ -267,12 +277,7 @@ async def test_key_that_is_withdrawn_ends_its_streams(stub: Any, file: Path, gua
 
     answers = stub.StreamFeatures(slowly(), metadata=shows(secret("team")))
     assert 1 == (await anext(answers)).acknowledged_sequence
-    write(file, key("ann", "releaser"))
-    await guard.reload()
-    go_on.set()
-    with pytest.raises(MeshError) as error:
-        await anext(answers)
-    assert Reason.INVALID_CREDENTIALS is error.value.reason
+    await ends_without_the_key(answers, file, guard, go_on)
 
 
 async def test_key_that_is_withdrawn_is_told_nothing_more(stub: Any, probe: Any, file: Path, guard: Guard) -> None:
@@ -287,12 +292,7 @@ async def test_key_that_is_withdrawn_is_told_nothing_more(stub: Any, probe: Any,
     probe.watch = watch
     answers = stub.WatchSnapshot(registry_pb.WatchSnapshotRequest(), metadata=shows(secret("gateway")))
     assert 1 == (await anext(answers)).revision
-    write(file, key("ann", "releaser"))
-    await guard.reload()
-    withdrawn.set()
-    with pytest.raises(MeshError) as error:
-        await anext(answers)
-    assert Reason.INVALID_CREDENTIALS is error.value.reason
+    await ends_without_the_key(answers, file, guard, withdrawn)
 
 
 def failures() -> float:
